@@ -1,0 +1,59 @@
+"""The agent's slices of the settings: `models`, `agent`, `limits`, `sessions`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Strict):
+    """One entry of `models`: an OpenAI-compatible endpoint."""
+
+    name: str = Field(min_length=1, max_length=64)
+    base_url: str = "https://api.openai.com/v1"
+    api_key: SecretStr | None = None
+    model: str = Field(min_length=1)
+    tier: int = Field(default=1, ge=0, le=2)
+    vision: bool = False
+    tools: bool = True
+    context_tokens: int = Field(default=128_000, ge=1_000)
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    first_token_seconds: float = Field(default=60, gt=0)
+    stall_seconds: float = Field(default=60, gt=0)
+    input_price: float | None = Field(default=None, ge=0)
+    """US dollars per million tokens; None takes the bundled table."""
+    output_price: float | None = Field(default=None, ge=0)
+    cached_price: float | None = Field(default=None, ge=0)
+
+
+class AgentSettings(_Strict):
+    """`agent:` in the gateway's file."""
+
+    mode: Literal["auto", "fast", "single", "multi"] = "auto"
+    system_prompt: str | None = None
+    max_rounds: int = Field(default=25, ge=1, le=200)
+    tool_seconds: float = Field(default=120, gt=0)
+    window_messages: int = Field(default=80, ge=4)
+    """The most messages of the history that the model is given; cut in halves, so that prefixes stay stable."""
+    window_tokens: int = Field(default=24_000, ge=500)
+
+
+class LimitSettings(_Strict):
+    """`limits:` in the gateway's file."""
+
+    messages_per_minute: int = Field(default=100, ge=0)
+    """Per user, over all channels and connections; 0 means no limit."""
+    queued_messages_per_session: int = Field(default=20, ge=1)
+    turns_per_user: int = Field(default=4, ge=1)
+    turn_seconds: float = Field(default=600, gt=0)
+    drain_seconds: float = Field(default=30, ge=0)
+
+
+class SessionSettings(_Strict):
+    """`sessions:` in the gateway's file."""
+
+    backend: Literal["jsonl", "redis"] = "jsonl"
+    redis_url: str = "redis://127.0.0.1:6379/0"

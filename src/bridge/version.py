@@ -1,0 +1,3 @@
+"""The version both distributions share."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,46 @@
+"""Ids, times and the trace id that follows a message through every layer."""
+
+import secrets
+import time
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The current W3C trace id (32 hex digits), or empty outside a request."""
+
+
+def new_trace_id() -> str:
+    """A random W3C trace id, 32 lower-case hex digits."""
+    return secrets.token_hex(16)
+
+
+def current_trace_id() -> str:
+    """The trace id of this context; makes and keeps one where none was set."""
+    found = trace_id.get()
+    if not found:
+        found = new_trace_id()
+        trace_id.set(found)
+    return found
+
+
+def new_id(prefix: str) -> str:
+    """An id that sorts by time: `prefix_` + 9 characters of milliseconds + 80 random bits."""
+    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    out = []
+    for _ in range(25):
+        out.append(_ALPHABET[number & 31])
+        number >>= 5
+    return prefix + "_" + "".join(reversed(out))
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """RFC 3339 in UTC with milliseconds, for `seconds` since the epoch (now, if None)."""
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def parse_timestamp(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 text. Raises ValueError."""
+    return datetime.fromisoformat(text).timestamp()

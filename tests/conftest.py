@@ -1,0 +1,55 @@
+"""What every test stands on: `src` on the path of child processes too, and no address but loopback."""
+
+import ipaddress
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    p for p in (str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")) if p
+)
+for name in list(os.environ):
+    if name.startswith("GATEWAY") or name.startswith(("OPENAI_", "TELEGRAM_", "DISCORD_", "FEISHU_", "AI_BRIDGE")):
+        del os.environ[name]
+for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+    os.environ.pop(name, None)
+
+
+class OutsideWorld(AssertionError):
+    """A test tried to reach an address that is not loopback."""
+
+
+def _is_loopback(host: Any) -> bool:
+    if not isinstance(host, str) or host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.connect":
+        address = arguments[1]
+        if isinstance(address, tuple) and not _is_loopback(address[0]):
+            raise OutsideWorld(f"connect to {address[0]}")
+    elif event == "socket.getaddrinfo" and not _is_loopback(arguments[0]):
+        host = arguments[0].decode() if isinstance(arguments[0], bytes) else arguments[0]
+        if not _is_loopback(host) and host not in (socket.gethostname(), "0.0.0.0", "::"):
+            raise OutsideWorld(f"look-up of {host}")
+
+
+sys.addaudithook(_guard)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh `$GATEWAY_HOME`."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("GATEWAY_HOME", str(folder))
+    return folder
