@@ -196,7 +196,7 @@ Report: TypeAlias = Callable[[ToolUpdate], None]
 
 
 class ToolSource(Protocol):
-    """Somewhere tools come from: the built-in registry, cloud MCP servers, one user's bridges, or all behind the guard."""
+    """Somewhere tools come from: the built-in registry, cloud servers, bridges, or all of them behind the guard."""
 
     async def list_tools(self, actor: Actor) -> Sequence[ToolSpec]:
         """What this person may see, whether available or not."""
