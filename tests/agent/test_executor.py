@@ -58,7 +58,8 @@ async def test_what_the_model_got_wrong_goes_back_to_it() -> None:
     tools = Tools()
     tools.add("num", lambda call: "ran", input_schema=NUMBER)
     outcomes, _ = await run(
-        tools, asked("a", "num", '{"n": '), asked("b", "nope"), asked("c", "num", '{"n": "x"}'), asked("d", "num", "[]"),
+        tools, asked("a", "num", '{"n": '), asked("b", "nope"), asked("c", "num", '{"n": "x"}'),
+        asked("d", "num", "[]"),
         asked("e", "num", '{"n": 1}'),
     )  # fmt: skip
     texts = [text for _, _, text in outcomes]
