@@ -34,7 +34,8 @@ class Stream:
         self._last = now
 
 
-MODELS = {"one": "mock:1:0", "many": "mock:200:0", "slow": "mock:100:20"}
+ASKED = {"one": "mock:1:0;", "many": "mock:200:0;", "slow": "mock:100:20;"}
+"""What to say for one chunk, for many at once, for a hundred at 20 ms each."""
 
 
 class RelayClient:
@@ -47,9 +48,9 @@ class RelayClient:
         self._socket = await self._session.ws_connect(self._url + "/ws", compress=0)
         return self
 
-    async def ask(self, model: str, number: int = 0) -> Stream:
+    async def ask(self, model: str) -> Stream:
         stream, begun = Stream(), time.monotonic()
-        await self._socket.send_str(orjson.dumps({"model": MODELS[model], "text": "hello"}).decode())
+        await self._socket.send_str(orjson.dumps({"text": ASKED[model]}).decode())
         while True:
             frame = orjson.loads((await self._socket.receive()).data)
             if "done" in frame:
@@ -76,12 +77,12 @@ class GatewayClient:
         )
         return self
 
-    async def ask(self, model: str = "one", number: int = 0, key: str | None = None) -> Stream:
+    async def ask(self, model: str = "one", key: str | None = None) -> Stream:
         stream, begun = Stream(), time.monotonic()
         await self._socket.send_str(
             orjson.dumps(
                 {"jsonrpc": "2.0", "id": next(self._numbers), "method": "chat.send_stream",
-                 "params": {"text": "hello", "session_key": key or self._key}}
+                 "params": {"text": ASKED[model], "session_key": key or self._key}}
             ).decode()
         )  # fmt: skip
         while True:

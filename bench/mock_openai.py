@@ -1,6 +1,7 @@
-"""A fast OpenAI-compatible server: how it answers stands in the model's name.
+"""A fast OpenAI-compatible server: how it answers stands in the last message.
 
-`mock:<chunks>:<milliseconds between chunks>`. Raw asyncio, chunks encoded once, so
+`mock:<chunks>:<milliseconds between chunks>;`. `GET` gives the size of the last request's
+body. Raw asyncio, chunks encoded once, so
 that it is never the slowest in the row. Prints its port.
 """
 
@@ -45,15 +46,25 @@ def timed(index: int) -> bytes:
     return _chunk(f"t{time.monotonic_ns() // 1000:d} ")
 
 
+last = [0]
+"""Size of the last request's body, in bytes."""
+
+
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One connection, request after request."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            size = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-le"))
+            if head.startswith(b"GET"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%d" % (len(str(last[0])), last[0]))
+                continue
+            size = next(
+                int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-le")
+            )
             body = await reader.readexactly(size)
-            at = body.index(b'"mock:') + 6
-            count, pause = body[at : body.index(b'"', at)].split(b":")
+            last[0] = size
+            at = body.rindex(b"mock:") + 5
+            count, pause = body[at : body.index(b";", at)].split(b":")
             await answer(writer, int(count), float(pause) / 1000)
     except (asyncio.IncompleteReadError, ConnectionError):
         pass

@@ -69,13 +69,9 @@ async def gateway(model_url: str | None, *, home: Path | None = None, extra: str
     """A gateway as it is started by a person, with one model."""
     with tempfile.TemporaryDirectory() as folder:
         where = home or Path(folder)
-        models = f"""
-models:
-  - {{name: main, base_url: "{model_url}/v1", api_key: bench, model: "mock:1:0"}}
-  - {{name: many, base_url: "{model_url}/v1", api_key: bench, model: "mock:200:0"}}
-  - {{name: slow, base_url: "{model_url}/v1", api_key: bench, model: "mock:100:20"}}
-  - {{name: one, base_url: "{model_url}/v1", api_key: bench, model: "mock:1:0"}}
-"""
+        models = f'''
+models: [{{name: bench, base_url: "{model_url}/v1", api_key: bench, model: bench}}]
+'''
         file = where / "bench.yaml"
         where.mkdir(parents=True, exist_ok=True)
         file.write_text(

@@ -19,7 +19,7 @@ async def chat(request: web.Request) -> web.WebSocketResponse:
     session: aiohttp.ClientSession = request.app["session"]
     async for frame in socket:
         asked = orjson.loads(frame.data)
-        body = {"model": asked["model"], "messages": [{"role": "user", "content": asked["text"]}], "stream": True}
+        body = {"model": "bench", "messages": [{"role": "user", "content": asked["text"]}], "stream": True}
         async with session.post(request.app["url"] + "/v1/chat/completions", json=body) as response:
             rest = b""
             async for data in response.content.iter_any():
