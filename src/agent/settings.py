@@ -23,6 +23,8 @@ class ModelSettings(_Strict):
     max_output_tokens: int | None = Field(default=None, ge=1)
     first_token_seconds: float = Field(default=60, gt=0)
     stall_seconds: float = Field(default=60, gt=0)
+    total_seconds: float = Field(default=600, gt=0)
+    """Of one round."""
     input_price: float | None = Field(default=None, ge=0)
     """US dollars per million tokens; None takes the bundled table."""
     output_price: float | None = Field(default=None, ge=0)
