@@ -25,6 +25,8 @@ class ModelSettings(_Strict):
     stall_seconds: float = Field(default=60, gt=0)
     total_seconds: float = Field(default=600, gt=0)
     """Of one round."""
+    max_concurrent: int = Field(default=1_024, ge=1)
+    """Rounds at once; beyond it people take turns."""
     input_price: float | None = Field(default=None, ge=0)
     """US dollars per million tokens; None takes the bundled table."""
     output_price: float | None = Field(default=None, ge=0)

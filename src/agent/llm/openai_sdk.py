@@ -6,6 +6,8 @@ A request is one `post` with a body that is bytes already: `chat.completions.cre
 messages, which a long history feels.
 """
 
+from typing import Any
+
 import aiohttp
 import httpx2
 import openai
@@ -71,7 +73,7 @@ class Endpoint:
     async def post(self, body: bytes) -> aiohttp.ClientResponse:
         """Begin a completion: the answer's headers have come, with status 200. Raises Refused or NotReached."""
         try:
-            response = await self._client.post(
+            response: Any = await self._client.post(
                 "/chat/completions", cast_to=httpx2.Response, content=body, stream=True, stream_cls=openai.AsyncStream,
                 options=self._options,
             )  # fmt: skip
