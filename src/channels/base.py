@@ -18,7 +18,7 @@ from bus.context import timestamp
 from bus.keys import KeyKind, KeyParts, SessionKey, direct_key, group_key
 from channels.ports import Identity, Place
 from channels.settings import ChannelSettings
-from channels.text import Counting, count, split_markdown
+from channels.text import Counting, count, take_piece
 
 if TYPE_CHECKING:
     from channels.inbound import InboundPipeline
@@ -44,8 +44,8 @@ class Capabilities:
     edits: bool = True
     drafts: bool = False
     """Native streaming previews in private chats, which vanish when the message comes."""
-    nonce: bool = False
-    """A send may be repeated under its nonce without being shown twice."""
+    nonce_seconds: float = 0.0
+    """How long the platform remembers a nonce, so that a send may be repeated without being shown twice; 0: no nonce."""
     buttons: bool = True
     typing: bool = True
     typing_seconds: float = 4.0
@@ -252,7 +252,7 @@ class BaseChannel(ABC):
     ) -> str:
         """Show `content` as a new message and return its id on the platform.
 
-        `final` is False for a message that goes on streaming by `edit`. Markup that the platform
+        `nonce` is of 24 letters and digits, the same when it is repeated. `final` is False for a message that goes on streaming by `edit`. Markup that the platform
         refuses is sent again as plain text, here. A `reply_to` that is gone is left out, here.
         """
 
@@ -305,9 +305,9 @@ class BaseChannel(ABC):
 
     # ------------------------------------------------------------ pure
 
-    def split(self, markdown: str) -> list[str]:
-        """`markdown` as pieces that each fit one message, in order."""
-        return split_markdown(markdown, self.capabilities.max_chars, self.measure)
+    def take(self, markdown: str) -> tuple[str, str]:
+        """The first piece of `markdown` that fits one message, and what remains for the next."""
+        return take_piece(markdown, self.capabilities.max_chars, self.measure)
 
     def measure(self, markdown: str) -> int:
         """The length of one message as the platform counts it, after rendering."""
