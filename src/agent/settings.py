@@ -23,6 +23,10 @@ class ModelSettings(_Strict):
     max_output_tokens: int | None = Field(default=None, ge=1)
     first_token_seconds: float = Field(default=60, gt=0)
     stall_seconds: float = Field(default=60, gt=0)
+    total_seconds: float = Field(default=600, gt=0)
+    """Of one round."""
+    max_concurrent: int = Field(default=1_024, ge=1)
+    """Rounds at once; beyond it people take turns."""
     input_price: float | None = Field(default=None, ge=0)
     """US dollars per million tokens; None takes the bundled table."""
     output_price: float | None = Field(default=None, ge=0)
