@@ -262,8 +262,6 @@ class SessionHead:
     listed: bool = True
     """False for ephemeral sessions."""
     deleted: bool = False
-    settings: JsonObject = field(default_factory=dict, hash=False)
-    """The other members of `session.updated` (language, mode, ...): the latest of each; None takes one away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
