@@ -6,8 +6,6 @@ index with the checkpoint, `before` comes back where the disk refuses.
 """
 
 import asyncio
-from collections.abc import Generator
-from typing import Any
 
 import orjson
 
@@ -20,15 +18,14 @@ from bus.keys import SessionKey
 
 
 class Entry:
-    """`Durable` of the port: awaiting it waits for the disk."""
+    """`durable` is what `append` gives back; None where nobody waits."""
 
-    __slots__ = ("_error", "_loop", "_settled", "_waiters", "after", "before", "generation", "head", "journal_line",
-                 "key", "keys", "lines")  # fmt: skip
+    __slots__ = ("after", "before", "durable", "generation", "head", "journal_line", "key", "keys", "lines")
 
     def __init__(
         self, key: SessionKey, *, head: bytes, lines: tuple[bytes, ...], before: Summary | None, after: Summary | None,
-        keys: tuple[Used, ...] = (), begins: bool = False, generation: int = 0,
-        loop: asyncio.AbstractEventLoop | None = None,
+        durable: "asyncio.Future[None] | None" = None, keys: tuple[Used, ...] = (), begins: bool = False,
+        generation: int = 0,
     ) -> None:  # fmt: skip
         self.key = key
         self.head = head
@@ -40,10 +37,7 @@ class Entry:
         self.keys = keys
         self.generation = generation
         self.journal_line = _journal_line(key, head if begins else b"", lines, forget=after is None)
-        self._loop = loop
-        self._settled = False
-        self._error: Exception | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        self.durable = durable
 
     @property
     def begins(self) -> bool:
@@ -67,24 +61,17 @@ class Entry:
 
     def done(self) -> bool:
         """On the disk, or refused."""
-        return self._settled
+        return self.durable is None or self.durable.done()
 
     def settle(self, error: Exception | None) -> None:
         """Tell everyone who waits. On the event loop."""
-        self._settled, self._error = True, error
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def __await__(self) -> Generator[Any, None, None]:
-        if not self._settled:
-            assert self._loop is not None
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiters.append(waiter)
-            yield from waiter
-        if self._error is not None:
-            raise Overloaded(str(self._error), retry_after_ms=1000)
+        if self.durable is None or self.durable.done():
+            return
+        if error is None:
+            self.durable.set_result(None)
+        else:
+            self.durable.set_exception(Overloaded("the disk refuses to store this", retry_after_ms=1000))
+            self.durable.exception()  # said in the log already: nobody has to await it
 
 
 def _journal_line(key: SessionKey, head: bytes, lines: tuple[bytes, ...], *, forget: bool) -> bytes:

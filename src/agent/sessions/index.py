@@ -115,7 +115,7 @@ class Index:
     # ------------------------------------------------------------ writing (one thread)
 
     def write(self, rows: Iterable[Row], gone: Iterable[str], keys: Iterable[Used], *, forget_before: float) -> None:
-        """Take over `rows` and `keys`, and let go of sessions and of keys used before `forget_before`; durable on return."""
+        """Take over `rows` and `keys`; let go of `gone`, and of keys used before `forget_before`. Durable on return."""
         connection = self._connection()
         with connection:
             connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?,?,?,?,?,?,?,?,?,?)", map(_columns, rows))
@@ -176,7 +176,7 @@ class Index:
         with self._reading(query, (moment,)) as cursor:
             return [_text(identity) for (identity,) in cursor]
 
-    def key(self, user: str, key: str) -> Used | None:
+    def key_used(self, user: str, key: str) -> Used | None:
         query = "SELECT message_id, identity, seq, content_hash, at FROM keys WHERE user = ? AND key = ?"
         with self._reading(query, (user, key)) as cursor:
             found = cursor.fetchone()

@@ -1,299 +1,159 @@
-"""The log of all sessions on one disk: the journal, a file per session, an index.
+"""The store of sessions as the gateway uses it: the log, and what is read across it and out of it.
 
-Above it the agent loop, which knows only the port `SessionStore`, and the gateway's
-handlers, which list, page, search and export. It belongs to the event loop that opened
-it; disks are waited for in the writer's thread, the checkpoint's, and a small pool of
-readers. The one exception: `append` to a session that nobody has asked for lately looks
-it up in the index where it stands.
+Above it the gateway's handlers and commands, which check who may ask before they ask:
+nothing here knows of roles. Below it `log.py` with the port of the agent.
 """
 
 import asyncio
-import logging
-import sqlite3
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
 
-from agent.ports import Duplicate, Record, SessionHead, SessionState
-from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Changes, Checkpointer
-from agent.sessions.disk import Disk
+from agent.ports import SessionHead
+from agent.sessions import history, search
+from agent.sessions.backup import copy_store
+from agent.sessions.catalogue import Catalogue
 from agent.sessions.entry import Entry
-from agent.sessions.index import Index, Row
-from agent.sessions.journal import Journal
-from agent.sessions.keys_used import keys_used
-from agent.sessions.lines import encode, head_line
-from agent.sessions.lock import FolderLock
-from agent.sessions.overlay import Overlay
-from agent.sessions.recovery import Recovery, scan
-from agent.sessions.session import SessionFiles, file_of
-from agent.sessions.summary import Summary, begun, folded
-from agent.sessions.view import View, select, source_of
-from agent.sessions.writer import Writer
-from bus.errors import Conflict, NotFound, Overloaded
+from agent.sessions.history import Cut
+from agent.sessions.log import SessionLog
+from agent.sessions.summary import Summary
+from agent.sessions.view import View
+from bus.context import timestamp
+from bus.errors import BadParameters, Conflict, Overloaded
 from bus.events import JsonObject
 from bus.keys import SessionKey
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
+EPHEMERAL_SECONDS = 24 * 3600.0
+_CUTS_KEPT = 512
 
 
-class JsonlStore:
-    """An async context manager: entered, it holds the folder's lock and has recovered; left, it is checkpointed."""
+class JsonlStore(SessionLog):
+    """`SessionStore` and more. Errors of the disk are Overloaded everywhere."""
 
-    def __init__(
-        self, folder: Path, *, disk: Disk | None = None, clock: Callable[[], float] = time.time,
-        checkpoint_bytes: int = 8 << 20, checkpoint_sessions: int = 1000, cached_sessions: int = 256,
-    ) -> None:  # fmt: skip
-        self._folder = folder
-        self._disk = disk or Disk()
-        self._clock = clock
-        self._limits = (checkpoint_bytes, checkpoint_sessions)
-        self._lock = FolderLock(folder)
-        self._index = Index(folder / "index.sqlite")
-        self._overlay = Overlay(cached_sessions)
-        self._readers = ThreadPoolExecutor(2, "sessions-read")
-        self._generation = 0
-        self._touched = 0
-        self._closed = True
+    # ------------------------------------------------------------ across sessions
 
-    # ------------------------------------------------------------ lifetime
+    async def open_turns(self) -> list[SessionKey]:
+        """Sessions with a message that was accepted and not answered."""
+        return await self._over(Catalogue.open_turns)
 
-    async def __aenter__(self) -> "JsonlStore":
-        """Raises FolderInUse, JournalRefused, OSError."""
-        self._loop = asyncio.get_running_loop()
-        await self._in_pool(self._open)
-        self._closed = False
-        self._writer.start()
-        return self
+    async def owned_by(self, user: str) -> list[SessionKey]:
+        """All sessions of `user` that are not deleted."""
+        return await self._over(lambda all_of: all_of.owned_by(user))
 
-    def _open(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        self._lock.take()
-        try:
-            journal = Journal(self._disk, self._folder)
-            files = SessionFiles(self._disk, self._folder)
-            recovery = Recovery(self._disk, self._folder, journal, files, self._index)
-            recovery.run()
-        except BaseException:
-            self._index.close()
-            self._lock.give_back()
-            raise
-        self._touched = recovery.touched
-        self._overlay.start_with(recovery.changes)
-        self._checkpointer = Checkpointer(self._disk, self._index, self._clock)
-        self._writer = Writer(
-            journal, files, self._checkpointer, self, checkpoint_bytes=self._limits[0],
-            checkpoint_sessions=self._limits[1],
-        )  # fmt: skip
-        self._writer.changes = recovery.changes
+    async def list_sessions(
+        self, owner: str | None, *, limit: int = 50, cursor: str | None = None, channel: str | None = None
+    ) -> tuple[list[SessionHead], str | None]:
+        """Sessions with the last changed first, and the cursor of the next page.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Write out everything and let go of the folder."""
-        if self._closed:
-            return
-        self._closed = True
-        await self._command(self._writer.stop)
-        await self._loop.run_in_executor(None, self._finish)
-
-    def _finish(self) -> None:
-        self._writer.join()
-        self._checkpointer.close()
-        self._readers.shutdown()
-        self._index.close()
-        self._lock.give_back()
-
-    # ------------------------------------------------------------ the port
-
-    async def state(self, key: SessionKey) -> SessionState | None:
-        """What is known of `key`; None where it never existed. Raises NewerFormat, Overloaded."""
-        summary = await self._summary(key)
-        return None if summary is None else summary.state()
-
-    def append(self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None) -> Entry:
-        """Write `records` in order and as one; await the result for the disk.
-
-        Raises BadParameters for what can't be stored, Conflict where the numbers do not rise,
-        NotFound for an unknown session without `head`. The await raises Overloaded.
+        `owner` None: everyone's and the groups'. Raises BadParameters for a cursor that isn't ours.
         """
-        if self._closed:
-            raise Overloaded("the store of sessions is closed")
-        lines = tuple([encode(record) for record in records])
-        before = self._summary_now(key)
-        start = self._start(key, before, records, head)
-        after = folded(start, records, self._next_touch())
-        described = after.head() if after.deleted else start.head()
-        entry = Entry(
-            key, head=head_line(described), lines=lines, before=before, after=after, keys=keys_used(key, records),
-            begins=start is not before, generation=self._generation, loop=self._loop,
-        )  # fmt: skip
+        before = _place(cursor)
+        found, after = await self._over(
+            lambda all_of: all_of.page(owner, channel=channel, before=before, limit=max(1, limit))
+        )
+        return [one.head() for one in found], None if after is None else str(after)
+
+    async def search(self, owner: str, query: str, limit: int = 20) -> list[tuple[SessionKey, int, str]]:
+        """(session, seq, snippet) in the sessions of `owner`, the last changed first."""
+        pattern = search.pattern_of(query)
+        if pattern is None:
+            return []
+        found: list[tuple[SessionKey, int, str]] = []
+        for one in await self._over(lambda all_of: list(all_of.everything_of(owner))):
+            wanted = limit - len(found)
+            if wanted <= 0:
+                break
+            hits = await self._viewing(one.key, lambda view, one=one, wanted=wanted: [  # type: ignore[misc]
+                hit for hit, _ in zip(search.hits(view, self._cuts_of(view, one), pattern), range(wanted), strict=False)
+            ])  # fmt: skip
+            found += [(one.key, seq, snippet) for seq, snippet in hits]
+        return found
+
+    async def sweep(self, now: float | None = None) -> int:
+        """Take away ephemeral sessions that were not used for 24 h; how many. `now` in seconds since the epoch."""
+        moment = timestamp((self._clock() if now is None else now) - EPHEMERAL_SECONDS)
+        swept = 0
+        for key in await self._over(lambda all_of: all_of.unlisted_before(moment)):
+            summary = await self._summary(key)
+            if summary is not None and not summary.listed and not summary.open_turns:
+                self._take_away(key, summary)
+                swept += 1
+        return swept
+
+    def _take_away(self, key: SessionKey, summary: Summary) -> None:
+        entry = Entry(key, head=b"", lines=(), before=summary, after=None, generation=self._generation)
         self._overlay.add(entry)
         self._writer.put(entry)
-        return entry
 
-    def _start(
-        self, key: SessionKey, before: Summary | None, records: Sequence[Record], head: SessionHead | None
-    ) -> Summary:
-        if head is not None and head.key != key:
-            raise Conflict("the head is another session's")
-        if head is not None and (before is None or before.deleted):
-            start = begun(head, before)
-        elif before is None:
-            raise NotFound("no such session")
-        else:
-            start = before
-        last = start.record_seq
-        for record in records:
-            if record.seq <= last and not start.deleted:
-                raise Conflict(f"record {record.seq} comes after {last}")
-            last = record.seq
-        return start
+    # ------------------------------------------------------------ out of one session
 
-    async def read(
-        self, key: SessionKey, *, after_seq: int = 0, before_seq: int | None = None, limit: int | None = None,
-        types: frozenset[str] | None = None, newest: bool = False,
-    ) -> list[Record]:  # fmt: skip
-        """Records in rising order with `after_seq < seq < before_seq`; with `newest`, the last `limit` of them.
+    async def history(
+        self, key: SessionKey, *, limit: int = 50, before_seq: int | None = None
+    ) -> tuple[list[JsonObject], bool]:
+        """Messages in the form of `chat.history`, oldest first, and whether there are older ones."""
+        summary = await self._summary(key)
+        if summary is None or summary.deleted:
+            return [], False
+        return await self._viewing(
+            key, lambda view: history.page(view, self._cuts_of(view, summary), limit=limit, before_seq=before_seq)
+        )
 
-        What was appended before is seen, on the disk or not. Raises NewerFormat, Overloaded.
+    async def export(self, key: SessionKey) -> list[str]:
+        """The lines of the file, the head first."""
+        return await self._viewing(key, lambda view: [raw.decode("utf-8", "replace") for raw in view.raw_lines()])
+
+    def _cuts_of(self, view: View, summary: Summary) -> list[Cut]:
+        """What the session's edits hide, found once each. In a reader's thread."""
+        out = []
+        for seq, replaced in summary.replacing:
+            place = (summary.key.identity, seq, replaced)
+            if place not in self._cuts:
+                self._cuts[place] = history.find_cut(view, seq, replaced)
+                if len(self._cuts) > _CUTS_KEPT:
+                    self._cuts.popitem(last=False)
+            cut = self._cuts.get(place)
+            if cut is not None:
+                out.append(cut)
+        return out
+
+    # ------------------------------------------------------------ care
+
+    async def checkpoint(self) -> None:
+        """Bring everything into files and index, and cut the journal."""
+        await self._command(self._writer.checkpoint)
+
+    async def backup(self, destination: Path) -> int:
+        """A copy that opens as a store, made while this one serves; the number of sessions.
+
+        Raises Conflict where `destination` isn't empty, Overloaded.
         """
-        return await self._viewing(key, lambda view: select(
-            view, after_seq=after_seq, before_seq=before_seq, limit=limit, types=types, newest=newest))  # fmt: skip
+        if await self._command(self._writer.checkpoint) is not None:
+            raise Overloaded("the sessions could not be brought to a state to copy", retry_after_ms=5000)
+        over: asyncio.Future[int] = self._loop.create_future()
 
-    async def duplicate(self, user: str, idempotency_key: str) -> Duplicate | None:
-        """What `user` did under this key in the last 24 h. Waits for a first use that is still on its way to the disk."""
-        found = self._overlay.key(user, idempotency_key)
-        if found is not None:
-            used, entry = found
-            if entry is not None and not entry.done():
-                try:
-                    await entry
-                except Overloaded:
-                    return None
-        else:
-            stored = await self._in_pool(lambda: self._index.key(user, idempotency_key))
-            if stored is None:
-                return None
-            used = stored
-        return used.duplicate if self._clock() - used.at < KEYS_KEPT_SECONDS else None
+        def settle(result: int | Exception) -> None:
+            if over.done():
+                return
+            if isinstance(result, int):
+                over.set_result(result)
+            else:
+                over.set_exception(result)
 
-    # ------------------------------------------------------------ what is known
+        def work() -> None:
+            result: int | Exception
+            try:
+                result = copy_store(self._disk, self._index, self._folder, destination, lambda: self._closed)
+            except FileExistsError as error:
+                result = Conflict(str(error))
+            except Exception as error:  # it must reach the one who waits, whatever it is
+                result = error
+            self._loop.call_soon_threadsafe(settle, result)
 
-    async def _summary(self, key: SessionKey) -> Summary | None:
-        found, summary = self._overlay.known(key.identity)
-        if found:
-            return summary
-        loaded = await self._in_pool(lambda: self._load(key))
-        found, summary = self._overlay.known(key.identity)
-        if found:
-            return summary
-        if loaded is not None:
-            self._overlay.remember(loaded)
-        return loaded
+        self._checkpointer.run(work)
+        return await over
 
-    def _summary_now(self, key: SessionKey) -> Summary | None:
-        found, summary = self._overlay.known(key.identity)
-        return summary if found else self._load(key)
 
-    def _load(self, key: SessionKey) -> Summary | None:
-        """From the index; from the file itself where the two disagree on its length."""
-        path = file_of(self._folder, key)
-        try:
-            row = self._index.get(key.identity)
-            size = path.lstat().st_size if path.exists() and not path.is_symlink() else 0
-            if row is not None and (size == row.size or size == 0):
-                return row.summary
-            if row is None and size == 0:
-                return None
-            return self._rescanned(key, path, row)
-        except (OSError, sqlite3.Error) as error:
-            raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
-
-    def _rescanned(self, key: SessionKey, path: Path, row: Row | None) -> Summary | None:
-        found = scan(self._disk, path, key)
-        self._writer.put(lambda: self._repair(key))
-        if found is None:
-            return row.summary if row else None
-        if row is not None and found.summary.last_seq < row.summary.last_seq:
-            found.summary.record_seq = row.summary.last_seq
-        found.summary.touched = row.summary.touched if row else 0
-        log.warning("%s changed while nobody looked and was read again", path.name)
-        return found.summary
-
-    def _repair(self, key: SessionKey) -> None:
-        try:
-            self._writer.files.repair(key)
-        except OSError as error:
-            log.warning("a session's file could not be repaired: %s", error.strerror)
-
-    async def _viewing(self, key: SessionKey, look: Callable[[View], T]) -> T:
-        """Run `look` over a session's log, off the loop."""
-        known, summary = self._overlay.known(key.identity)
-        if not known:
-            summary = await self._summary(key)
-        head = head_line(summary.head()) if summary else b""
-        source = source_of(key, file_of(self._folder, key), head, self._overlay.unwritten(key.identity))
-
-        def work() -> T:
-            with View(self._disk, source) as view:
-                return look(view)
-
-        return await self._in_pool(work)
-
-    def _next_touch(self) -> int:
-        self._touched += 1
-        return self._touched
-
-    # ------------------------------------------------------------ threads
-
-    async def _in_pool(self, work: Callable[[], T]) -> T:
-        try:
-            return await self._loop.run_in_executor(self._readers, work)
-        except (OSError, sqlite3.Error) as error:
-            if self._closed:
-                raise
-            raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
-
-    async def _command(self, command: Callable[[Callable[[Exception | None], None]], None]) -> None:
-        """Run a command of the writer and wait until it is over."""
-        over: asyncio.Future[None] = self._loop.create_future()
-
-        def then(error: Exception | None) -> None:
-            if error is not None:
-                log.error("the store of sessions: %s", error)
-            self._loop.call_soon_threadsafe(lambda: None if over.done() else over.set_result(None))
-
-        self._writer.put(lambda: command(then))
-        await over
-
-    def committed(self, entries: Sequence[Entry]) -> None:
-        self._tell(self._overlay.committed, entries)
-
-    def refused(self, error: OSError, generation: int) -> None:
-        self._tell(self._refuse, error, generation)
-
-    def _refuse(self, error: OSError, generation: int) -> None:
-        self._generation = generation
-        self._overlay.refused(error)
-
-    def written(self, entries: Sequence[Entry]) -> None:
-        self._tell(self._overlay.written, entries)
-
-    def checkpointed(self, changes: Changes) -> None:
-        self._tell(self._overlay.checkpointed, changes)
-
-    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
-        self._loop.call_soon_threadsafe(what, *arguments)
-
-    def stats(self) -> JsonObject:
-        """Figures for metrics and the doctor: sizes now, counters since the start."""
-        return {"journal_bytes": self._writer.journal_bytes, "lagging": self._writer.lagging,
-                **self._overlay.sizes(), **vars(self._writer.counters)}  # fmt: skip
+def _place(cursor: str | None) -> int | None:
+    if not cursor:
+        return None
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise BadParameters("this is no cursor of session.list")
+    return int(cursor)

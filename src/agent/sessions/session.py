@@ -45,7 +45,7 @@ class SessionFiles:
         return file_of(self._folder, key)
 
     def append(self, key: SessionKey, head: bytes, lines: bytes) -> int:
-        """Add `lines` (and `head` where the file is empty); the new length. Raises OSError, and then nothing was added."""
+        """Add `lines` (and `head` where the file is empty); the new length. Raises OSError: nothing was added."""
         identity = key.identity
         fd, size = self._descriptor(key)
         data = lines if size else head + lines
