@@ -58,7 +58,8 @@ class SessionStoreContract:
 
     async def test_records_come_back_as_they_went_in(self, store: Any) -> None:
         key = key_of()
-        records = [said(1, "你好\u2028\u0085\u202e\u200b" + "e" + "\u0301" * 1000), answered(2, "m1", "ok\n\ttab \x00 \x7f")]
+        strange = "你好\u2028\u0085\u202e\u200b" + "e" + "\u0301" * 1000
+        records = [said(1, strange), answered(2, "m1", "ok\n\ttab \x00 \x7f")]
         await store.append(key, records, head=head_of(key))
         assert await store.read(key) == records
 
@@ -94,7 +95,8 @@ class SessionStoreContract:
 
     async def test_reading_a_range(self, store: Any) -> None:
         key = key_of()
-        await store.append(key, [said(n) if n % 2 else answered(n, f"m{n - 1}") for n in range(1, 21)], head=head_of(key))
+        records = [said(n) if n % 2 else answered(n, f"m{n - 1}") for n in range(1, 21)]
+        await store.append(key, records, head=head_of(key))
 
         async def seqs(**asked: Any) -> list[int]:
             return [record.seq for record in await store.read(key, **asked)]
@@ -207,7 +209,8 @@ class SessionStoreContract:
         key = key_of()
         async with house.open() as store:
             old = said(1, idempotency_key="old", received_at=NOW - 24 * 3600 - 1)
-            await store.append(key, [old, said(2, idempotency_key="new", received_at=NOW - 23 * 3600)], head=head_of(key))
+            new = said(2, idempotency_key="new", received_at=NOW - 23 * 3600)
+            await store.append(key, [old, new], head=head_of(key))
             assert await store.duplicate("alice", "old") is None
         async with house.open() as store:
             assert await store.duplicate("alice", "old") is None
@@ -272,8 +275,8 @@ class SessionStoreContract:
         await store.append(
             key,
             [said(1, "what time is it?"), started(2, "m1", 100), calling(5, "m1", ["a", "b"], "Let me look."),
-             calling(6, "m1", ["a", "b"], first=False, call=1), called(7, "m1", "a", "noon"), called(8, "m1", "b", "dawn"),
-             answered(12, "m1", "Let me look.\n\nNoon.", last_text="Noon.")],
+             calling(6, "m1", ["a", "b"], first=False, call=1), called(7, "m1", "a", "noon"),
+             called(8, "m1", "b", "dawn"), answered(12, "m1", "Let me look.\n\nNoon.", last_text="Noon.")],
             head=head_of(key),
         )  # fmt: skip
         messages, more = await store.history(key)
@@ -297,7 +300,8 @@ class SessionStoreContract:
         )  # fmt: skip
         messages, _ = await store.history(key)
         assert [(m["seq"], m["role"], m["text"]) for m in messages] == [
-            (1, "user", "hello"), (2, "assistant", "Both."), (3, "tool", "noon"), (4, "assistant", "half of"), (5, "user", "hello"),
+            (1, "user", "hello"), (2, "assistant", "Both."), (3, "tool", "noon"), (4, "assistant", "half of"),
+            (5, "user", "hello"),
         ]  # fmt: skip
         assert [call["call_id"] for call in messages[1]["tool_calls"]] == ["a"]
         assert messages[3]["partial"] is True
@@ -307,8 +311,8 @@ class SessionStoreContract:
         records = []
         for n in range(1, 120, 6):
             turn = f"m{n}"
-            records += [said(n), calling(n + 1, turn, ["x", "y"], "hm"), called(n + 2, turn, "x"), called(n + 3, turn, "y"),
-                        answered(n + 5, turn, f"answer {n}")]  # fmt: skip
+            records += [said(n), calling(n + 1, turn, ["x", "y"], "hm"), called(n + 2, turn, "x"),
+                        called(n + 3, turn, "y"), answered(n + 5, turn, f"answer {n}")]  # fmt: skip
         await store.append(key, records, head=head_of(key))
         whole, more = await store.history(key, limit=1000)
         assert len(whole) == 100 and not more
@@ -348,8 +352,8 @@ class SessionStoreContract:
     async def test_search_is_ones_own_in_any_case_and_script(self, store: Any) -> None:
         for user in ("alice", "bob"):
             key = key_of(user)
-            await store.append(key, [said(1, f"Die Straße von {user}: 我喜欢北京烤鸭"), answered(2, "m1", "The QUICK fox")],
-                               head=head_of(key, owner=user))  # fmt: skip
+            records = [said(1, f"Die Straße von {user}: 我喜欢北京烤鸭"), answered(2, "m1", "The QUICK fox")]
+            await store.append(key, records, head=head_of(key, owner=user))
         assert [(key, seq) for key, seq, _ in await store.search("alice", "北京", 9)] == [(key_of("alice"), 1)]
         assert [(key, seq) for key, seq, _ in await store.search("alice", "quick", 9)] == [(key_of("alice"), 2)]
         assert [seq for _, seq, _ in await store.search("alice", "i", 1)] == [2]
@@ -370,12 +374,12 @@ class SessionStoreContract:
     async def test_deleting_leaves_the_owner_and_the_number(self, house: House) -> None:
         key = key_of()
         async with house.open() as store:
-            await store.append(key, [said(1, "the secret plan"), answered(2, "m1"), said(3)], head=head_of(key, title="Plan"))
+            records = [said(1, "the secret plan"), answered(2, "m1"), said(3)]
+            await store.append(key, records, head=head_of(key, title="Plan"))
             await store.append(key, [updated(4, deleted=True)])
-            for opened in (store,):
-                state = await opened.state(key)
-                assert state.head.deleted and state.head.owner == "alice" and state.last_seq == 4
-                assert state.open_turns == () and state.head.title == ""
+            state = await store.state(key)
+            assert state.head.deleted and state.head.owner == "alice" and state.last_seq == 4
+            assert state.open_turns == () and state.head.title == ""
             assert await store.history(key) == ([], False)
             assert await store.search("alice", "secret", 9) == []
             assert (await store.list_sessions("alice", limit=9))[0] == []

@@ -30,7 +30,9 @@ def started(seq: int, message_id: str, reserved: int, attempt: int = 1) -> Recor
     return Record(seq, "turn.started", moment(seq), data)
 
 
-def calling(seq: int, message_id: str, calls: list[str], text: str = "", *, first: bool = True, call: int = 0) -> Record:
+def calling(
+    seq: int, message_id: str, calls: list[str], text: str = "", *, first: bool = True, call: int = 0
+) -> Record:  # fmt: skip
     """`tool.started` of `calls[call]`; the first of a round carries the round."""
     data: dict[str, Any] = {"message_id": message_id, "call_id": calls[call], "name": "clock", "arguments": {}}
     if first:
