@@ -296,7 +296,8 @@ async def test_a_file_that_was_put_in_place_by_hand_is_found(folder: Path, tmp_p
 
 HOSTILE = ["../../x", "/etc/passwd", "..\\..\\x", "%2e%2e/x", "k" * 512, "键" * 512, "CON", "NUL.jsonl", "x.", "x ",
            "-rf", "~", "$HOME", "a:b", "a_b", "a/b", "Key", "key", "KEY", "é", "e\u0301", "ﬁ", "fi", "ı", "i", "K",
-           "\u212a", "k" * 255, "k" * 256, "agent:main:websocket:direct:Bob", "agent:main:websocket:direct:bob"]  # fmt: skip
+           "\u212a", "k" * 255, "k" * 256,
+           "agent:main:websocket:direct:Bob", "agent:main:websocket:direct:bob"]  # fmt: skip
 
 
 @pytest.mark.attack(30)
