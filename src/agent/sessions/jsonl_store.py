@@ -79,7 +79,7 @@ class JsonlStore(SessionLog):
         return swept
 
     def _take_away(self, key: SessionKey, summary: Summary) -> None:
-        entry = Entry(key, head=b"", lines=(), before=summary, after=None, generation=self._generation)
+        entry = Entry(key, head=b"", lines=(), before=summary, after=None, generation=self._courier.generation)
         self._overlay.add(entry)
         self._writer.put(entry)
 
