@@ -8,6 +8,7 @@ to a connection. Above is the bus, below are the log, `runner.py` and the superv
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -43,6 +44,7 @@ class AgentLoop:
         self._bus = bus
         self._store = store
         self._limits = limits
+        self._settings = settings
         self._platforms = platforms
         self._run_command = run_command
         self._open_turns = open_turns
@@ -143,6 +145,8 @@ class AgentLoop:
                 raise Overloaded("too many messages are waiting in this session", retry_after_ms=2000)
             if message.replaces is not None and message.replaces == lane.current:
                 self._cut(lane, ABORT)
+            elif message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt":
+                self._cut(lane, ABORT)
             return await self._keep(lane, message, digest)
         finally:
             self._lanes.leave(lane)
@@ -235,15 +239,34 @@ class AgentLoop:
         try:
             if lane.spoiled:
                 await self._lanes.reload(lane)
-            await self._runner.run(lane, pending)
+            queue = self._queue(lane)
+            if queue == "collect":
+                await self._gather(lane, pending)
+            await self._runner.run(lane, pending, queue)
         finally:
             self._remember_end(message)
+            for item in pending.merged:
+                self._remember_end(item.message)
             self.turns += 1
             self._running -= 1
             self._quiet.set()
             lane.current = lane.task = None
             self._next(lane)
             self._lanes.let_go(lane)
+
+    def _queue(self, lane: Lane) -> str:
+        """What a message does in this session that comes while a turn runs."""
+        channel = "" if lane.head is None else lane.head.channel
+        return str(lane.settings.get("queue") or self._settings.queues.get(channel) or self._settings.queue)
+
+    async def _gather(self, lane: Lane, pending: Pending) -> None:
+        """Wait for the rest of a burst, then answer it in one."""
+        until = time.monotonic() + 2 * self._settings.gather_seconds
+        waiting = -1
+        while waiting != len(lane.queue) and time.monotonic() < until:
+            waiting = len(lane.queue)
+            await asyncio.sleep(self._settings.gather_seconds)
+        lane.absorb(pending)
 
     def _remember_end(self, message: InboundMessage) -> None:
         self._ended[message.message_id] = message.actor.user

@@ -37,6 +37,8 @@ class Turn:
     def __init__(self, lane: Lane, pending: Pending, clock: Deadline) -> None:
         self.lane = lane
         self.message = pending.message
+        self.steering = False
+        """Whether messages that come meanwhile join this turn."""
         self.progress: TurnProgress = pending.progress
         self.clock = clock
         self.usage = Usage()
@@ -44,6 +46,7 @@ class Turn:
         self.model = ""
         self.last_round = ""
         """The text of the round that streams now."""
+        self._pending = pending
         self._key = lane.key
         self._id = pending.message.message_id
         self._parts: list[str] = []
@@ -54,6 +57,16 @@ class Turn:
         self._asked: dict[str, str] = {}
         """Who is being asked what: question id -> call id."""
         self._writes: set[asyncio.Future[None]] = set()
+
+    @property
+    def also(self) -> list[str]:
+        """Ids of the other messages that this turn answers."""
+        return [item.message.message_id for item in self._pending.merged]
+
+    def steer(self) -> None:
+        """Between two rounds: take in what the person said meanwhile, where he wants it so."""
+        if self.steering and self.lane.absorb(self._pending):
+            self.note("supervisor", "steered")
 
     # ------------------------------------------------------------ text
 

@@ -135,4 +135,3 @@ def _weight(event: SessionEvent) -> int:
     text = getattr(event, "text", "") or getattr(event, "preview", "")
     arguments = getattr(event, "arguments", None)
     return _OVERHEAD + len(text) + (len(str(arguments)) if arguments else 0)
-

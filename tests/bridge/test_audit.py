@@ -156,9 +156,7 @@ def test_threads_and_processes_write_one_chain(path: Path):
     )
     log = AuditLog(path, fsync=False)
     with subprocess.Popen([sys.executable, "-c", program, str(path)]) as other:
-        threads = [
-            threading.Thread(target=lambda: [log.append("mine", number=n) for n in range(40)]) for _ in range(3)
-        ]
+        threads = [threading.Thread(target=lambda: [log.append("mine", number=n) for n in range(40)]) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:

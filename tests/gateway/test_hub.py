@@ -36,7 +36,9 @@ def done(seq: int, message_id: str = "m1", key: SessionKey = KEY) -> ChatDone:
 
 
 def said(seq: int, origin: str) -> ChatMessage:
-    return ChatMessage(session=KEY, message_id="m1", seq=seq, role="user", text="hi", channel="websocket", origin=origin)
+    return ChatMessage(
+        session=KEY, message_id="m1", seq=seq, role="user", text="hi", channel="websocket", origin=origin
+    )
 
 
 def test_a_sender_follows_his_turn_until_it_ends_and_gets_his_reply_first() -> None:

@@ -84,7 +84,7 @@ class Work:
         options = message.options
         if options is not None and options.history:
             out += options.history
-        out += self.turn.lane.window.messages(message.message_id)
+        out += self.turn.lane.window.messages(message.message_id, self.turn.also)
         if message.media and self.media is not None:
             self._attach(out, await self._parts(message.media))
         return out

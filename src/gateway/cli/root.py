@@ -78,7 +78,9 @@ def gateway(
     config: Annotated[str | None, typer.Option(help="The configuration file.", metavar="FILE")] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 0 for any free one.")] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """One assistant for many people and many places. Without a command it serves."""
     if ctx.invoked_subcommand is not None:

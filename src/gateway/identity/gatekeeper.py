@@ -12,7 +12,7 @@ from bus.errors import BadParameters, NotFound
 from bus.events import Actor
 from bus.keys import user_id
 from channels.ports import Admission, Admitted, Hint, Identity, Place, Silent
-from channels.settings import ChannelsSettings, ChannelSettings, GroupSettings
+from channels.settings import ChannelSettings, ChannelsSettings, GroupSettings
 from gateway.identity.codes import shown
 from gateway.identity.links import Links
 from gateway.identity.pairing import Asking, Pairing
