@@ -28,7 +28,7 @@ def test_what_is_no_duration(text: Any) -> None:
 def test_the_contract_example() -> None:
     settings = BridgeSettings.model_validate({
         "version": "1.0",
-        "server": {"url": "wss://gateway.example/v1/tunnel", "token": "t", "reconnect_interval": "5s", "name": "laptop"},
+        "server": {"url": "wss://gateway.example/v1/tunnel", "token": "t", "reconnect_interval": "5s", "name": "lap"},
         "mcp_servers": [{
             "name": "fs", "command": "npx", "args": ["-y", "x", "/home/me/docs"], "env": {"KEY": "v"},
             "tools": {"allow": ["*"], "ask": ["write_*"], "deny": ["delete_*"], "idempotent": ["read_*"]},
