@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = "gateway.json"
-TOKEN_FILE = "admin.token"
+TOKEN_FILE = "admin.token"  # noqa: S105  # its name
 
 
 @dataclass(frozen=True, slots=True)
