@@ -3,6 +3,7 @@
 `gateway/app.py` hands in the implementations. Each port has four methods at most.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -262,6 +263,8 @@ class SessionHead:
     listed: bool = True
     """False for ephemeral sessions."""
     deleted: bool = False
+    settings: JsonObject = field(default_factory=dict)
+    """What other `session.updated` records set: `mode`, `queue`, ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +299,9 @@ class SessionStore(Protocol):
         """What is known of `key`; None where it never existed. A deleted one has `head.deleted`."""
         ...
 
-    def append(self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None) -> "Durable":
+    def append(
+        self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None
+    ) -> "asyncio.Future[None]":
         """Write in order, as one: all of `records` survive a crash, or none.
 
         `head` is given with the first records of a new session. Returns at once; awaiting the
@@ -315,14 +320,6 @@ class SessionStore(Protocol):
     async def duplicate(self, user: str, idempotency_key: str) -> Duplicate | None:
         """What `user` did under this key in the last 24 h (journal and index, no file is read)."""
         ...
-
-
-class Durable(Protocol):
-    """The promise of `append`: awaiting it waits until the records are on the disk."""
-
-    def __await__(self) -> Any: ...
-
-    def done(self) -> bool: ...
 
 
 class MediaReader(Protocol):
@@ -344,8 +341,11 @@ class Linker(Protocol):
 class Administration(Protocol):
     """What the admin's slash commands call: the functions behind their RPC twins."""
 
-    async def command(self, name: str, arguments: str, actor: Actor) -> str:
-        """The text to answer `/pair`, `/channels`, `/delivery`, `/bridge`, `/usage` with. Raises GatewayError."""
+    async def command(self, name: str, arguments: str, actor: Actor, session: SessionKey) -> str:
+        """The answer to `/pair`, `/channels`, `/delivery`, `/bridge`, `/usage`, `/language`; more for `/status`.
+
+        Raises GatewayError.
+        """
         ...
 
 
