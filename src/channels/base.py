@@ -46,6 +46,8 @@ class Capabilities:
     """Native streaming previews in private chats, which vanish when the message comes."""
     nonce_seconds: float = 0.0
     """How long the platform remembers a nonce, so that a send may be repeated without being shown twice; 0: no nonce."""
+    final_edit: bool = False
+    """A streaming message must be told that it is final, even where its text stays."""
     buttons: bool = True
     typing: bool = True
     typing_seconds: float = 4.0

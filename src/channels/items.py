@@ -112,7 +112,6 @@ class Turn:
     rest: str = ""
     """Markdown after them."""
     activity: str = ""
-    began: bool = False
     ended: bool = False
     dirty: bool = False
     first_text_at: float | None = None
