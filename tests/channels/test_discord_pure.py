@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bus.commands import COMMANDS
 from channels.base import Button, Incoming, Text
-from channels.discord.lanes import Lanes
+from channels.arrivals import Lanes
 from channels.discord.parse import Self, Where, parse_message, snowflake_at, snowflake_time
 from channels.discord.render import MAX_CHARS, length, render_commands, render_markdown, render_text
 from channels.discord.watermarks import Watermarks
@@ -73,8 +73,10 @@ def test_buttons_fit_discords_limits() -> None:
 
 
 _LINES = st.lists(
-    st.sampled_from(["| a | b |", "|---|---|", "| 很长 | " + "w" * 60 + " |", "```python", "```", "#### h", "text " * 30,
-                     "😀" * 40, "", "![i](http://x/y.png)"]),
+    st.sampled_from(
+        ["| a | b |", "|---|---|", f"| 很长 | {'w' * 60} |", "```python", "```", "#### h", "text " * 30, "😀" * 40, "",
+         "![i](http://x/y.png)"]
+    ),
     max_size=60,
 )  # fmt: skip
 

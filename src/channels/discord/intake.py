@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from channels.base import Incoming, Reaction, Tap
 from channels.discord.client import Downloads, GatewayClient, Handler
-from channels.discord.lanes import Lanes
+from channels.arrivals import Lanes
 from channels.discord.parse import (
     THREADS,
     Fetch,

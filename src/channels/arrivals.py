@@ -1,7 +1,8 @@
-"""One lane per Discord channel: what happens there is taken in in order, and one slow channel holds up no other.
+"""One lane per chat for what comes in: in order there, and one slow chat holds up no other.
 
-A lane exists while it has work. It is bounded: what does not fit is left to the
-look back, which the lane then does itself. Knows neither the SDK nor parsing.
+For adapters whose platform pushes (Discord, Feishu). A lane exists while it has work
+and is bounded: what does not fit is left to the platform's own way of catching up.
+Knows neither platforms nor parsing.
 """
 
 import asyncio
@@ -21,26 +22,27 @@ class _Lane:
 
 
 class Lanes:
-    """`look_back(key)` is called by a lane whose jobs did not all fit, after those that did."""
+    """`catch_up(key)` is called by a lane whose jobs did not all fit, after those that did. Jobs must not raise."""
 
-    def __init__(self, look_back: Callable[[str], Awaitable[None]], capacity: int = CAPACITY) -> None:
-        self._look_back = look_back
+    def __init__(self, catch_up: Callable[[str], Awaitable[None]] | None = None, capacity: int = CAPACITY) -> None:
+        self._catch_up = catch_up
         self._capacity = capacity
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def put(self, key: str, job: Job) -> None:
-        """Do `job` after what waits under `key`."""
+    def put(self, key: str, job: Job) -> bool:
+        """Do `job` after what waits under `key`; False where the lane is full."""
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _Lane()
-            task = asyncio.get_running_loop().create_task(self._run(key, lane), name=f"discord lane {key}")
+            task = asyncio.get_running_loop().create_task(self._run(key, lane), name=f"lane {key}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if len(lane.jobs) >= self._capacity:
             lane.overflowed = True
-        else:
-            lane.jobs.append(job)
+            return False
+        lane.jobs.append(job)
+        return True
 
     async def _run(self, key: str, lane: _Lane) -> None:
         try:
@@ -49,12 +51,14 @@ class Lanes:
                     await lane.jobs.popleft()()
                 else:
                     lane.overflowed = False
-                    await self._look_back(key)
+                    if self._catch_up is not None:
+                        await self._catch_up(key)
         finally:
-            del self._lanes[key]
+            if self._lanes.get(key) is lane:
+                del self._lanes[key]
 
     async def close(self) -> None:
-        """Drop what waits; it is not marked as read, so the next look back finds it."""
+        """Drop what waits: it was not confirmed, so the platform still has it."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
