@@ -61,6 +61,27 @@ class LimitSettings(_Strict):
     drain_seconds: float = Field(default=30, ge=0)
 
 
+class AgentProfile(_Strict):
+    """An entry of `agents`: what differs from `agent:`. Its persona is `agents/<id>/AGENTS.md` in the home folder."""
+
+    system_prompt: str | None = None
+    mode: Literal["auto", "fast", "single", "multi"] | None = None
+    models: list[str] = []
+    """Names of entries of `models` it may use; empty means all."""
+    tools: list[str] = ["*"]
+    """Patterns of tool names it may use."""
+
+
+class Binding(_Strict):
+    """An entry of `bindings`: who talks to which agent. What is not said fits everything."""
+
+    agent: str = Field(min_length=1)
+    channel: str | None = None
+    account: str | None = None
+    group: str | None = None
+    peer: str | None = None
+
+
 class Budget(_Strict):
     """What one person may use in a day (UTC); None means no limit."""
 

@@ -28,6 +28,7 @@ from agent.tools.executor import CallContext, Executor
 from agent.tools.schema import to_model_tools
 from agent.turn import Turn, usage_data
 from agent.window import result_text
+from bus import tracing
 from bus.events import JsonObject, MediaRef
 
 SEEN_AS_IMAGE = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -54,6 +55,8 @@ class Work:
     system: str
     own: str = ""
     """What this person told the assistant about himself and how to answer."""
+    among: tuple[str, ...] = ()
+    """Names of the models that this agent may ask; empty means all."""
     media: MediaReader | None = None
     needs: frozenset[str] = frozenset()
     _executor: Executor | None = field(default=None)
@@ -138,10 +141,16 @@ class Work:
             tier=tier,
             needs=self.needs | ({"tools"} if tools else frozenset()),
             model=options.model if options is not None else None,
+            among=self.among,
             parameters=options.parameters if options is not None else {},
             language=message.actor.language,
         )
-        reply = await self.model.stream(request, on_delta)
+        with tracing.span(tracing.MODEL, request.model or self.turn.model) as span:
+            reply = await self.model.stream(request, on_delta)
+            span.set("gen_ai.response.model", reply.model)
+            span.set("gen_ai.usage.input_tokens", reply.usage.prompt_tokens)
+            span.set("gen_ai.usage.output_tokens", reply.usage.completion_tokens)
+            span.set("gen_ai.response.finish_reasons", reply.finish_reason)
         self.turn.add_usage(reply.usage, reply.model or "model")
         return reply
 

@@ -18,6 +18,7 @@ import orjson
 
 from agent.ports import RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
 from agent.tools.schema import problem_with
+from bus import tracing
 from bus.deadline import Deadline
 from bus.errors import Effect, GatewayError, OutcomeUnknown, TimedOut
 from bus.events import Actor, JsonObject
@@ -173,9 +174,10 @@ class Executor:
         begun = time.monotonic()
         deadline = Deadline(self._tool_seconds)
         try:
-            return await self._source.call(
-                call, deadline=deadline, report=lambda update: observer.on_update(call, update)
-            )
+            with tracing.span(tracing.TOOL, call.name, call_id=call.call_id):
+                return await self._source.call(
+                    call, deadline=deadline, report=lambda update: observer.on_update(call, update)
+                )
         except TimeoutError:
             late = TimedOut(f"{call.name} did not answer within {self._tool_seconds:g} seconds")
             return failure(late.message, code=late.code, effect="unknown", started=begun)
