@@ -13,6 +13,7 @@ from agent.modes import choose, fast, multi, single
 from agent.modes.work import Work
 from agent.ports import LanguageModel, MediaReader, ToolSource, ToolSpec
 from agent.settings import AgentProfile, AgentSettings
+from agent.tools.executor import Executor
 from agent.turn import Turn
 from bus.events import Actor, JsonObject
 
@@ -27,7 +28,7 @@ class Answer:
     tool_calls: tuple[JsonObject, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass
 class SupervisorAgent:
     """One instance for all turns."""
 
@@ -41,6 +42,9 @@ class SupervisorAgent:
     choices: dict[str, int] = field(default_factory=dict)
     """How often each mode was chosen."""
 
+    def __post_init__(self) -> None:
+        self._executor = Executor(self.tools, tool_seconds=self.settings.tool_seconds)
+
     async def run(self, turn: Turn) -> Answer:
         """Answer the turn's message. Raises ModelFailed, GatewayError."""
         message = turn.message
@@ -50,9 +54,9 @@ class SupervisorAgent:
         choice = self._choose(turn, specs, profile)
         self.choices[choice.mode] = self.choices.get(choice.mode, 0) + 1
         work = Work(
-            turn=turn, model=self.model, tools=self.tools, specs=specs, settings=self.settings,
+            turn=turn, model=self.model, executor=self._executor, specs=specs, settings=self.settings,
             system=profile.system_prompt or self.settings.system_prompt or prompts.DEFAULT, media=self.media,
-            own=await self.persona(agent_id, message.actor) if self.persona is not None else "",
+            wishes=await self.persona(agent_id, message.actor) if self.persona is not None else "",
             among=tuple(profile.models),
         )  # fmt: skip
         turn.begin(choice.mode, work.model_name(choice.mode), choice.reason)
