@@ -16,7 +16,7 @@ from dataclasses import replace
 from agent import acceptance
 from agent.lane import Held, Lane, Pending, record
 from agent.lanes import Lanes
-from agent.ports import SessionStore
+from agent.ports import Accountant, SessionStore
 from agent.recovery import pending_turns
 from agent.runner import ABORT, PAUSE, REFUSED, Supervisor, TurnRunner
 from agent.sessions import records as kinds
@@ -39,7 +39,7 @@ class AgentLoop:
     def __init__(
         self, *, bus: MessageBus, store: SessionStore, supervisor: Supervisor, limits: LimitSettings,
         settings: AgentSettings, run_command: RunCommand, platforms: frozenset[str] = frozenset(),
-        open_turns: Callable[[], Awaitable[list[SessionKey]]],
+        open_turns: Callable[[], Awaitable[list[SessionKey]]], accountant: Accountant | None = None,
     ) -> None:  # fmt: skip
         self._bus = bus
         self._store = store
@@ -48,7 +48,7 @@ class AgentLoop:
         self._platforms = platforms
         self._run_command = run_command
         self._open_turns = open_turns
-        self._runner = TurnRunner(supervisor, limits)
+        self._runner = TurnRunner(supervisor, limits, accountant)
         self._lanes = Lanes(store, bus.publish, settings)
         self._tasks: asyncio.TaskGroup | None = None
         self._accepting: dict[tuple[str, str], asyncio.Future[None]] = {}
@@ -143,13 +143,17 @@ class AgentLoop:
                 return await self._accept_command(lane, message, digest, *command)
             if message.wants_reply and len(lane.queue) >= self._limits.queued_messages_per_session:
                 raise Overloaded("too many messages are waiting in this session", retry_after_ms=2000)
-            if message.replaces is not None and message.replaces == lane.current:
-                self._cut(lane, ABORT)
-            elif message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt":
+            if self._takes_the_place(lane, message):
                 self._cut(lane, ABORT)
             return await self._keep(lane, message, digest)
         finally:
             self._lanes.leave(lane)
+
+    def _takes_the_place(self, lane: Lane, message: InboundMessage) -> bool:
+        """Whether the running turn ends for this message: it was edited, or its speaker wants it so."""
+        if message.replaces is not None and message.replaces == lane.current:
+            return True
+        return message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt"
 
     async def _keep(self, lane: Lane, message: InboundMessage, digest: str) -> Accepted:
         """Record the message and queue its turn, which may ask the model while the disk works."""

@@ -61,6 +61,22 @@ class LimitSettings(_Strict):
     drain_seconds: float = Field(default=30, ge=0)
 
 
+class Budget(_Strict):
+    """What one person may use in a day (UTC); None means no limit."""
+
+    daily_usd: float | None = Field(default=None, ge=0)
+    daily_tokens: int | None = Field(default=None, ge=0)
+
+
+class BudgetSettings(Budget):
+    """`budgets:` in the gateway's file: for everybody, then by role, then by user, the nearest wins."""
+
+    warn_at: float = Field(default=0.8, gt=0, le=1)
+    """The share of a budget from which on the person is warned."""
+    roles: dict[str, Budget] = {}
+    users: dict[str, Budget] = {}
+
+
 class SessionSettings(_Strict):
     """`sessions:` in the gateway's file."""
 

@@ -11,7 +11,7 @@ what is common on the way in, `delivery.py` and `manager.py` on the way out.
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
 from bus.commands import Command
 from bus.context import timestamp
@@ -75,6 +75,12 @@ class Address:
     kind: Literal["direct", "group"]
     chat: str
     thread: str | None = None
+
+
+def address_of(parts: KeyParts) -> Address:
+    """Where the answers of a session go."""
+    thread = parts.place.partition(":")[2] or None
+    return Address(kind="group" if parts.kind is KeyKind.GROUP else "direct", chat=parts.peer, thread=thread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +206,18 @@ class ChannelState:
     since: str = field(default_factory=timestamp)
 
 
+class Notes(Protocol):
+    """Small things that an adapter keeps across restarts, by a name beginning with the channel's."""
+
+    async def note(self, name: str) -> str | None: ...
+
+    async def keep_note(self, name: str, value: str) -> None: ...
+
+
 class BaseChannel(ABC):
-    """One account on one platform. `manager.py` calls start, run, pause and stop, in this order.
+    """One account on one platform. `host.py` calls start, run, pause and stop, in this order, and makes
+    a new one after each failure. The registry calls `cls(settings, inbound, notes=notes)`, so a subclass's
+    constructor takes these, and optionally `capabilities` (tests make the limits small).
 
     `account` is the bot's own immutable id, known after `start`.
     """
@@ -210,14 +226,24 @@ class BaseChannel(ABC):
     place_word: ClassVar[Literal["topic", "thread"]] = "thread"
     """How this platform's threads are called in session keys."""
 
-    def __init__(self, settings: ChannelSettings, capabilities: Capabilities, inbound: "InboundPipeline") -> None:
+    settings_model: ClassVar[type[ChannelSettings]] = ChannelSettings
+    """What `channels.<name>` of the configuration is checked against."""
+
+    def __init__(
+        self,
+        settings: ChannelSettings,
+        capabilities: Capabilities,
+        inbound: "InboundPipeline",
+        notes: "Notes | None" = None,
+    ) -> None:
         self.settings = settings
         self.capabilities = capabilities
         self.inbound = inbound
+        self.notes = notes
         self.account = ""
         self.state = ChannelState()
         self.on_ready: Callable[[], None] = lambda: None
-        """Set by the manager: what waits may go out now."""
+        """Set by the host: what waits may go out now."""
 
     # ------------------------------------------------------------ life
 
@@ -327,8 +353,3 @@ class BaseChannel(ABC):
         if self.place_word == "topic":
             return group_key(self.name, chat, topic=incoming.thread)
         return group_key(self.name, chat, thread=incoming.thread)
-
-    def address_of(self, parts: KeyParts) -> Address:
-        """Where the answers of a session go."""
-        thread = parts.place.partition(":")[2] or None
-        return Address(kind="group" if parts.kind is KeyKind.GROUP else "direct", chat=parts.peer, thread=thread)

@@ -70,6 +70,13 @@ class ChatDelivery:
         self.items: list[Item] = []
         self.turns: dict[str, Turn] = {}
         self.changed: dict[str, Item] = {}
+        self.closed: list[str] = []
+        """Turns for which nothing remains to be done, for the ledger."""
+
+    @property
+    def buttons(self) -> bool:
+        """Whether questions may have buttons here."""
+        return self._can.buttons
 
     # ------------------------------------------------------------ what happens
 
@@ -410,11 +417,8 @@ class ChatDelivery:
         ended = [t for t in self.turns.values() if t.ended and all(item.settled for item in t.items)]
         for turn in ended:
             del self.turns[turn.message_id]
+            self.closed.append(turn.message_id)
         self.items = [i for i in self.items if not i.settled or i.turn in self.turns]
-
-    def answers_pending(self, message_id: str) -> bool:
-        """Whether the chat still waits for something of this turn."""
-        return message_id in self.turns
 
     @property
     def queued(self) -> int:

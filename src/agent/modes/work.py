@@ -142,7 +142,7 @@ class Work:
             language=message.actor.language,
         )
         reply = await self.model.stream(request, on_delta)
-        self.turn.add_usage(reply.usage)
+        self.turn.add_usage(reply.usage, reply.model or "model")
         return reply
 
     # ------------------------------------------------------------ tools
