@@ -8,6 +8,7 @@ to a connection. Above is the bus, below are the log, `runner.py` and the superv
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from dataclasses import replace
 from agent import acceptance
 from agent.lane import Held, Lane, Pending, record
 from agent.lanes import Lanes
-from agent.ports import SessionStore
+from agent.ports import Accountant, SessionStore
 from agent.recovery import pending_turns
 from agent.runner import ABORT, PAUSE, REFUSED, Supervisor, TurnRunner
 from agent.sessions import records as kinds
@@ -38,15 +39,16 @@ class AgentLoop:
     def __init__(
         self, *, bus: MessageBus, store: SessionStore, supervisor: Supervisor, limits: LimitSettings,
         settings: AgentSettings, run_command: RunCommand, platforms: frozenset[str] = frozenset(),
-        open_turns: Callable[[], Awaitable[list[SessionKey]]],
+        open_turns: Callable[[], Awaitable[list[SessionKey]]], accountant: Accountant | None = None,
     ) -> None:  # fmt: skip
         self._bus = bus
         self._store = store
         self._limits = limits
+        self._settings = settings
         self._platforms = platforms
         self._run_command = run_command
         self._open_turns = open_turns
-        self._runner = TurnRunner(supervisor, limits)
+        self._runner = TurnRunner(supervisor, limits, accountant)
         self._lanes = Lanes(store, bus.publish, settings)
         self._tasks: asyncio.TaskGroup | None = None
         self._accepting: dict[tuple[str, str], asyncio.Future[None]] = {}
@@ -141,11 +143,17 @@ class AgentLoop:
                 return await self._accept_command(lane, message, digest, *command)
             if message.wants_reply and len(lane.queue) >= self._limits.queued_messages_per_session:
                 raise Overloaded("too many messages are waiting in this session", retry_after_ms=2000)
-            if message.replaces is not None and message.replaces == lane.current:
+            if self._takes_the_place(lane, message):
                 self._cut(lane, ABORT)
             return await self._keep(lane, message, digest)
         finally:
             self._lanes.leave(lane)
+
+    def _takes_the_place(self, lane: Lane, message: InboundMessage) -> bool:
+        """Whether the running turn ends for this message: it was edited, or its speaker wants it so."""
+        if message.replaces is not None and message.replaces == lane.current:
+            return True
+        return message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt"
 
     async def _keep(self, lane: Lane, message: InboundMessage, digest: str) -> Accepted:
         """Record the message and queue its turn, which may ask the model while the disk works."""
@@ -235,15 +243,34 @@ class AgentLoop:
         try:
             if lane.spoiled:
                 await self._lanes.reload(lane)
-            await self._runner.run(lane, pending)
+            queue = self._queue(lane)
+            if queue == "collect":
+                await self._gather(lane, pending)
+            await self._runner.run(lane, pending, queue)
         finally:
             self._remember_end(message)
+            for item in pending.merged:
+                self._remember_end(item.message)
             self.turns += 1
             self._running -= 1
             self._quiet.set()
             lane.current = lane.task = None
             self._next(lane)
             self._lanes.let_go(lane)
+
+    def _queue(self, lane: Lane) -> str:
+        """What a message does in this session that comes while a turn runs."""
+        channel = "" if lane.head is None else lane.head.channel
+        return str(lane.settings.get("queue") or self._settings.queues.get(channel) or self._settings.queue)
+
+    async def _gather(self, lane: Lane, pending: Pending) -> None:
+        """Wait for the rest of a burst, then answer it in one."""
+        until = time.monotonic() + 2 * self._settings.gather_seconds
+        waiting = -1
+        while waiting != len(lane.queue) and time.monotonic() < until:
+            waiting = len(lane.queue)
+            await asyncio.sleep(self._settings.gather_seconds)
+        lane.absorb(pending)
 
     def _remember_end(self, message: InboundMessage) -> None:
         self._ended[message.message_id] = message.actor.user

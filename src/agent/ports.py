@@ -330,6 +330,30 @@ class MediaReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one turn cost with one model. `attempt` tells the attempts of a turn apart."""
+
+    actor: Actor
+    message_id: str
+    attempt: int
+    model: str
+    usage: Usage
+    tool_calls: int
+
+
+class Accountant(Protocol):
+    """Who used how much, and whether he may use more."""
+
+    async def check(self, actor: Actor) -> str:
+        """A warning to show, or ''. Raises RateLimited, with the time of renewal, where a budget is used up."""
+        ...
+
+    async def charge(self, charges: Sequence[Charge]) -> None:
+        """Keep what a turn cost; the same charge twice counts once."""
+        ...
+
+
 class Linker(Protocol):
     """Ties a platform identity to a user (`/link CODE`)."""
 

@@ -8,10 +8,11 @@ and a provider's cache hits; a tool call and its result are never parted.
 Above it is `lane.py`; it knows neither the store nor the model.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.llm.tokens import estimate_message
 from agent.ports import Record
 from agent.sessions import records as kinds
 from bus.events import JsonObject
@@ -22,14 +23,6 @@ RESULT_CHARS = 65_536
 RELEVANT = frozenset(
     {kinds.MESSAGE, kinds.TOOL_STARTED, kinds.TOOL_FINISHED, kinds.DONE, kinds.ERROR, kinds.UPDATED},
 )
-
-
-def estimate_tokens(text: str) -> int:
-    """A cheap estimate that is fair to Chinese: a CJK character is about a token, four others are one."""
-    if text.isascii():
-        return len(text) // 4 + 1
-    wide = sum(1 for character in text if character > "⺀")
-    return wide + (len(text) - wide) // 4 + 1
 
 
 @dataclass(slots=True)
@@ -111,7 +104,7 @@ class Window:
 
     def _add(self, entry: _Entry, message: JsonObject) -> None:
         entry.messages.append(message)
-        entry.tokens += 4 + estimate_tokens(str(message.get("content") or ""))
+        entry.tokens += estimate_message(message)
 
     def _round(self, message_id: str, step: JsonObject) -> None:
         entry = self._find(message_id)
@@ -124,7 +117,6 @@ class Window:
         message: JsonObject = {"role": "assistant", "content": step.get("text") or None, "tool_calls": calls}
         entry.waiting = {c["call_id"]: message for c in step["calls"]}
         self._add(entry, message)
-        entry.tokens += sum(estimate_tokens(c["arguments"]) for c in step["calls"])
 
     def _result(self, message_id: str, data: JsonObject) -> None:
         entry = self._find(message_id)
@@ -163,13 +155,14 @@ class Window:
             count -= len(gone.messages)
             tokens -= gone.tokens
 
-    def messages(self, until: str) -> list[JsonObject]:
-        """What came before and with the message `until`; messages queued behind it are left out."""
+    def messages(self, until: str, also: Collection[str] = ()) -> list[JsonObject]:
+        """What came before and with the message `until`; of the messages queued behind it only those in `also`."""
         out: list[JsonObject] = []
+        reached = False
         for entry in self._entries:
-            out += entry.messages
-            if entry.message_id == until:
-                break
+            if not reached or entry.message_id in also:
+                out += entry.messages
+            reached = reached or entry.message_id == until
         return out
 
     def media(self, message_id: str) -> list[JsonObject]:

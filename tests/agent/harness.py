@@ -79,6 +79,7 @@ class Agent:
                  limits: dict[str, Any] | None = None, settings: dict[str, Any] | None = None) -> None:  # fmt: skip
         self.folder = folder
         self.bus = MemoryBus()
+        self.accountant: Any = None
         self.model = model
         self.tools = tools or Tools()
         self.limits = LimitSettings(**limits or {})
@@ -137,6 +138,7 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
             settings=agent.settings,
             run_command=runner,
             open_turns=store.open_turns,
+            accountant=agent.accountant,
         )
         service = asyncio.get_running_loop().create_task(agent.loop.run())  # type: ignore[attr-defined]
         try:

@@ -27,6 +27,7 @@ async def run(work: Work) -> Finished:
             return Finished("tool_calls", handed_back(reply))
         if not await work.use(reply):
             break
+        turn.steer()
     turn.next_round()
     language = turn.message.actor.language
     turn.delta(prompts.said(prompts.STOPPED_AFTER_ROUNDS, language, rounds=work.settings.max_rounds))

@@ -84,7 +84,7 @@ class Work:
         options = message.options
         if options is not None and options.history:
             out += options.history
-        out += self.turn.lane.window.messages(message.message_id)
+        out += self.turn.lane.window.messages(message.message_id, self.turn.also)
         if message.media and self.media is not None:
             self._attach(out, await self._parts(message.media))
         return out
@@ -142,7 +142,7 @@ class Work:
             language=message.actor.language,
         )
         reply = await self.model.stream(request, on_delta)
-        self.turn.add_usage(reply.usage)
+        self.turn.add_usage(reply.usage, reply.model or "model")
         return reply
 
     # ------------------------------------------------------------ tools
