@@ -3,8 +3,8 @@
 A neighbour that is not composed is `None`: its lists are then empty and its things not found.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from agent.ports import SessionHead, SessionStore
 from bus.events import Actor, Decision, JsonObject
@@ -114,4 +114,8 @@ class LiveSockets(Protocol):
 
     def close_user(self, user: str) -> int:
         """Close (4501) everything of this user; how many."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something short on the registry's account."""
         ...

@@ -98,7 +98,10 @@ class TokenMethods:
         self._check(call, "token.revoke", token.role, frozenset(), token.user)
         self._tokens.revoke(params.id)
         self._note("token.revoke", call, token=token)
-        await self._letting_go.token(params.id)
+        if params.id == call.who.token_id:
+            call.after_reply.append(lambda: self._letting_go.later(params.id))
+        else:
+            await self._letting_go.token(params.id)
         return {"id": params.id, "revoked": True}
 
     def _check(self, call: Call, action: str, role: str, scopes: frozenset[str], user: str) -> None:
