@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from bus import commands
@@ -23,7 +24,7 @@ from bus.keys import SessionKey, take_apart
 from bus.message_bus import Inbound
 from channels.approvals import read_button
 from channels.attachments import Attachments
-from channels.base import Address, BaseChannel, Incoming, Reaction, Tap, address_of
+from channels.base import Address, BaseChannel, Incoming, Notes, Reaction, Tap, address_of
 from channels.items import Turn
 from channels.ledger import Ledger, Seen
 from channels.ports import Admitted, ApprovalDesk, Gatekeeper, Hint
@@ -50,7 +51,10 @@ class Chats(Protocol):
 
 
 class InboundPipeline:
-    """For one channel. `patience` in seconds is how long a full gateway is waited for; None without end."""
+    """For one channel. `patience` in seconds is how long a full gateway is waited for; None without end.
+
+    `notes` and `folder` are where its adapter remembers what it must across restarts.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,8 @@ class InboundPipeline:
         attachments: Attachments,
         desk: ApprovalDesk,
         question_closed: "CloseQuestion",
+        notes: Notes,
+        folder: Path,
         patience: float | None = None,
     ) -> None:
         self._chats = chats
@@ -71,6 +77,8 @@ class InboundPipeline:
         self._attachments = attachments
         self._desk = desk
         self._question_closed = question_closed
+        self.notes = notes
+        self.folder = folder
         self.patience = patience
         self._under_way: dict[str, asyncio.Event] = {}
         self._last_accepted = 0.0
@@ -139,9 +147,7 @@ class InboundPipeline:
     async def _compose(
         self, channel: BaseChannel, incoming: Incoming, actor: Actor, key: str, to: Address
     ) -> InboundMessage | None:
-        wants_reply = (
-            incoming.place.kind == "direct" or incoming.addressed or channel.settings.group_policy == "open"
-        )
+        wants_reply = incoming.place.kind == "direct" or incoming.addressed or channel.settings.group_policy == "open"
         text = clean(incoming.text)
         if incoming.quoted and not text.startswith("/"):
             quoted = "\n".join(f"> {line}" for line in clean(incoming.quoted)[:_QUOTED_CHARS].split("\n"))
@@ -152,7 +158,7 @@ class InboundPipeline:
             media, text = taken.refs, "\n\n".join(part for part in (text, *taken.texts) if part)
             for name in taken.too_large:
                 limit = channel.settings.max_media_bytes // 1_048_576
-                self._chats.notice(to, say("too_large", actor.language, name=name, limit=limit))
+                self._chats.notice(to, say("too_large", actor.language, file=name, limit=limit))
         elif incoming.media:
             text = "\n".join([*([text] if text else []), *(f"[{h.kind}: {clean(h.name)}]" for h in incoming.media)])
         if not text.strip() and not media:
@@ -226,9 +232,7 @@ class InboundPipeline:
             delay = min(5.0, max(delay * 2, (wait.retry_after_ms or 0) / 1000))
             await asyncio.sleep(delay)
 
-    async def _refused(
-        self, message: InboundMessage, error: GatewayError, to: Address, key: str, digest: str
-    ) -> None:
+    async def _refused(self, message: InboundMessage, error: GatewayError, to: Address, key: str, digest: str) -> None:
         """The gateway will not take it: its sender is told, and it isn't offered again."""
         self._chats.forget(message.message_id)
         await self._close(message.message_id)

@@ -128,22 +128,32 @@ class Ledger:
         await self._database.run(
             lambda c: c.execute(
                 "INSERT OR REPLACE INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (a.token, a.approval_id, a.channel, a.requester, a.user, a.language, a.session, a.question,
-                 a.delivery_id, time.time()),
-            )  # fmt: skip
+                (
+                    a.token,
+                    a.approval_id,
+                    a.channel,
+                    a.requester,
+                    a.user,
+                    a.language,
+                    a.session,
+                    a.question,
+                    a.delivery_id,
+                    time.time(),
+                ),
+            )
         )
 
     async def asked(self, token: str) -> OpenApproval | None:
         """What the button with `token` is about."""
-        return await self._approval("token", token)
+        return await self._approval("SELECT * FROM approvals WHERE token = ?", token)
 
     async def asked_about(self, approval_id: str) -> OpenApproval | None:
         """The question about `approval_id`."""
-        return await self._approval("approval_id", approval_id)
+        return await self._approval("SELECT * FROM approvals WHERE approval_id = ?", approval_id)
 
-    async def _approval(self, column: str, value: str) -> OpenApproval | None:
+    async def _approval(self, query: str, value: str) -> OpenApproval | None:
         def read(connection: sqlite3.Connection) -> OpenApproval | None:
-            row = connection.execute(f"SELECT * FROM approvals WHERE {column} = ?", (value,)).fetchone()  # noqa: S608
+            row = connection.execute(query, (value,)).fetchone()
             return OpenApproval(**{name: row[name] for name in OpenApproval.__slots__}) if row else None
 
         return await self._database.run(read)
@@ -169,9 +179,7 @@ class Ledger:
             connection.execute("DELETE FROM seen WHERE at < ?", (now - SEEN_SECONDS,))
             connection.execute("DELETE FROM approvals WHERE at < ?", (now - APPROVAL_SECONDS,))
             connection.execute("DELETE FROM turns WHERE at < ?", (now - SEEN_SECONDS,))
-            connection.execute(
-                "DELETE FROM people WHERE rowid <= (SELECT max(rowid) FROM people) - ?", (PEOPLE_KEPT,)
-            )
+            connection.execute("DELETE FROM people WHERE rowid <= (SELECT max(rowid) FROM people) - ?", (PEOPLE_KEPT,))
 
         await self._database.run(forget)
 
