@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.sessions.jsonl_store import JsonlStore
-
 from agent.commands import CommandRunner
 from agent.loop import AgentLoop
 from agent.ports import Approvals, LanguageModel, ToolCall, ToolResult, ToolSource, ToolSpec
+from agent.sessions.jsonl_store import JsonlStore
 from agent.settings import AgentSettings, LimitSettings
 from agent.supervisor import SupervisorAgent
 from bus.context import new_id

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.commands import COMMANDS
-from channels.base import Button, Incoming, Text
 from channels.arrivals import Lanes
+from channels.base import Button, Incoming, Text
 from channels.discord.parse import Self, Where, parse_message, snowflake_at, snowflake_time
 from channels.discord.render import MAX_CHARS, length, render_commands, render_markdown, render_text
 from channels.discord.watermarks import Watermarks

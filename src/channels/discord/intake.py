@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from channels.arrivals import Lanes
 from channels.base import Incoming, Reaction, Tap
 from channels.discord.client import Downloads, GatewayClient, Handler
-from channels.arrivals import Lanes
 from channels.discord.parse import (
     THREADS,
     Fetch,
