@@ -170,7 +170,7 @@ class OpenAiRoutes:
 
     async def _watch(self, request: web.Request, message: InboundMessage, accepted: Accepted) -> None:
         """Break off when the client leaves while nothing is being written."""
-        while not _gone(request):
+        while not _gone(request):  # noqa: ASYNC110 - aiohttp has no event for a client that left
             await asyncio.sleep(LOOK_SECONDS)
         raise ConnectionResetError
 

@@ -53,7 +53,8 @@ def parse(body: JsonObject) -> Asked:
         raise BadParameters("stream: true or false")
     options = body.get("stream_options")
     usage = isinstance(options, dict) and options.get("include_usage") is True
-    text, pictures = "", []
+    text = ""
+    pictures: list[tuple[str, bytes]] = []
     if history[-1]["role"] == "user":
         text, pictures = _last(history.pop()["content"])
     elif not any(m["role"] == "user" for m in history):
