@@ -32,6 +32,8 @@ class ModelRequest:
     needs: frozenset[str] = frozenset()
     model: str | None = None
     """A model entry asked for by name."""
+    among: tuple[str, ...] = ()
+    """Names of the entries that may be asked; empty means all."""
     parameters: JsonObject = field(default_factory=dict)
     language: str = "en"
 

@@ -15,7 +15,7 @@ from agent.sessions import records as kinds
 from agent.settings import LimitSettings
 from agent.slots import UserSlots
 from agent.turn import Turn, usage_data
-from bus import context, events
+from bus import context, events, tracing
 from bus.deadline import Deadline
 from bus.errors import CallCancelled, GatewayError, Overloaded, TimedOut
 from bus.events import JsonObject
@@ -102,7 +102,8 @@ class TurnRunner:
 
                 turn.clock_changed = changed
                 changed()
-                return await self._supervisor.run(turn)
+                with tracing.span(tracing.TURN, turn.message.session.text, conversation=turn.message.message_id):
+                    return await self._supervisor.run(turn)
         except TimeoutError as error:
             raise TimedOut(f"the answer took longer than {self._limits.turn_seconds:g} seconds") from error
 

@@ -23,7 +23,7 @@ from agent.ports import (
 )
 from agent.resume import TurnProgress
 from agent.sessions import records as kinds
-from agent.window import result_text
+from agent.tools.results import text_of
 from bus import events
 from bus.deadline import Deadline
 from bus.events import JsonObject, Usage
@@ -227,8 +227,8 @@ class Turn:
             self.clock.resume()
             self.clock_changed()
 
-    async def tool_finished(self, call: ToolCall, result: ToolResult, *, agent: str) -> None:
-        """Record the result before anybody uses it."""
+    async def tool_finished(self, call: ToolCall, result: ToolResult, text: str, *, agent: str) -> None:
+        """Record the result before anybody uses it; `text` is how the model gets it."""
         self._tool_calls += 1
         for question, call_id in tuple(self._asked.items()):
             if call_id == call.call_id:
@@ -241,13 +241,14 @@ class Turn:
         }  # fmt: skip
         if agent:
             data["agent"] = agent
-        preview = result_text({"content": result.content, "structured_content": result.structured_content,
-                               "is_error": result.is_error})[:PREVIEW_CHARS]  # fmt: skip
+        plain = text_of(result.content, result.structured_content)
+        if text != plain:
+            data["text"] = text
         durable = self._record(
             record(seq, kinds.TOOL_FINISHED, data),
             events.ToolFinished(
                 session=self._key, message_id=self._id, seq=seq, call_id=call.call_id, is_error=result.is_error,
-                duration_ms=result.duration_ms, preview=preview, media=result.media,
+                duration_ms=result.duration_ms, preview=plain[:PREVIEW_CHARS], media=result.media,
             ),
         )  # fmt: skip
         await asyncio.shield(durable)

@@ -10,15 +10,11 @@ Above it is `lane.py`; it knows neither the store nor the model.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
-
 from agent.llm.tokens import estimate_message
 from agent.ports import Record
 from agent.sessions import records as kinds
+from agent.tools.results import text_of
 from bus.events import JsonObject
-
-RESULT_CHARS = 65_536
-"""What the model sees of one tool result, at most."""
 
 RELEVANT = frozenset(
     {kinds.MESSAGE, kinds.TOOL_STARTED, kinds.TOOL_FINISHED, kinds.DONE, kinds.ERROR, kinds.UPDATED},
@@ -182,27 +178,6 @@ class Window:
 
 
 def result_text(data: JsonObject) -> str:
-    """A tool's result as the text that a model reads, capped."""
-    parts: list[str] = []
-    for block in data.get("content") or ():
-        parts.append(_block_text(block))
-    text = "\n".join(part for part in parts if part)
-    if not text and data.get("structured_content") is not None:
-        text = str(data["structured_content"])
-    if data.get("is_error") and not text.lower().startswith("error"):
-        text = f"Error: {text}"
-    return text[:RESULT_CHARS] or "(no output)"
-
-
-def _block_text(block: Any) -> str:
-    if not isinstance(block, dict):
-        return ""
-    kind = block.get("type")
-    if kind == "text":
-        return str(block.get("text") or "")
-    if kind == "resource":
-        resource = block.get("resource") or {}
-        return str(resource.get("text") or f"[resource {resource.get('uri', '')}]")
-    if kind == "resource_link":
-        return f"[resource {block.get('uri', '')}]"
-    return f"[{kind} {block.get('mimeType', '')}]".strip()
+    """A recorded result as the text that a model reads: as it was given to it, else made again from the content."""
+    said = data.get("text")
+    return said if said is not None else text_of(data.get("content") or (), data.get("structured_content"))

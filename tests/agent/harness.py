@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from agent.agents import Agents
 from agent.commands import CommandRunner
 from agent.loop import AgentLoop
 from agent.ports import Approvals, LanguageModel, ToolCall, ToolResult, ToolSource, ToolSpec
@@ -79,6 +80,7 @@ class Agent:
         self.folder = folder
         self.bus = MemoryBus()
         self.accountant: Any = None
+        self.agents = Agents({}, [])
         self.model = model
         self.tools = tools or Tools()
         self.limits = LimitSettings(**limits or {})
@@ -126,7 +128,8 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
         agent.store = store  # type: ignore[attr-defined]
         nobody: Any = Nobody()
         approvals: Approvals = nobody
-        supervisor = SupervisorAgent(model=agent.model, tools=agent.tools, settings=agent.settings)
+        supervisor = SupervisorAgent(model=agent.model, tools=agent.tools, settings=agent.settings,
+                                     agents=agent.agents)  # fmt: skip
         runner = CommandRunner(store=store, sessions=store, tools=agent.tools, approvals=approvals,
                                administration=nobody, linker=nobody)  # fmt: skip
         agent.loop = AgentLoop(  # type: ignore[attr-defined]

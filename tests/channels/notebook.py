@@ -34,6 +34,16 @@ class Notebook:
         return [incoming.text for incoming in self.incoming]
 
 
+class Shelf(dict[str, str]):
+    """Notes kept over a restart."""
+
+    async def note(self, name: str) -> str | None:
+        return self.get(name)
+
+    async def keep_note(self, name: str, value: str) -> None:
+        self[name] = value
+
+
 async def until(condition: Any, seconds: float = 8.0) -> None:
     """Wait until `condition()` is true."""
     async with asyncio.timeout(seconds):

@@ -22,11 +22,12 @@ from agent.sessions.catalogue import Catalogue
 from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Changes, Checkpointer
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
+from agent.sessions.filing import Filing
 from agent.sessions.history import Cut
 from agent.sessions.index import Index, Row
 from agent.sessions.journal import Journal
 from agent.sessions.keys_used import keys_used
-from agent.sessions.lines import encode, head_line
+from agent.sessions.lines import OtherKey, encode, head_line
 from agent.sessions.lock import FolderLock
 from agent.sessions.overlay import Overlay
 from agent.sessions.recovery import Recovery, scan
@@ -67,7 +68,11 @@ class SessionLog:
     async def __aenter__(self) -> Self:
         """Raises FolderInUse, JournalRefused, OSError."""
         self._loop = asyncio.get_running_loop()
-        await self._in_pool(self._open)
+        try:
+            await self._loop.run_in_executor(self._readers, self._open)
+        except BaseException:
+            self._readers.shutdown(wait=False)
+            raise
         self._closed = False
         self._writer.start()
         return self
@@ -89,10 +94,10 @@ class SessionLog:
         self._overlay.start_with(recovery.changes)
         self._checkpointer = Checkpointer(self._disk, self._index, self._clock)
         self._writer = Writer(
-            journal, files, self._checkpointer, self, checkpoint_bytes=self._limits[0],
-            checkpoint_sessions=self._limits[1],
+            journal, Filing(files, recovery.changes, self._written), self._checkpointer, self,
+            refill=lambda paths: Recovery(self._disk, self._folder, journal, files, self._index).refill(paths),
+            checkpoint_bytes=self._limits[0], checkpoint_sessions=self._limits[1],
         )  # fmt: skip
-        self._writer.changes = recovery.changes
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -220,25 +225,23 @@ class SessionLog:
             if row is None and size == 0:
                 return None
             return self._rescanned(key, path, row)
+        except OtherKey:
+            return row.summary if row else None
         except (OSError, sqlite3.Error) as error:
             raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
 
     def _rescanned(self, key: SessionKey, path: Path, row: Row | None) -> Summary | None:
+        """A file that was changed by other hands, or while the store was closed."""
         found = scan(self._disk, path, key)
-        self._writer.put(lambda: self._repair(key))
         if found is None:
             return row.summary if row else None
-        if row is not None and found.summary.last_seq < row.summary.last_seq:
-            found.summary.record_seq = row.summary.last_seq
-        found.summary.touched = row.summary.touched if row else 0
-        log.warning("%s changed while nobody looked and was read again", path.name)
-        return found.summary
-
-    def _repair(self, key: SessionKey) -> None:
-        try:
-            self._writer.files.repair(key)
-        except OSError as error:
-            log.warning("a session's file could not be repaired: %s", error.strerror)
+        summary = found.summary
+        if row is not None:
+            summary.touched = row.summary.touched
+            summary.record_seq = max(summary.record_seq, row.summary.last_seq)
+        log.warning("%s is not as the index has it and was read again", path.name)
+        self._writer.put(lambda: self._writer.filing.adopt(summary))
+        return summary
 
     async def _viewing(self, key: SessionKey, look: Callable[[View], T]) -> T:
         """Run `look` over a session's log, off the loop."""
@@ -261,11 +264,11 @@ class SessionLog:
     # ------------------------------------------------------------ threads
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise Overloaded("the store of sessions is closed")
         try:
             return await self._loop.run_in_executor(self._readers, work)
         except (OSError, sqlite3.Error) as error:
-            if self._closed:
-                raise
             raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
 
     async def _over(self, look: Callable[[Catalogue], T]) -> T:
@@ -288,14 +291,14 @@ class SessionLog:
     def committed(self, entries: Sequence[Entry]) -> None:
         self._tell(self._overlay.committed, entries)
 
-    def refused(self, error: OSError, generation: int) -> None:
+    def refused(self, error: Exception, generation: int) -> None:
         self._tell(self._refuse, error, generation)
 
-    def _refuse(self, error: OSError, generation: int) -> None:
+    def _refuse(self, error: Exception, generation: int) -> None:
         self._generation = generation
         self._overlay.refused(error)
 
-    def written(self, entries: Sequence[Entry]) -> None:
+    def _written(self, entries: Sequence[Entry]) -> None:
         self._tell(self._overlay.written, entries)
 
     def checkpointed(self, changes: Changes) -> None:
@@ -306,5 +309,6 @@ class SessionLog:
 
     def stats(self) -> JsonObject:
         """Figures for metrics and the doctor: sizes now, counters since the start."""
-        return {"journal_bytes": self._writer.journal_bytes, "lagging": self._writer.lagging,
+        filing = self._writer.filing
+        return {"journal_bytes": self._writer.journal_bytes, "lagging": filing.lagging, "file_errors": filing.errors,
                 **self._overlay.sizes(), **vars(self._writer.counters)}  # fmt: skip

@@ -61,7 +61,7 @@ class SessionReader:
         except FileNotFoundError:
             return self
         try:
-            self.size = self._disk.size(self._fd)
+            self.size = self._whole_lines(self._fd, self._disk.size(self._fd))
             first = next((raw for _, raw in self._forward(0)), b"")
             self.head = read_head(first, self._key)
         except BaseException:
@@ -81,6 +81,18 @@ class SessionReader:
         if self._bad and self._path.name not in _warned:
             _warned.add(self._path.name)
             log.warning("%s: passed over %d unreadable lines", self._path.name, self._bad)
+
+    def _whole_lines(self, fd: int, size: int) -> int:
+        """The length without a torn tail, which may be a line that is just being written."""
+        if size == 0 or self._disk.read_at(fd, 1, size - 1) == b"\n":
+            return size
+        tail, start = b"", size
+        while start > 0 and b"\n" not in tail and len(tail) <= MAX_LINE:
+            step = min(BLOCK, start)
+            start -= step
+            tail = self._disk.read_at(fd, step, start) + tail
+        torn = tail.rsplit(b"\n", 1)[-1]
+        return size if decode(torn) is not None else size - len(torn)
 
     def offsets(self) -> Iterator[tuple[int, bytes]]:
         """Every line as it stands with its offset, the head first."""

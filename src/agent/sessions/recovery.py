@@ -16,14 +16,14 @@ from agent.ports import SessionHead
 from agent.sessions.checkpoint import Changes
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
+from agent.sessions.filing import write_entry
 from agent.sessions.index import Index, IndexDamaged, Row, Used
-from agent.sessions.journal import Journal, parts, read_part
+from agent.sessions.journal import Journal, JournalRefused, parts, read_part
 from agent.sessions.keys_used import keys_used
 from agent.sessions.lines import NewerFormat, OtherKey, decode, head_line, read_head
 from agent.sessions.reader import SessionReader
 from agent.sessions.session import SessionFiles, keep_aside
 from agent.sessions.summary import Summary, begun, folded
-from agent.sessions.writer import write_entry
 from bus.events import JsonObject
 from bus.keys import SessionKey
 
@@ -70,13 +70,26 @@ class Recovery:
 
     # ------------------------------------------------------------ the journal's records
 
+    def refill(self, paths: set[Path]) -> None:
+        """Write anew what a failed sync may have lost of these files: from the last checkpoint and the journal.
+
+        While the store serves, on the writer's thread. Raises OSError, JournalRefused.
+        """
+        for path in [path for _, path in parts(self._folder)] + [self._journal.path]:
+            for item in read_part(self._disk, path)[0]:
+                key = _key_of(item)
+                if key is not None and self._files.path(key) in paths:
+                    self._replay(item)
+
     def _replay(self, item: JsonObject) -> None:
-        try:
-            key = SessionKey(item["session_key"], item["scope"])
-        except (KeyError, TypeError):
+        key = _key_of(item)
+        if key is None:
             log.warning("the journal holds an entry without a session")
             return
-        before = self._known(key)
+        try:
+            before = self._known(key, begins="head" in item)
+        except NewerFormat as error:
+            raise JournalRefused(f"records of {key.text!r} wait in the journal, but {error.message}") from error
         if item.get("forget"):
             self._files.remove(key)
             self.changes.remove(key.identity)
@@ -84,14 +97,20 @@ class Recovery:
             return
         try:
             self._append(key, before, item)
-        except (NewerFormat, OtherKey, ValueError) as error:
-            log.warning("a session's records could not be brought back: %s", error)
+        except ValueError as error:
+            log.warning("records of a session could not be brought back: %s", error)
 
-    def _known(self, key: SessionKey) -> Summary | None:
-        """The summary before this entry; the first time, the file is cut back to it."""
+    def _known(self, key: SessionKey, *, begins: bool) -> Summary | None:
+        """The summary before this entry; the first time, the file is cut back to it.
+
+        A session that the index doesn't know began after the last checkpoint, so the journal
+        has all of it; where its beginning is missing there, the file is all there is.
+        """
         identity = key.identity
         if identity not in self._live:
             row = self._index.get(identity)
+            if row is None and not begins:
+                row = scan(self._disk, self._files.path(key), key)
             self._files.trim(key, row.size if row else 0)
             self._live[identity] = row.summary if row else None
         return self._live[identity]
@@ -182,6 +201,11 @@ def scan(
             if keys is not None:
                 keys.extend(keys_used(summary.key, (record,)))
     return Row(summary.after_crash(), min(size, reader.size))
+
+
+def _key_of(item: JsonObject) -> SessionKey | None:
+    text, scope = item.get("session_key"), item.get("scope")
+    return SessionKey(text, scope) if isinstance(text, str) and isinstance(scope, str) else None
 
 
 def _nameless(key: SessionKey) -> Summary:

@@ -99,7 +99,7 @@ class Link:
                 except* ConnectionClosed as closed:
                     self._judge(closed.exceptions[0])
                 except* RpcFailed as failed:
-                    raise LinkRefused(str(failed.exceptions[0])) from None
+                    self._unwelcome(failed.exceptions[0])
                 except* LinkLost:
                     pass
         except InvalidStatus as error:
@@ -117,6 +117,11 @@ class Link:
         code = closed.rcvd.code if closed.rcvd is not None else 1006
         if code in FINAL_CLOSE_CODES:
             raise LinkRefused(f"the gateway closed the connection: {closed.rcvd.reason or code}")
+
+    def _unwelcome(self, failed: Any) -> None:
+        if failed.data.get("retryable"):
+            raise OSError(failed.message)
+        raise LinkRefused(str(failed))
 
     async def _read(self, socket: Any) -> None:
         async for frame in socket:
