@@ -10,8 +10,10 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from bus.context import new_trace_id, trace_id
 from bus.errors import GatewayError, NotFound, Overloaded, TooLarge
@@ -37,7 +39,7 @@ PROTECTIVE_HEADERS = {
     "object-src 'none'; frame-ancestors 'none'",
     "Server": "gateway",
 }
-_HANDLER_OPTIONS = {
+_HANDLER_OPTIONS: dict[str, Any] = {
     "keepalive_timeout": 75.0, "access_log": None, "auto_decompress": False, "lingering_time": 2.0,
 }  # fmt: skip
 
@@ -115,7 +117,7 @@ class Listener:
 
     # ------------------------------------------------------------ every request
 
-    def _middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def _middleware(self) -> Middleware:
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             trace_id.set(new_trace_id())

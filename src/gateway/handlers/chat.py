@@ -114,19 +114,22 @@ class ChatMethods:
 
     async def send_stream(self, call: Call, params: Send) -> JsonObject:
         """Say something; the answer follows as events."""
-        message = await self.message(call, params)
-        if call.reader is None:
-            accepted = await self.submit(call, message)
-        else:
-            reading = self._hub.hold(call.reader, message.session)
-            try:
-                accepted = await self.submit(call, message)
-                missed, running = await self._so_far(accepted)
-            except BaseException:
-                self._hub.release(reading)
-                raise
-            call.after_reply.append(lambda: self._follow(reading, accepted, missed, running))
+        accepted = await self.begin(call, await self.message(call, params))
         return {"message_id": accepted.message_id, "session_key": accepted.session.text, "seq": accepted.seq}
+
+    async def begin(self, call: Call, message: InboundMessage) -> Accepted:
+        """Hand a message in; its events go to the caller's reader once the reply is on its way."""
+        if call.reader is None:
+            return await self.submit(call, message)
+        reading = self._hub.hold(call.reader, message.session)
+        try:
+            accepted = await self.submit(call, message)
+            missed, running = await self._so_far(accepted)
+        except BaseException:
+            self._hub.release(reading)
+            raise
+        call.after_reply.append(lambda: self._follow(reading, accepted, missed, running))
+        return accepted
 
     def _follow(self, reading: Reading, accepted: Accepted, missed: list[SessionEvent], running: bool) -> None:
         self._hub.follow(reading, accepted, missed, running=running)

@@ -102,7 +102,8 @@ class SessionMethods:
 
     async def search(self, call: Call, params: Search) -> JsonObject:
         """Find words in one's own sessions."""
-        return {"hits": list(await self._sessions.search(call.who.user, params.query, limit=params.limit))}
+        hits = await self._sessions.search(call.who.user, params.query, limit=params.limit)
+        return {"hits": [{"session_key": key.text, "seq": seq, "snippet": text} for key, seq, text in hits]}
 
     async def export(self, call: Call, params: One) -> JsonObject:
         """All lines of a session's log."""
