@@ -64,7 +64,8 @@ def test_remote_references_are_never_fetched(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "schema",
     [{"type": 5}, {"properties": []}, {"required": "zone"}, {"$ref": "#/nowhere"}, {"minimum": "x"},
-     {"allOf": {"a": 1}}, {"$schema": "http://unknown.example/x"}, {"$ref": "#"}, {"enum": 5}, {"properties": {"a": {"$ref": "#"}}}],
+     {"allOf": {"a": 1}}, {"$schema": "http://unknown.example/x"},
+     {"$ref": "#"}, {"enum": 5}, {"properties": {"a": {"$ref": "#"}}}],
 )  # fmt: skip
 def test_broken_schemas_check_nothing_and_raise_nothing(schema: dict[str, Any]) -> None:
     try:
@@ -86,7 +87,8 @@ def test_patterns_of_strangers_are_not_run() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [('{"zone": "UT', "not valid JSON"), ("[]", "one JSON object"), ("5", "one JSON object"),
-     ("null", "one JSON object"), ('{"a": NaN}', "not valid JSON"), ("[" * 100_000, "not valid JSON"), ('{"a": "\ud800"}', "not valid"),
+     ("null", "one JSON object"), ('{"a": NaN}', "not valid JSON"),
+     ("[" * 100_000, "not valid JSON"), ('{"a": "\ud800"}', "not valid"),
      ('{"a":"' + "x" * 1_048_576 + '"}', "longer than"), ('{"a":"' + "é" * 600_000 + '"}', "longer than")],
 )  # fmt: skip
 def test_arguments_that_cannot_be_used(text: str, said: str) -> None:
