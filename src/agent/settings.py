@@ -40,6 +40,11 @@ class AgentSettings(_Strict):
     system_prompt: str | None = None
     max_rounds: int = Field(default=25, ge=1, le=200)
     tool_seconds: float = Field(default=120, gt=0)
+    queue: Literal["followup", "collect", "steer", "interrupt"] = "followup"
+    """What a message does that comes while a turn runs; `queues` says it for a channel, `/queue` for a session."""
+    queues: dict[str, Literal["followup", "collect", "steer", "interrupt"]] = {}
+    gather_seconds: float = Field(default=0.25, ge=0, le=2)
+    """With `collect`: how long to wait for the rest of a burst; twice this at most."""
     window_messages: int = Field(default=80, ge=4)
     """The most messages of the history that the model is given; cut in halves, so that prefixes stay stable."""
     window_tokens: int = Field(default=24_000, ge=500)
@@ -78,6 +83,43 @@ class LimitSettings(_Strict):
     turns_per_user: int = Field(default=4, ge=1)
     turn_seconds: float = Field(default=600, gt=0)
     drain_seconds: float = Field(default=30, ge=0)
+
+
+class AgentProfile(_Strict):
+    """An entry of `agents`: what differs from `agent:`. Its persona is `agents/<id>/AGENTS.md` in the home folder."""
+
+    system_prompt: str | None = None
+    mode: Literal["auto", "fast", "single", "multi"] | None = None
+    models: list[str] = []
+    """Names of entries of `models` it may use; empty means all."""
+    tools: list[str] = ["*"]
+    """Patterns of tool names it may use."""
+
+
+class Binding(_Strict):
+    """An entry of `bindings`: who talks to which agent. What is not said fits everything."""
+
+    agent: str = Field(min_length=1)
+    channel: str | None = None
+    account: str | None = None
+    group: str | None = None
+    peer: str | None = None
+
+
+class Budget(_Strict):
+    """What one person may use in a day (UTC); None means no limit."""
+
+    daily_usd: float | None = Field(default=None, ge=0)
+    daily_tokens: int | None = Field(default=None, ge=0)
+
+
+class BudgetSettings(Budget):
+    """`budgets:` in the gateway's file: for everybody, then by role, then by user, the nearest wins."""
+
+    warn_at: float = Field(default=0.8, gt=0, le=1)
+    """The share of a budget from which on the person is warned."""
+    roles: dict[str, Budget] = {}
+    users: dict[str, Budget] = {}
 
 
 class SessionSettings(_Strict):

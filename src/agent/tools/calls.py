@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from agent.ports import Report, RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec
 from agent.tools.results import problem
+from bus import tracing
 from bus.deadline import Deadline
 from bus.errors import Effect, GatewayError
 from bus.keys import SessionKey
@@ -71,7 +72,8 @@ async def perform(
         async with asyncio.timeout(None) as limit:
             watch = _DeadlineWatch(deadline, limit, grace)
             try:
-                result = await source.call(call, deadline=deadline, report=report)
+                with tracing.span(tracing.TOOL, call.name, call_id=call.call_id):
+                    result = await source.call(call, deadline=deadline, report=report)
             finally:
                 watch.stop()
     except GatewayError as error:

@@ -33,8 +33,8 @@ class Observer(Protocol):
 
     def on_update(self, call: ToolCall, update: ToolUpdate) -> None: ...
 
-    async def on_finish(self, call: ToolCall, result: ToolResult) -> None:
-        """Before the model gets the result."""
+    async def on_finish(self, call: ToolCall, result: ToolResult, text: str) -> None:
+        """Before the model gets the result, as `text`."""
         ...
 
 
@@ -76,41 +76,34 @@ class Executor:
         self.results = results or ResultStore()
         self.grace_seconds = grace_seconds
 
-    async def turn(
-        self, actor: Actor, *, session: SessionKey | None = None, message_id: str = "", attended: bool = True,
-        only: frozenset[str] | None = None,
+    def turn(
+        self, actor: Actor, specs: Sequence[ToolSpec], *, session: SessionKey | None = None, message_id: str = "",
+        attended: bool = True,
     ) -> "TurnTools":  # fmt: skip
-        """The tools of one turn (or of one sub-agent, which may use `only` these)."""
-        tools = TurnTools(self, actor, session, message_id, attended, only)
-        await tools.refresh()
-        return tools
+        """What one turn, or one sub-agent, may use."""
+        return TurnTools(self, actor, specs, session, message_id, attended)
 
 
 class TurnTools:
     """What one turn may call, and what it has called so far."""
 
     def __init__(
-        self, executor: Executor, actor: Actor, session: SessionKey | None, message_id: str, attended: bool,
-        only: frozenset[str] | None,
+        self, executor: Executor, actor: Actor, specs: Sequence[ToolSpec], session: SessionKey | None, message_id: str,
+        attended: bool,
     ) -> None:  # fmt: skip
         self._executor = executor
         self._actor = actor
         self._session = session
         self._message_id = message_id
         self._attended = attended
-        self._only = only
-        self._specs: dict[str, ToolSpec] = {}
+        self._specs = {spec.name: spec for spec in specs}
         self._ids = CallIds()
         self._loops = LoopDetector()
         self._repairs = 0
+        self._worst = 0
         self._cut = False
         self._places = asyncio.Semaphore(executor.max_parallel)
         self._owner = f"{actor.user}\x00{session.identity if session else ''}"
-
-    async def refresh(self) -> None:
-        """Ask the source again what there is."""
-        found = await self._executor.source.list_tools(self._actor)
-        self._specs = {spec.name: spec for spec in found if self._only is None or spec.name in self._only}
 
     def for_model(self) -> list[JsonObject]:
         """The tools as Chat Completions tools; the same objects in the same order as long as nothing changes."""
@@ -157,7 +150,8 @@ class TurnTools:
                 raise several.exceptions[0] from None
         done = tuple(outcome for outcome in outcomes if outcome is not None)
         self._repairs += any(bad)
-        return self._judged(done)
+        stop = "repairs" if self._repairs > MAX_REPAIRS else ""
+        return Round(done, "loop" if self._worst >= STOPPED_AFTER else stop)
 
     def _groups(self, calls: Sequence[RequestedCall]) -> list[list[int]]:
         """Places that may run side by side."""
@@ -173,18 +167,6 @@ class TurnTools:
             together = free
         return groups
 
-    def _judged(self, outcomes: tuple[Outcome, ...]) -> Round:
-        stop = "repairs" if self._repairs > MAX_REPAIRS else ""
-        told = []
-        for outcome in outcomes:
-            times = self._loops.saw(outcome.call.name, outcome.call.arguments, outcome.text)
-            if times >= STOPPED_AFTER:
-                stop = "loop"
-            if times >= TOLD_AFTER:
-                outcome = Outcome(outcome.call, outcome.result, outcome.text + reminder(outcome.call.name, times))
-            told.append(outcome)
-        return Round(tuple(told), stop)
-
     async def _one(
         self, requested: RequestedCall, observer: Observer, repeated: bool, *, too_many: bool
     ) -> tuple[Outcome, bool]:
@@ -197,18 +179,25 @@ class TurnTools:
             call = self._call(requested, {}, False)
             await observer.on_start(call, None)
             result = problem(str(error), code=1003 if self._unknown(requested) else 1000)
-            await observer.on_finish(call, result)
+            await observer.on_finish(call, result, str(error))
             return Outcome(call, result, str(error)), not too_many
         call = self._call(requested, arguments, repeated)
         await observer.on_start(call, spec)
         result = await self._result(call, spec, observer)
-        await observer.on_finish(call, result)
-        text = text_of(result) or "(no output)"
+        text = self._text(call, result)
+        await observer.on_finish(call, result, text)
+        return Outcome(call, result, text), False
+
+    def _text(self, call: ToolCall, result: ToolResult) -> str:
+        """What the model gets: cut with a handle to read on, and told when it turns in a circle."""
+        text = text_of(result.content, result.structured_content) or "(no output)"
         if call.name != READ_RESULT:
             short = self._executor.results.shorten(self._owner, text)
             self._cut = self._cut or short is not text
             text = short
-        return Outcome(call, result, text), False
+        times = self._loops.saw(call.name, call.arguments, text_of(result.content, result.structured_content))
+        self._worst = max(self._worst, times)
+        return text + reminder(call.name, times) if times >= TOLD_AFTER else text
 
     async def _result(self, call: ToolCall, spec: ToolSpec, observer: Observer) -> ToolResult:
         if call.name == READ_RESULT:

@@ -7,6 +7,7 @@ was made for.
 import json
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 from agent.ports import ToolResult, ToolSpec
@@ -30,11 +31,11 @@ READ_RESULT_SPEC = ToolSpec(
 )
 
 
-def text_of(result: ToolResult) -> str:
-    """The result's content blocks as one text; pictures, sounds and files are named."""
-    parts = [part for block in result.content if (part := _block(block))]
-    if not parts and result.structured_content is not None:
-        parts.append(json.dumps(result.structured_content, ensure_ascii=False))
+def text_of(content: Iterable[JsonObject], structured_content: Any = None) -> str:
+    """A result's content blocks as one text; pictures, sounds and files are named."""
+    parts = [part for block in content if (part := _block(block))]
+    if not parts and structured_content is not None:
+        parts.append(json.dumps(structured_content, ensure_ascii=False))
     text = "\n".join(parts)
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text
 
