@@ -27,8 +27,6 @@ class Route:
     own_name: str
     rules: ToolSettings
     definition: str = ""
-    changed: bool = False
-    """The definition is not the one that was first seen: what the rules allow is asked, until `Executor.accept`."""
 
 
 class Executor(Protocol):
@@ -45,10 +43,6 @@ class Executor(Protocol):
         ServerDown (effect none) where it never reached the server, OutcomeUnknown where the server died in it,
         TimedOut (effect unknown). Cancelling the task tells the server.
         """
-        ...
-
-    def accept(self, tool: str) -> None:
-        """A person has looked at a tool whose definition changed, and wants it as it is now."""
         ...
 
     def route(self, tool: str, method: str) -> Route | None:
