@@ -21,14 +21,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from bridge.errors import NotFound, ToolDenied
-from bridge.servers.memory import Memory
-from bridge.servers.names import NameTable
 from bridge.policy import idempotent, standing, strictest
 from bridge.ports import JsonObject, Route
 from bridge.servers.calls import Progress, Question
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import Reply
+from bridge.servers.memory import Memory
+from bridge.servers.names import NameTable
 from bridge.servers.owner import ServerOwner
 from bridge.settings import McpServerSettings, PolicyName, ToolSettings
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from bridge.aggregator import Aggregator
 from bridge.errors import NotFound, OutcomeUnknown, TimedOut, ToolDenied
-from bridge.servers.memory import Memory
-from bridge.servers.names import NameTable, public_name
 from bridge.servers.definitions import MAX_DESCRIPTION, clean, read_listed, read_tools
 from bridge.servers.groups import ProcessGroups
+from bridge.servers.memory import Memory
+from bridge.servers.names import NameTable, public_name
 from bridge.settings import McpServerSettings
 from tests.bridge.conftest import ended, first_text, hostile, until
 from tests.bridge.test_real_servers import stdio

@@ -1,4 +1,4 @@
-"""What is remembered of servers' offers, in a file such as `catalogue.json` beside the configuration.
+"""What is remembered of servers and their offers, in a file such as `catalogue.json` beside the configuration.
 
 Below `aggregator.py` and the gateway's cloud servers. Fingerprints of tools as they were first seen, because a tool that changes after it was
 allowed is another tool; and the tools of servers that sleep, so that they are shown without being started. Losing
