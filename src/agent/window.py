@@ -10,6 +10,7 @@ Above it is `lane.py`; it knows neither the store nor the model.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+
 from agent.llm.tokens import estimate_message
 from agent.ports import Record
 from agent.sessions import records as kinds

@@ -30,4 +30,3 @@ async def run(work: Work) -> Finished:
     language = turn.message.actor.language
     turn.delta(prompts.said(prompts.STOPPED_AFTER_ROUNDS, language, rounds=work.settings.max_rounds))
     return Finished("length")
-

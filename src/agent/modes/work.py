@@ -217,9 +217,7 @@ def handed_back(reply: ModelReply) -> tuple[JsonObject, ...]:
 class _Books:
     """Keeps the turn's records while a round's calls run; the first call carries the round."""
 
-    def __init__(
-        self, turn: Turn, agent: str, step: JsonObject | None, started: Collection[str] = frozenset()
-    ) -> None:
+    def __init__(self, turn: Turn, agent: str, step: JsonObject | None, started: Collection[str] = frozenset()) -> None:
         self._turn = turn
         self._agent = agent
         self._step = step

@@ -51,7 +51,9 @@ def _block(block: JsonObject) -> str:
     if kind == "resource":
         resource: Any = block.get("resource") or {}
         text = resource.get("text") if isinstance(resource, dict) else None
-        return str(text) if text is not None else f"[file {resource.get('uri', '') if isinstance(resource, dict) else ''}]"
+        return (
+            str(text) if text is not None else f"[file {resource.get('uri', '') if isinstance(resource, dict) else ''}]"
+        )
     return ""
 
 

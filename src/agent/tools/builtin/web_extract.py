@@ -10,7 +10,9 @@ from html.parser import HTMLParser
 MEMORY_BYTES = 1_536 * 1024 * 1024
 CPU_SECONDS = 20
 
-_HIDDEN = frozenset({"script", "style", "noscript", "template", "svg", "head", "iframe", "object", "nav", "footer", "form"})
+_HIDDEN = frozenset(
+    {"script", "style", "noscript", "template", "svg", "head", "iframe", "object", "nav", "footer", "form"}
+)
 _BLOCKS = frozenset(
     {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "table", "ul", "ol",
      "blockquote", "pre", "hr", "dt", "dd", "main", "header", "td", "th"}
