@@ -16,7 +16,9 @@ Object: TypeAlias = dict[str, Any]
 MAX_BYTES = 20_000
 """Of one message's text as JSON; Feishu's limit is 30 KB for the whole card."""
 ANSWER, ACTIVITY = "answer", "activity"
-_TAG = re.compile(r"<(?=/?(?:at|person|font|text_tag|number_tag|link|local_datetime|img|raw|record|audio|card)\b)", re.I)
+_TAG = re.compile(
+    r"<(?=/?(?:at|person|font|text_tag|number_tag|link|local_datetime|img|raw|record|audio|card)\b)", re.I
+)
 _IMAGE = re.compile(r"!\[([^\]]*)\]\((\S+?)(?:\s+\"[^\"]*\")?\)")
 _STYLES = {"primary": "primary", "default": "default", "danger": "danger"}
 _BLANK = "\u200b"
