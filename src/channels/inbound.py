@@ -139,9 +139,7 @@ class InboundPipeline:
     async def _compose(
         self, channel: BaseChannel, incoming: Incoming, actor: Actor, key: str, to: Address
     ) -> InboundMessage | None:
-        wants_reply = (
-            incoming.place.kind == "direct" or incoming.addressed or channel.settings.group_policy == "open"
-        )
+        wants_reply = incoming.place.kind == "direct" or incoming.addressed or channel.settings.group_policy == "open"
         text = clean(incoming.text)
         if incoming.quoted and not text.startswith("/"):
             quoted = "\n".join(f"> {line}" for line in clean(incoming.quoted)[:_QUOTED_CHARS].split("\n"))
@@ -226,9 +224,7 @@ class InboundPipeline:
             delay = min(5.0, max(delay * 2, (wait.retry_after_ms or 0) / 1000))
             await asyncio.sleep(delay)
 
-    async def _refused(
-        self, message: InboundMessage, error: GatewayError, to: Address, key: str, digest: str
-    ) -> None:
+    async def _refused(self, message: InboundMessage, error: GatewayError, to: Address, key: str, digest: str) -> None:
         """The gateway will not take it: its sender is told, and it isn't offered again."""
         self._chats.forget(message.message_id)
         await self._close(message.message_id)

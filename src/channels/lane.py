@@ -139,9 +139,7 @@ class Lane:
         turn = self.chat.turns.get(item.turn)
         owner = item.owner or (turn.user if turn else "")
         content = _text(body) if body.media is None else await self._media(body.media, owner)
-        return await channel.send(
-            item.address, content, reply_to=item.reply_to, nonce=item.nonce, final=body.final
-        )
+        return await channel.send(item.address, content, reply_to=item.reply_to, nonce=item.nonce, final=body.final)
 
     async def _media(self, ref: MediaRef, owner: str) -> Media:
         try:

@@ -128,8 +128,18 @@ class Ledger:
         await self._database.run(
             lambda c: c.execute(
                 "INSERT OR REPLACE INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (a.token, a.approval_id, a.channel, a.requester, a.user, a.language, a.session, a.question,
-                 a.delivery_id, time.time()),
+                (
+                    a.token,
+                    a.approval_id,
+                    a.channel,
+                    a.requester,
+                    a.user,
+                    a.language,
+                    a.session,
+                    a.question,
+                    a.delivery_id,
+                    time.time(),
+                ),
             )  # fmt: skip
         )
 
@@ -169,9 +179,7 @@ class Ledger:
             connection.execute("DELETE FROM seen WHERE at < ?", (now - SEEN_SECONDS,))
             connection.execute("DELETE FROM approvals WHERE at < ?", (now - APPROVAL_SECONDS,))
             connection.execute("DELETE FROM turns WHERE at < ?", (now - SEEN_SECONDS,))
-            connection.execute(
-                "DELETE FROM people WHERE rowid <= (SELECT max(rowid) FROM people) - ?", (PEOPLE_KEPT,)
-            )
+            connection.execute("DELETE FROM people WHERE rowid <= (SELECT max(rowid) FROM people) - ?", (PEOPLE_KEPT,))
 
         await self._database.run(forget)
 
