@@ -14,7 +14,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     p for p in (str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")) if p
 )
 for name in list(os.environ):
-    if name.startswith("GATEWAY") or name.startswith(("OPENAI_", "TELEGRAM_", "DISCORD_", "FEISHU_", "AI_BRIDGE")):
+    if name.startswith(("GATEWAY", "OPENAI_", "TELEGRAM_", "DISCORD_", "FEISHU_", "AI_BRIDGE")):
         del os.environ[name]
 for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
     os.environ.pop(name, None)

@@ -3,6 +3,7 @@
 `gateway/app.py` hands in the implementations. Each port has four methods at most.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -31,6 +32,8 @@ class ModelRequest:
     needs: frozenset[str] = frozenset()
     model: str | None = None
     """A model entry asked for by name."""
+    among: tuple[str, ...] = ()
+    """Names of the entries that may be asked; empty means all."""
     parameters: JsonObject = field(default_factory=dict)
     language: str = "en"
 
@@ -262,6 +265,8 @@ class SessionHead:
     listed: bool = True
     """False for ephemeral sessions."""
     deleted: bool = False
+    settings: JsonObject = field(default_factory=dict)
+    """What other `session.updated` records set: `mode`, `queue`, ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +301,9 @@ class SessionStore(Protocol):
         """What is known of `key`; None where it never existed. A deleted one has `head.deleted`."""
         ...
 
-    def append(self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None) -> "Durable":
+    def append(
+        self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None
+    ) -> "asyncio.Future[None]":
         """Write in order, as one: all of `records` survive a crash, or none.
 
         `head` is given with the first records of a new session. Returns at once; awaiting the
@@ -317,19 +324,35 @@ class SessionStore(Protocol):
         ...
 
 
-class Durable(Protocol):
-    """The promise of `append`: awaiting it waits until the records are on the disk."""
-
-    def __await__(self) -> Any: ...
-
-    def done(self) -> bool: ...
-
-
 class MediaReader(Protocol):
     """The bytes behind a MediaRef, for the model and for tools."""
 
     async def read(self, ref: MediaRef, owner: str) -> bytes:
         """Raises NotFound where it isn't this user's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one turn cost with one model. `attempt` tells the attempts of a turn apart."""
+
+    actor: Actor
+    message_id: str
+    attempt: int
+    model: str
+    usage: Usage
+    tool_calls: int
+
+
+class Accountant(Protocol):
+    """Who used how much, and whether he may use more."""
+
+    async def check(self, actor: Actor) -> str:
+        """A warning to show, or ''. Raises RateLimited, with the time of renewal, where a budget is used up."""
+        ...
+
+    async def charge(self, charges: Sequence[Charge]) -> None:
+        """Keep what a turn cost; the same charge twice counts once."""
         ...
 
 
@@ -344,8 +367,11 @@ class Linker(Protocol):
 class Administration(Protocol):
     """What the admin's slash commands call: the functions behind their RPC twins."""
 
-    async def command(self, name: str, arguments: str, actor: Actor) -> str:
-        """The text to answer `/pair`, `/channels`, `/delivery`, `/bridge`, `/usage` with. Raises GatewayError."""
+    async def command(self, name: str, arguments: str, actor: Actor, session: SessionKey) -> str:
+        """The answer to `/pair`, `/channels`, `/delivery`, `/bridge`, `/usage`, `/language`; more for `/status`.
+
+        Raises GatewayError.
+        """
         ...
 
 

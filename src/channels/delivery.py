@@ -132,7 +132,7 @@ class ChatDelivery:
         self._done_if_shown(item)
 
     def restore(self, item: Item, now: float) -> None:
-        """An item from before the restart. A send that was under way is repeated only under a nonce that still holds."""
+        """An item from before the restart. A send that was under way is repeated only while its nonce holds."""
         self.not_before = max(self.not_before, item.not_before)
         if item.in_flight and item.platform_id is None:
             item.in_flight = False

@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from bus import commands
@@ -23,7 +24,7 @@ from bus.keys import SessionKey, take_apart
 from bus.message_bus import Inbound
 from channels.approvals import read_button
 from channels.attachments import Attachments
-from channels.base import Address, BaseChannel, Incoming, Reaction, Tap, address_of
+from channels.base import Address, BaseChannel, Incoming, Notes, Reaction, Tap, address_of
 from channels.items import Turn
 from channels.ledger import Ledger, Seen
 from channels.ports import Admitted, ApprovalDesk, Gatekeeper, Hint
@@ -50,7 +51,10 @@ class Chats(Protocol):
 
 
 class InboundPipeline:
-    """For one channel. `patience` in seconds is how long a full gateway is waited for; None without end."""
+    """For one channel. `patience` in seconds is how long a full gateway is waited for; None without end.
+
+    `notes` and `folder` are where its adapter remembers what it must across restarts.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,8 @@ class InboundPipeline:
         attachments: Attachments,
         desk: ApprovalDesk,
         question_closed: "CloseQuestion",
+        notes: Notes,
+        folder: Path,
         patience: float | None = None,
     ) -> None:
         self._chats = chats
@@ -71,6 +77,8 @@ class InboundPipeline:
         self._attachments = attachments
         self._desk = desk
         self._question_closed = question_closed
+        self.notes = notes
+        self.folder = folder
         self.patience = patience
         self._under_way: dict[str, asyncio.Event] = {}
         self._last_accepted = 0.0
@@ -150,7 +158,7 @@ class InboundPipeline:
             media, text = taken.refs, "\n\n".join(part for part in (text, *taken.texts) if part)
             for name in taken.too_large:
                 limit = channel.settings.max_media_bytes // 1_048_576
-                self._chats.notice(to, say("too_large", actor.language, name=name, limit=limit))
+                self._chats.notice(to, say("too_large", actor.language, file=name, limit=limit))
         elif incoming.media:
             text = "\n".join([*([text] if text else []), *(f"[{h.kind}: {clean(h.name)}]" for h in incoming.media)])
         if not text.strip() and not media:

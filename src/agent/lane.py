@@ -1,0 +1,165 @@
+"""One session while it has work: its numbers, its queue, and the order of its events.
+
+A lane is the only writer of its session. It hands out `seq`, appends records, and
+publishes events in the order of their numbers: an event that stands for a record
+is held, with all that follow it, until the record is on the disk. Deltas in between
+go straight through. Above it is `loop.py`; it never waits for anything itself.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent.ports import Record, SessionHead, SessionState, SessionStore
+from agent.resume import TurnProgress
+from agent.sessions import records as kinds
+from agent.window import Window
+from bus.context import timestamp
+from bus.events import Event, InboundMessage, JsonObject
+from bus.keys import SessionKey
+
+BLOCK = 1000
+"""Numbers reserved at once for events that are not stored."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """A message that waits for its turn. `accepted` ends when the message is durable, or fails."""
+
+    message: InboundMessage
+    accepted: "asyncio.Future[None]"
+    progress: TurnProgress = field(default_factory=TurnProgress)
+    merged: "list[Pending]" = field(default_factory=list)
+    """Messages that this one's turn answers too; each ends with it."""
+
+
+class Held:
+    """An event's place in the line: everything behind it waits until it is released."""
+
+    __slots__ = ("event", "ready")
+
+    def __init__(self, event: Event | None, ready: bool) -> None:
+        self.event = event
+        self.ready = ready
+
+
+class Lane:
+    """The one writer of `key`."""
+
+    __slots__ = (
+        "_held", "_publish", "_quiet", "_store", "abort_reason", "current", "exists", "head", "key", "queue",
+        "reserved", "seq", "speaker", "spoiled", "task", "users", "window",
+    )  # fmt: skip
+
+    def __init__(
+        self, key: SessionKey, state: SessionState | None, window: Window, store: SessionStore,
+        publish: Callable[[Event], None], quiet: "Callable[[Lane], None]",
+    ) -> None:  # fmt: skip
+        self.key = key
+        self.exists = state is not None and not state.head.deleted
+        self.head = state.head if state is not None else None
+        self.seq = 0 if state is None else state.last_seq
+        self.reserved = self.seq
+        self.window = window
+        self.queue: deque[Pending] = deque()
+        self.current: str | None = None
+        """message_id of the running turn."""
+        self.speaker = ""
+        """The user whose turn runs."""
+        self.task: asyncio.Task[None] | None = None
+        self.abort_reason = ""
+        self.spoiled = False
+        """The disk refused something that the window holds: it must be read again."""
+        self.users = 0
+        """Who holds this lane at the moment; at 0, without work, it is let go."""
+        self._store = store
+        self._publish = publish
+        self._quiet = quiet
+        self._held: deque[Held] = deque()
+
+    # ------------------------------------------------------------ numbers and records
+
+    def take(self) -> int:
+        """The next number."""
+        self.seq += 1
+        return self.seq
+
+    def take_unstored(self) -> int:
+        """The next number, for an event that no record stands behind."""
+        self.seq += 1
+        if self.seq > self.reserved:
+            self.reserved = self.seq + BLOCK
+            self.append(Record(self.seq, kinds.SEQ_RESERVED, timestamp(), {"reserved": self.reserved}))
+        return self.seq
+
+    def append(self, *records: Record, head: SessionHead | None = None) -> "asyncio.Future[None]":
+        """Write in order, as one. The result is done when they are durable."""
+        if head is not None:
+            self.head = head
+            self.exists = True
+        for record in records:
+            self.window.apply(record)
+        return self._store.append(self.key, records, head=head)
+
+    # ------------------------------------------------------------ events
+
+    def emit(self, event: Event) -> None:
+        """Publish now, or in its turn behind what is held."""
+        if self._held:
+            self._held.append(Held(event, True))
+        else:
+            self._publish(event)
+
+    def hold(self, event: Event | None) -> Held:
+        """Take a place in the line for an event that may not go out yet."""
+        held = Held(event, False)
+        self._held.append(held)
+        return held
+
+    def release(self, held: Held, *, keep: bool = True) -> None:
+        """Let it go, and what waited behind it; without `keep` it is dropped."""
+        if not keep:
+            held.event = None
+        held.ready = True
+        line = self._held
+        while line and line[0].ready:
+            event = line.popleft().event
+            if event is not None:
+                self._publish(event)
+        if not line:
+            self._quiet(self)
+
+    def emit_when(self, durable: "asyncio.Future[None]", event: Event) -> None:
+        """Publish `event` once its record is durable; never if the disk refused it."""
+        held = self.hold(event)
+        durable.add_done_callback(lambda done: self.release(held, keep=not done.cancelled() and not done.exception()))
+
+    def absorb(self, pending: Pending) -> bool:
+        """Let the turn of `pending` answer what its own speaker has queued, too; False where nothing was."""
+        speaker = pending.message.actor.user
+        mine = [item for item in self.queue if item.message.actor.user == speaker and not item.message.options]
+        for item in mine:
+            self.queue.remove(item)
+            pending.merged.append(item)
+        return bool(mine)
+
+    @property
+    def settings(self) -> JsonObject:
+        """What the session was told to be like (`mode`, ...)."""
+        return {} if self.head is None else self.head.settings
+
+    @property
+    def listed(self) -> bool:
+        """Whether the session is one that its owner sees (an ephemeral one is not)."""
+        return self.head is None or self.head.listed
+
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running, nothing held."""
+        return not self.queue and self.current is None and not self._held and not self.users and self.task is None
+
+
+def record(seq: int, kind: str, data: JsonObject) -> Record:
+    """A record of now."""
+    return Record(seq, kind, timestamp(), data)

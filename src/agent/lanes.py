@@ -1,0 +1,105 @@
+"""The lanes that exist right now, and the windows kept warm for the sessions that had one lately.
+
+Opening a lane reads the session's state and, where it is not warm, the end of its
+log; a lane is let go when nobody needs it. The warm windows are bounded together,
+so that a thousand finished sessions cost what a few dozen do.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+from agent.lane import Lane
+from agent.ports import SessionStore
+from agent.settings import AgentSettings
+from agent.window import RELEVANT, Window
+from bus.events import Event
+from bus.keys import SessionKey
+
+WARM_TOKENS = 200_000
+"""All warm windows together, in estimated tokens: some hundred kilobytes."""
+WARM_SESSIONS = 256
+
+
+class Lanes:
+    """Key to lane, for one process."""
+
+    def __init__(self, store: SessionStore, publish: Callable[[Event], None], settings: AgentSettings) -> None:
+        self._store = store
+        self._publish = publish
+        self._settings = settings
+        self._lanes: dict[SessionKey, Lane] = {}
+        self._opening: dict[SessionKey, asyncio.Future[None]] = {}
+        self._warm: OrderedDict[SessionKey, Window] = OrderedDict()
+        self._warm_tokens = 0
+
+    async def enter(self, key: SessionKey) -> Lane:
+        """The lane of `key`, kept until `leave`."""
+        while True:
+            lane = self._lanes.get(key)
+            if lane is not None:
+                lane.users += 1
+                return lane
+            opening = self._opening.get(key)
+            if opening is None:
+                break
+            await asyncio.wait([opening])
+        mine = self._opening[key] = asyncio.get_running_loop().create_future()
+        try:
+            lane = await self._open(key)
+            self._lanes[key] = lane
+            lane.users += 1
+            return lane
+        finally:
+            del self._opening[key]
+            mine.set_result(None)
+
+    async def _open(self, key: SessionKey) -> Lane:
+        state = await self._store.state(key)
+        window = self._warm.pop(key, None)
+        if window is not None:
+            self._warm_tokens -= window.size
+        else:
+            window = await self._load(key) if state is not None else self._empty(key)
+        return Lane(key, state, window, self._store, self._publish, self.let_go)
+
+    def _empty(self, key: SessionKey) -> Window:
+        group = not key.scope and ":group:" in key.text
+        return Window(self._settings.window_messages, self._settings.window_tokens, group=group)
+
+    async def _load(self, key: SessionKey) -> Window:
+        window = self._empty(key)
+        limit = self._settings.window_messages * 2
+        window.apply_all(await self._store.read(key, limit=limit, types=RELEVANT, newest=True))
+        return window
+
+    async def reload(self, lane: Lane) -> None:
+        """Read the window again: what it holds may not be in the log."""
+        lane.window = await self._load(lane.key)
+        lane.spoiled = False
+
+    def leave(self, lane: Lane) -> None:
+        """The counterpart of `enter`."""
+        lane.users -= 1
+        self.let_go(lane)
+
+    def let_go(self, lane: Lane) -> None:
+        """Forget the lane where it has no work; its window stays warm for a while."""
+        if not lane.idle or self._lanes.get(lane.key) is not lane:
+            return
+        del self._lanes[lane.key]
+        if lane.spoiled or not lane.exists or not lane.listed:
+            return
+        self._warm[lane.key] = lane.window
+        self._warm_tokens += lane.window.size
+        while self._warm and (self._warm_tokens > WARM_TOKENS or len(self._warm) > WARM_SESSIONS):
+            _, gone = self._warm.popitem(last=False)
+            self._warm_tokens -= gone.size
+
+    def get(self, key: SessionKey) -> Lane | None:
+        """The lane, where the session has work."""
+        return self._lanes.get(key)
+
+    def working(self) -> list[Lane]:
+        """All lanes there are."""
+        return list(self._lanes.values())

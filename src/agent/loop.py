@@ -1,0 +1,405 @@
+"""The acceptor: inbound messages into the log, then into their session's lane.
+
+One lane a session and one turn at a time in it, lanes side by side; a lane without
+work keeps neither task nor memory. A slash command is recognised here and nowhere
+else, before the lane, so that `/stop` overtakes. Turns belong to this loop and never
+to a connection. Above is the bus, below are the log, `runner.py` and the supervisor.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from agent import acceptance
+from agent.lane import Held, Lane, Pending, record
+from agent.lanes import Lanes
+from agent.ports import Accountant, SessionStore
+from agent.recovery import pending_turns
+from agent.runner import ABORT, PAUSE, REFUSED, Supervisor, TurnRunner
+from agent.sessions import records as kinds
+from agent.settings import AgentSettings, LimitSettings
+from bus import commands, context, events
+from bus.errors import CallCancelled, GatewayError, IdempotencyConflict, NotFound, Overloaded
+from bus.events import Accepted, Actor, InboundMessage, JsonObject
+from bus.keys import SessionKey
+from bus.message_bus import MessageBus
+
+log = logging.getLogger("agent.loop")
+
+RunCommand = Callable[["AgentLoop", commands.Command, str, InboundMessage], Awaitable[str]]
+REMEMBERED_ENDS = 4096
+
+
+class AgentLoop:
+    """Accepts messages, runs turns, and is what the handlers ask about them."""
+
+    def __init__(
+        self, *, bus: MessageBus, store: SessionStore, supervisor: Supervisor, limits: LimitSettings,
+        settings: AgentSettings, run_command: RunCommand, platforms: frozenset[str] = frozenset(),
+        open_turns: Callable[[], Awaitable[list[SessionKey]]], accountant: Accountant | None = None,
+    ) -> None:  # fmt: skip
+        self._bus = bus
+        self._store = store
+        self._limits = limits
+        self._settings = settings
+        self._platforms = platforms
+        self._run_command = run_command
+        self._open_turns = open_turns
+        self._runner = TurnRunner(supervisor, limits, accountant)
+        self._lanes = Lanes(store, bus.publish, settings)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._accepting: dict[tuple[str, str], asyncio.Future[None]] = {}
+        self._ended: OrderedDict[str, str] = OrderedDict()
+        self._draining = False
+        self._running = 0
+        self._quiet = asyncio.Event()
+        self.turns = 0
+        """Turns ended since the start."""
+
+    # ------------------------------------------------------------ the service
+
+    async def run(self) -> None:
+        """Accept and answer until cancelled; first, take up what was left unfinished."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            leave = self._bus.accept_with(self.accept)
+            try:
+                await self._resume()
+                await asyncio.Event().wait()
+            finally:
+                leave()
+                self._tasks = None
+
+    async def _resume(self) -> None:
+        for key in await self._open_turns():
+            lane = await self._lanes.enter(key)
+            try:
+                for pending in await pending_turns(self._store, key):
+                    if lane.head is not None and not lane.head.listed:
+                        await self._end_queued(lane, pending, "the program that asked is gone")
+                        continue
+                    known = {p.message.message_id for p in lane.queue}
+                    if pending.message.message_id != lane.current and pending.message.message_id not in known:
+                        lane.queue.append(pending)
+                self._next(lane)
+            except GatewayError as error:
+                log.warning("a session could not be taken up again: %s", error.message)
+            finally:
+                self._lanes.leave(lane)
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing more in, let turns finish for `seconds`, then pause what still runs."""
+        self._draining = self._runner.stopping = True
+        try:
+            async with asyncio.timeout(seconds):
+                while self._running:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        except TimeoutError:
+            pass
+        for lane in self._lanes.working():
+            self._cut(lane, PAUSE)
+        while self._running:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    # ------------------------------------------------------------ accepting
+
+    async def accept(self, message: InboundMessage) -> Accepted:
+        """Make `message` durable and give it its turn.
+
+        Raises Overloaded (queue full, stopping, disk full), IdempotencyConflict, BadParameters.
+        """
+        if self._tasks is None or self._draining:
+            raise Overloaded("the assistant is starting or stopping", retry_after_ms=1000)
+        digest = acceptance.content_hash(message)
+        if not message.trace_id:
+            message = replace(message, trace_id=context.current_trace_id())
+        if message.idempotency_key is None:
+            return await self._accept_new(message, digest)
+        ticket = (message.actor.user, message.idempotency_key)
+        while (first := self._accepting.get(ticket)) is not None:
+            await asyncio.wait([first])
+        mine = self._accepting[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            before = await self._store.duplicate(*ticket)
+            if before is None:
+                return await self._accept_new(message, digest)
+        finally:
+            del self._accepting[ticket]
+            mine.set_result(None)
+        if before.content_hash != digest:
+            raise IdempotencyConflict("this idempotency key was used for another message")
+        return Accepted(message_id=before.message_id, session=before.session, seq=before.seq, repeated=True)
+
+    async def _accept_new(self, message: InboundMessage, digest: str) -> Accepted:
+        lane = await self._lanes.enter(message.session)
+        try:
+            command = commands.parse(message.text)
+            if command is not None and message.wants_reply:
+                return await self._accept_command(lane, message, digest, *command)
+            if message.wants_reply and len(lane.queue) >= self._limits.queued_messages_per_session:
+                raise Overloaded("too many messages are waiting in this session", retry_after_ms=2000)
+            if self._takes_the_place(lane, message):
+                self._cut(lane, ABORT)
+            return await self._keep(lane, message, digest)
+        finally:
+            self._lanes.leave(lane)
+
+    def _takes_the_place(self, lane: Lane, message: InboundMessage) -> bool:
+        """Whether the running turn ends for this message: it was edited, or its speaker wants it so."""
+        if message.replaces is not None and message.replaces == lane.current:
+            return True
+        return message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt"
+
+    async def _keep(self, lane: Lane, message: InboundMessage, digest: str) -> Accepted:
+        """Record the message and queue its turn, which may ask the model while the disk works."""
+        seq = lane.take()
+        head = None if lane.exists else acceptance.new_head(message, self._platforms)
+        held = lane.hold(self._announce(message, seq) if message.wants_reply else None)
+        durable = lane.append(record(seq, kinds.MESSAGE, acceptance.to_data(message, digest)), head=head)
+        pending = Pending(message, durable)
+        if message.wants_reply:
+            lane.queue.append(pending)
+            self._next(lane)
+        return await self._durable(lane, durable, held, message, seq, pending)
+
+    async def _durable(
+        self, lane: Lane, durable: "asyncio.Future[None]", held: Held, message: InboundMessage, seq: int,
+        pending: Pending | None,
+    ) -> Accepted:  # fmt: skip
+        try:
+            await asyncio.shield(durable)
+        except asyncio.CancelledError:
+            # The sender left; his message stays.
+            durable.add_done_callback(lambda done: lane.release(held, keep=not done.exception()))
+            raise
+        except GatewayError:
+            self._refuse(lane, pending)
+            lane.release(held, keep=False)
+            raise
+        # In the next round of the event loop, so that the sender's result comes before the first event.
+        asyncio.get_running_loop().call_soon(lane.release, held)
+        return Accepted(message_id=message.message_id, session=lane.key, seq=seq)
+
+    def _refuse(self, lane: Lane, pending: Pending | None) -> None:
+        """The disk refused the message: its turn must leave no trace."""
+        lane.spoiled = True
+        if pending is None:
+            return
+        if pending in lane.queue:
+            lane.queue.remove(pending)
+        elif lane.current == pending.message.message_id:
+            self._cut(lane, REFUSED)
+
+    def _announce(self, message: InboundMessage, seq: int) -> events.ChatMessage:
+        return events.ChatMessage(
+            session=message.session, message_id=message.message_id, seq=seq, role="user", text=message.text,
+            channel=message.actor.channel, media=message.media, origin=message.origin,
+        )  # fmt: skip
+
+    async def _accept_command(
+        self, lane: Lane, message: InboundMessage, digest: str, command: commands.Command, arguments: str
+    ) -> Accepted:
+        """Do it, then record question and answer as one: a command is never done twice by a restart."""
+        try:
+            text = await self._run_command(self, command, arguments, message)
+        except GatewayError as error:
+            text = error.message
+        key, message_id = lane.key, message.message_id
+        first = lane.take()
+        started, delta, last = lane.take(), lane.take(), lane.take()
+        head = None if lane.exists else acceptance.new_head(message, self._platforms)
+        question = acceptance.to_data(message, digest) | {"command": command.name}
+        answer: JsonObject = {"message_id": message_id, "role": "assistant", "text": text, "finish_reason": "stop",
+                              "usage": {}, "command": command.name}  # fmt: skip
+        held = lane.hold(self._announce(message, first))
+        durable = lane.append(record(first, kinds.MESSAGE, question), record(last, kinds.DONE, answer), head=head)
+        lane.emit(events.ChatStarted(session=key, message_id=message_id, seq=started, mode="command", model="",
+                                     attempt=1))  # fmt: skip
+        lane.emit(events.ChatDelta(key, message_id, delta, text))
+        lane.emit(events.ChatDone(session=key, message_id=message_id, seq=last, text=text, finish_reason="stop",
+                                  usage=events.Usage()))  # fmt: skip
+        return await self._durable(lane, durable, held, message, first, None)
+
+    # ------------------------------------------------------------ turns
+
+    def _next(self, lane: Lane) -> None:
+        """Start the next turn of the lane, if none runs."""
+        if lane.task is not None or not lane.queue or self._tasks is None or self._runner.stopping:
+            return
+        pending = lane.queue.popleft()
+        lane.current = pending.message.message_id
+        lane.speaker = pending.message.actor.user
+        lane.abort_reason = ""
+        self._running += 1
+        lane.task = self._tasks.create_task(self._turn(lane, pending), name=f"turn {lane.current}")
+
+    async def _turn(self, lane: Lane, pending: Pending) -> None:
+        message = pending.message
+        try:
+            if lane.spoiled:
+                await self._lanes.reload(lane)
+            queue = self._queue(lane)
+            if queue == "collect":
+                await self._gather(lane, pending)
+            await self._runner.run(lane, pending, queue)
+        finally:
+            self._remember_end(message)
+            for item in pending.merged:
+                self._remember_end(item.message)
+            self.turns += 1
+            self._running -= 1
+            self._quiet.set()
+            lane.current = lane.task = None
+            self._next(lane)
+            self._lanes.let_go(lane)
+
+    def _queue(self, lane: Lane) -> str:
+        """What a message does in this session that comes while a turn runs."""
+        channel = "" if lane.head is None else lane.head.channel
+        return str(lane.settings.get("queue") or self._settings.queues.get(channel) or self._settings.queue)
+
+    async def _gather(self, lane: Lane, pending: Pending) -> None:
+        """Wait for the rest of a burst, then answer it in one."""
+        until = time.monotonic() + 2 * self._settings.gather_seconds
+        waiting = -1
+        while waiting != len(lane.queue) and time.monotonic() < until:
+            waiting = len(lane.queue)
+            await asyncio.sleep(self._settings.gather_seconds)
+        lane.absorb(pending)
+
+    def _remember_end(self, message: InboundMessage) -> None:
+        self._ended[message.message_id] = message.actor.user
+        if len(self._ended) > REMEMBERED_ENDS:
+            self._ended.popitem(last=False)
+
+    def _cut(self, lane: Lane, reason: str) -> bool:
+        if lane.task is None or lane.abort_reason:
+            return False
+        lane.abort_reason = reason
+        return lane.task.cancel()
+
+    async def _end_queued(self, lane: Lane, pending: Pending, text: str) -> None:
+        message_id = pending.message.message_id
+        seq = lane.take()
+        data = {"message_id": message_id, "code": CallCancelled.code, "message": text, "retryable": False}
+        durable = lane.append(record(seq, kinds.ERROR, data))
+        event = events.ChatError(session=lane.key, message_id=message_id, seq=seq, code=CallCancelled.code,
+                                 message=text, retryable=False, trace_id=pending.message.trace_id)  # fmt: skip
+        lane.emit_when(durable, event)
+        self._remember_end(pending.message)
+        await asyncio.shield(durable)
+
+    # ------------------------------------------------------------ what the handlers ask
+
+    async def abort(self, *, user: str, key: SessionKey | None = None, message_id: str | None = None) -> bool:
+        """Stop a turn: the running one of `key`, or the one of `message_id`, queued or running.
+
+        The caller has checked that `key` is this user's. False: there was nothing to stop.
+        Raises NotFound for a message that is not this user's.
+        """
+        if message_id is None:
+            lane = self._lanes.get(key) if key is not None else None
+            return lane is not None and self._cut(lane, ABORT)
+        for lane in self._lanes.working():
+            if key is not None and lane.key != key:
+                continue
+            for pending in lane.queue:
+                if pending.message.message_id == message_id and pending.message.actor.user == user:
+                    lane.queue.remove(pending)
+                    await self._end_queued(lane, pending, "stopped")
+                    return True
+            if lane.current == message_id and lane.speaker == user:
+                return self._cut(lane, ABORT)
+        if self._ended.get(message_id) == user:
+            return False
+        raise NotFound("no such message")
+
+    def running(self, key: SessionKey) -> str | None:
+        """The message_id of the turn that runs in `key`."""
+        lane = self._lanes.get(key)
+        return None if lane is None else lane.current
+
+    def last_seq(self, key: SessionKey) -> int | None:
+        """The last number handed out, while the session has work; else ask the store."""
+        lane = self._lanes.get(key)
+        return None if lane is None else lane.seq
+
+    async def update(self, key: SessionKey, changes: JsonObject) -> None:
+        """Record changed settings of a session (`mode`, `reset`, `owner`, ...). Raises NotFound."""
+        await self._update(key, changes, title=None)
+
+    async def configure(self, message: InboundMessage, changes: JsonObject) -> None:
+        """Change settings of the session of `message`, which need not exist yet."""
+        lane = await self._lanes.enter(message.session)
+        try:
+            if not lane.exists:
+                head = acceptance.new_head(message, self._platforms)
+                seq = lane.take()
+                durable = lane.append(record(seq, kinds.UPDATED, changes), head=replace(head, settings=changes))
+                lane.emit_when(durable, events.SessionUpdated(session=message.session, message_id="", seq=seq))
+                await asyncio.shield(durable)
+                return
+        finally:
+            self._lanes.leave(lane)
+        await self.update(message.session, changes)
+
+    async def rename(self, key: SessionKey, title: str) -> str:
+        """Give the session a title; the title as kept. Raises NotFound."""
+        kept = acceptance.title_of(title)
+        await self._update(key, {"title": kept}, title=kept)
+        return kept
+
+    async def _update(self, key: SessionKey, changes: JsonObject, *, title: str | None, deleted: bool = False) -> None:
+        lane = await self._lanes.enter(key)
+        try:
+            if not lane.exists:
+                raise NotFound("no such session")
+            seq = lane.take()
+            durable = lane.append(record(seq, kinds.UPDATED, changes))
+            if lane.head is not None:
+                lane.head = replace(lane.head, settings=lane.head.settings | changes)
+            lane.emit_when(
+                durable, events.SessionUpdated(session=key, message_id="", seq=seq, title=title, deleted=deleted)
+            )
+            await asyncio.shield(durable)
+            if deleted:
+                lane.exists = False
+        finally:
+            self._lanes.leave(lane)
+
+    async def stop_all(self, key: SessionKey, *, queued: bool = True) -> bool:
+        """Stop the running turn and, with `queued`, what waits behind it; returns when they have ended."""
+        lane = await self._lanes.enter(key)
+        try:
+            stopped = False
+            while queued and lane.queue:
+                await self._end_queued(lane, lane.queue.popleft(), "stopped")
+                stopped = True
+            task = lane.task
+            if task is not None:
+                stopped = self._cut(lane, ABORT) or stopped
+                await asyncio.wait([task])
+            return stopped
+        finally:
+            self._lanes.leave(lane)
+
+    async def delete(self, key: SessionKey, actor: Actor) -> None:
+        """Stop its turns and leave a tombstone. Raises NotFound."""
+        await self.stop_all(key)
+        await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+
+    def stats(self) -> JsonObject:
+        """For `/status` and the metrics."""
+        working = self._lanes.working()
+        return {
+            "running": self._running,
+            "queued": sum(len(lane.queue) for lane in working),
+            "waiting_for_slot": self._runner.slots.waiting,
+            "lanes": len(working),
+            "turns": self.turns,
+        }

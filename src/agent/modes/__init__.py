@@ -1,0 +1,1 @@
+"""How an answer is made: `fast`, `single`, `multi`, and the pure choice between them."""

@@ -1,0 +1,32 @@
+"""`single`: the tool loop. Ask, run the calls, ask again, until the model has answered.
+
+What a round came to is in the log before the next begins, and the window reads it
+from there: so a turn that goes on after a crash takes the same path as one that
+was never cut.
+"""
+
+from agent import prompts
+from agent.modes.work import Finished, Work, handed_back
+
+
+async def run(work: Work) -> Finished:
+    """Answer. Raises ModelFailed, GatewayError."""
+    turn = work.turn
+    rounds = turn.progress.rounds
+    if rounds:
+        await work.finish_round(rounds[-1])
+    for _ in range(len(rounds), work.settings.max_rounds):
+        turn.next_round()
+        reply = await work.ask(await work.messages(), turn.delta, hands=work.own)
+        turn.model = reply.model or turn.model
+        if not reply.calls:
+            return Finished(reply.finish_reason)
+        if any(call.name in work.client_tools for call in reply.calls):
+            return Finished("tool_calls", handed_back(reply))
+        if not await work.use(reply):
+            break
+        turn.steer()
+    turn.next_round()
+    language = turn.message.actor.language
+    turn.delta(prompts.said(prompts.STOPPED_AFTER_ROUNDS, language, rounds=work.settings.max_rounds))
+    return Finished("length")

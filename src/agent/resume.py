@@ -1,0 +1,76 @@
+"""How far a turn got, read from its records: the turn's state machine read backwards.
+
+Pure. A turn is: `message`, then `turn.started` (an attempt), then rounds (the first
+`tool.started` of each carries the model's whole step), a `tool.finished` for each
+call, and `chat.done` or `chat.error`. After a crash it goes on from the last of
+these that reached the disk.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent.ports import Record
+from agent.sessions import records as kinds
+from bus.context import parse_timestamp
+from bus.events import JsonObject
+
+MAX_ATTEMPTS = 3
+ATTEMPT_WINDOW_SECONDS = 24 * 3600.0
+
+
+@dataclass(slots=True)
+class Round:
+    """One step of the model, and what became of its calls."""
+
+    text: str
+    calls: list[JsonObject]
+    usage: JsonObject
+    started: set[str] = field(default_factory=set)
+    results: dict[str, JsonObject] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class TurnProgress:
+    """What is durable of a turn that did not end."""
+
+    attempts: int = 0
+    """Attempts used up within the last 24 h."""
+    mode: str = ""
+    rounds: list[Round] = field(default_factory=list)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further attempt is allowed."""
+        return self.attempts >= MAX_ATTEMPTS
+
+
+def progress_of(message_id: str, records: Iterable[Record], now: float) -> TurnProgress:
+    """The progress of one turn; `now` in seconds since the epoch."""
+    progress = TurnProgress()
+    for record in records:
+        data = record.data
+        if data.get("message_id") != message_id:
+            continue
+        match record.type:
+            case kinds.TURN_STARTED:
+                progress.mode = data.get("mode") or progress.mode
+                if now - _seconds(record.timestamp, now) < ATTEMPT_WINDOW_SECONDS:
+                    progress.attempts += 1
+            case kinds.TURN_PAUSED:
+                progress.attempts = max(0, progress.attempts - 1)
+            case kinds.TOOL_STARTED if not data.get("agent"):
+                step = data.get("round")
+                if step:
+                    progress.rounds.append(Round(step.get("text") or "", list(step["calls"]), step.get("usage") or {}))
+                if progress.rounds:
+                    progress.rounds[-1].started.add(data["call_id"])
+            case kinds.TOOL_FINISHED if not data.get("agent") and progress.rounds:
+                progress.rounds[-1].results[data["call_id"]] = data
+    return progress
+
+
+def _seconds(timestamp: str, default: float) -> float:
+    try:
+        return parse_timestamp(timestamp)
+    except ValueError:
+        return default

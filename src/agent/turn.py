@@ -1,0 +1,297 @@
+"""One turn while it runs: what the modes may do, and how it reaches the log and the readers.
+
+A turn turns the modes' doings into records and events, in that order where it
+matters: an attempt and a tool's intent are recorded before they begin, a result
+before it is used, the answer before `chat.done`. Above are `supervisor.py` and the
+modes; below is the lane. It knows no model and no tool.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from agent.lane import BLOCK, Lane, Pending, record
+from agent.ports import (
+    ApprovalAnswered,
+    ApprovalAsked,
+    Charge,
+    Progress,
+    QuestionAsked,
+    Record,
+    ToolCall,
+    ToolResult,
+    ToolUpdate,
+)
+from agent.resume import TurnProgress
+from agent.sessions import records as kinds
+from agent.tools.results import text_of
+from bus import events
+from bus.deadline import Deadline
+from bus.events import JsonObject, Usage
+
+PREVIEW_CHARS = 400
+JOINT = "\n\n"
+
+
+class Turn:
+    """The running turn of `pending` in `lane`."""
+
+    def __init__(self, lane: Lane, pending: Pending, clock: Deadline) -> None:
+        self.lane = lane
+        self.message = pending.message
+        self.steering = False
+        """Whether messages that come meanwhile join this turn."""
+        self.progress: TurnProgress = pending.progress
+        self.clock = clock
+        self.usage = Usage()
+        self.mode = ""
+        self.model = ""
+        self.last_round = ""
+        """The text of the round that streams now."""
+        self._pending = pending
+        self._key = lane.key
+        self._id = pending.message.message_id
+        self._parts: list[str] = []
+        self._joint = False
+        self.clock_changed: Callable[[], None] = _nothing
+        """Called when `clock` stands still or goes on."""
+        self.began = False
+        self.warning = ""
+        """Said beside the answer: the budget runs low."""
+        self._spent: dict[str, Usage] = {}
+        self._tool_calls = 0
+        self._asked: dict[str, str] = {}
+        """Who is being asked what: question id -> call id."""
+        self._writes: set[asyncio.Future[None]] = set()
+
+    @property
+    def also(self) -> list[str]:
+        """Ids of the other messages that this turn answers."""
+        return [item.message.message_id for item in self._pending.merged]
+
+    def steer(self) -> None:
+        """Between two rounds: take in what the person said meanwhile, where he wants it so."""
+        if self.steering and self.lane.absorb(self._pending):
+            self.note("supervisor", "steered")
+
+    # ------------------------------------------------------------ text
+
+    @property
+    def text(self) -> str:
+        """The answer so far: the deltas since the last start, joined."""
+        return "".join(self._parts)
+
+    def begin(self, mode: str, model: str, reason: str = "") -> None:
+        """Record and announce an attempt. Rounds of an earlier attempt are streamed again from the log."""
+        self.mode, self.model, self.began = mode, model, True
+        attempt = self.progress.attempts + 1
+        seq = self.lane.take()
+        self.lane.reserved = seq + BLOCK
+        data = {"message_id": self._id, "attempt": attempt, "mode": mode, "model": model, "reason": reason,
+                "reserved": self.lane.reserved}  # fmt: skip
+        self._record(
+            record(seq, kinds.TURN_STARTED, data),
+            events.ChatStarted(
+                session=self._key, message_id=self._id, seq=seq, mode=mode, model=model, attempt=attempt, reason=reason
+            ),
+        )
+        if self.warning:
+            self.note("budget", "warning", self.warning)
+        for step in self.progress.rounds:
+            self.next_round()
+            if step.text:
+                self.delta(step.text)
+            self.add_usage(Usage(**step.usage))
+
+    def next_round(self) -> None:
+        """What comes now is another round: it is joined to the text before by an empty line."""
+        self._joint = bool(self._parts)
+        self.last_round = ""
+
+    def delta(self, text: str) -> None:
+        """A piece of the answer. The hot path: no await, no lookup, no copy."""
+        if not text:
+            return
+        if self._joint:
+            self._joint = False
+            self._delta(JOINT)
+        self.last_round += text
+        self._delta(text)
+
+    def _delta(self, text: str) -> None:
+        lane = self.lane
+        self._parts.append(text)
+        lane.emit(events.ChatDelta(self._key, self._id, lane.take_unstored(), text))
+
+    def note(self, agent: str, state: str, text: str = "") -> None:
+        """Say what a sub-agent is doing, beside the answer."""
+        seq = self.lane.take_unstored()
+        self.lane.emit(
+            events.AgentNote(session=self._key, message_id=self._id, seq=seq, agent=agent, state=state, text=text)
+        )
+
+    def add_usage(self, usage: Usage, model: str = "") -> None:
+        """Add a round's tokens and money to the turn's; `model` is charged, where this attempt asked it."""
+        self.usage = together(self.usage, usage)
+        if model:
+            self._spent[model] = together(self._spent.get(model, Usage()), usage)
+
+    def charges(self) -> list[Charge]:
+        """What this attempt cost, by model."""
+        calls = self._tool_calls
+        spent = self._spent or ({"": Usage()} if calls else {})
+        out = []
+        for model, usage in spent.items():
+            out.append(
+                Charge(
+                    actor=self.message.actor, message_id=self._id, attempt=self.progress.attempts + 1, model=model,
+                    usage=usage, tool_calls=calls,
+                )
+            )  # fmt: skip
+            calls = 0
+        return out
+
+    # ------------------------------------------------------------ tools
+
+    async def tool_started(self, call: ToolCall, *, step: JsonObject | None, agent: str, wait: bool) -> None:
+        """Record the intent; with `wait`, return only when it is on the disk.
+
+        `step` is the model's whole round, given with its first call.
+        """
+        seq = self.lane.take()
+        data: JsonObject = {"message_id": self._id, "call_id": call.call_id, "name": call.name,
+                            "arguments": call.arguments}  # fmt: skip
+        if agent:
+            data["agent"] = agent
+        if step is not None:
+            data["round"] = step
+        durable = self._record(
+            record(seq, kinds.TOOL_STARTED, data),
+            events.ToolStarted(
+                session=self._key, message_id=self._id, seq=seq, call_id=call.call_id, name=call.name,
+                arguments=call.arguments, agent=agent,
+            ),
+        )  # fmt: skip
+        if wait:
+            await asyncio.shield(durable)
+
+    def tool_update(self, call: ToolCall, update: ToolUpdate) -> None:
+        """Progress, or somebody is asked: the turn's clock stands still while he thinks."""
+        key, message_id, user = self._key, self._id, self.message.actor.user
+        match update:
+            case Progress():
+                self.lane.emit(
+                    events.ToolProgress(
+                        session=key, message_id=message_id, seq=self.lane.take_unstored(), call_id=call.call_id,
+                        progress=update.progress, total=update.total, message=update.message,
+                    )
+                )  # fmt: skip
+            case ApprovalAsked():
+                seq = self.lane.take()
+                event = events.ApprovalRequested(
+                    session=key, message_id=message_id, seq=seq, user=user, call_id=call.call_id,
+                    approval_id=update.approval_id, tool=update.tool, arguments=update.arguments, risk=update.risk,
+                    expires_at=update.expires_at, where=update.where,
+                )  # fmt: skip
+                data = {"message_id": message_id, "call_id": call.call_id, "approval_id": update.approval_id,
+                        "tool": update.tool, "arguments": update.arguments, "risk": update.risk,
+                        "expires_at": update.expires_at}  # fmt: skip
+                self._record(record(seq, kinds.APPROVAL_REQUESTED, data), event)
+                self._stand_still(update.approval_id, call.call_id)
+            case ApprovalAnswered():
+                seq = self.lane.take()
+                answered = events.ApprovalResolved(
+                    session=key, message_id=message_id, seq=seq, user=user, approval_id=update.approval_id,
+                    decision=update.decision, by=update.by,
+                )  # fmt: skip
+                data = {"message_id": message_id, "call_id": call.call_id, "approval_id": update.approval_id,
+                        "decision": update.decision, "by": update.by}  # fmt: skip
+                self._record(record(seq, kinds.APPROVAL_RESOLVED, data), answered)
+                self._go_on(update.approval_id)
+            case QuestionAsked():
+                self.lane.emit(
+                    events.QuestionRequested(
+                        session=key, message_id=message_id, seq=self.lane.take_unstored(), user=user,
+                        question_id=update.question_id, message=update.message, schema=update.schema,
+                    )
+                )  # fmt: skip
+                self._stand_still(update.question_id, call.call_id)
+
+    def _stand_still(self, question: str, call_id: str) -> None:
+        if question not in self._asked:
+            self._asked[question] = call_id
+            self.clock.pause()
+            self.clock_changed()
+
+    def _go_on(self, question: str) -> None:
+        if self._asked.pop(question, None) is not None:
+            self.clock.resume()
+            self.clock_changed()
+
+    async def tool_finished(self, call: ToolCall, result: ToolResult, text: str, *, agent: str) -> None:
+        """Record the result before anybody uses it; `text` is how the model gets it."""
+        self._tool_calls += 1
+        for question, call_id in tuple(self._asked.items()):
+            if call_id == call.call_id:
+                self._go_on(question)
+        seq = self.lane.take()
+        data: JsonObject = {
+            "message_id": self._id, "call_id": call.call_id, "name": call.name, "content": list(result.content),
+            "structured_content": result.structured_content, "is_error": result.is_error,
+            "duration_ms": result.duration_ms, "code": result.code, "effect": result.effect,
+        }  # fmt: skip
+        if agent:
+            data["agent"] = agent
+        plain = text_of(result.content, result.structured_content)
+        if text != plain:
+            data["text"] = text
+        durable = self._record(
+            record(seq, kinds.TOOL_FINISHED, data),
+            events.ToolFinished(
+                session=self._key, message_id=self._id, seq=seq, call_id=call.call_id, is_error=result.is_error,
+                duration_ms=result.duration_ms, preview=plain[:PREVIEW_CHARS], media=result.media,
+            ),
+        )  # fmt: skip
+        await asyncio.shield(durable)
+
+    # ------------------------------------------------------------ records
+
+    def _record(self, item: Record, event: events.Event) -> "asyncio.Future[None]":
+        durable = self.lane.append(item)
+        self.lane.emit_when(durable, event)
+        self._writes.add(durable)
+        durable.add_done_callback(self._written)
+        return durable
+
+    def _written(self, durable: "asyncio.Future[None]") -> None:
+        self._writes.discard(durable)
+        if not durable.cancelled():
+            durable.exception()  # whoever needed it awaits it too; here it is only marked as seen
+
+
+def _nothing() -> None:
+    """Nobody listens yet."""
+
+
+def together(one: Usage, other: Usage) -> Usage:
+    """The sum of two."""
+    cost = None if one.cost is None and other.cost is None else (one.cost or 0.0) + (other.cost or 0.0)
+    return Usage(
+        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
+        completion_tokens=one.completion_tokens + other.completion_tokens,
+        cached_tokens=one.cached_tokens + other.cached_tokens,
+        total_tokens=one.total_tokens + other.total_tokens,
+        cost=cost,
+    )
+
+
+def usage_data(usage: Usage) -> JsonObject:
+    """A Usage as it stands in a record."""
+    data: JsonObject = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    if usage.cost is not None:
+        data["cost"] = usage.cost
+    return data

@@ -1,0 +1,184 @@
+"""The history that a model is given: records of the log in, Chat Completions messages out.
+
+Pure. A `Window` is fed each record in order, by the lane as it writes them or from
+the log when a session wakes up, so that a warm session never reads its file. It is
+cut in halves and at whole turns, so that the prefix stays the same for many turns
+and a provider's cache hits; a tool call and its result are never parted.
+
+Above it is `lane.py`; it knows neither the store nor the model.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from agent.llm.tokens import estimate_message
+from agent.ports import Record
+from agent.sessions import records as kinds
+from agent.tools.results import text_of
+from bus.events import JsonObject
+
+RELEVANT = frozenset(
+    {kinds.MESSAGE, kinds.TOOL_STARTED, kinds.TOOL_FINISHED, kinds.DONE, kinds.ERROR, kinds.UPDATED},
+)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One turn: the person's message and what followed from it."""
+
+    message_id: str
+    seq: int
+    messages: list[JsonObject] = field(default_factory=list)
+    media: list[JsonObject] = field(default_factory=list)
+    waiting: dict[str, JsonObject] = field(default_factory=dict)
+    """The assistant message of the round whose results are still missing, by call id."""
+    tokens: int = 0
+    ended: bool = False
+
+
+class Window:
+    """The last turns of one session as messages, bounded by `max_messages` and `max_tokens`."""
+
+    __slots__ = ("_entries", "_max_messages", "_max_tokens", "covered", "group")
+
+    def __init__(self, max_messages: int, max_tokens: int, *, group: bool = False) -> None:
+        self._max_messages = max_messages
+        self._max_tokens = max_tokens
+        self._entries: list[_Entry] = []
+        self.covered = 0
+        """The last number this window knows of."""
+        self.group = group
+
+    def apply(self, record: Record) -> None:
+        """Take in the next record. Numbers that were taken in already change nothing."""
+        if record.seq <= self.covered:
+            return
+        self.covered = record.seq
+        data = record.data
+        match record.type:
+            case kinds.MESSAGE:
+                self._message(record.seq, data)
+            case kinds.TOOL_STARTED if data.get("round") and not data.get("agent"):
+                self._round(data["message_id"], data["round"])
+            case kinds.TOOL_FINISHED if not data.get("agent"):
+                self._result(data["message_id"], data)
+            case kinds.DONE:
+                self._end(data["message_id"], data.get("last_text") or data.get("text") or "")
+            case kinds.ERROR:
+                self._end(data["message_id"], data.get("partial") or "")
+            case kinds.UPDATED if data.get("reset") or data.get("deleted"):
+                self._entries.clear()
+
+    def apply_all(self, records: Iterable[Record]) -> None:
+        """Take in many."""
+        for record in records:
+            self.apply(record)
+
+    def _find(self, message_id: str) -> _Entry | None:
+        for entry in reversed(self._entries):
+            if entry.message_id == message_id:
+                return entry
+        return None
+
+    def _message(self, seq: int, data: JsonObject) -> None:
+        if data.get("command"):
+            return
+        replaced = data.get("replaces")
+        if replaced:
+            for index, entry in enumerate(self._entries):
+                if entry.message_id == replaced:
+                    del self._entries[index:]
+                    break
+        text = data.get("text") or ""
+        if self.group:
+            text = f"[{data.get('actor', {}).get('user', '')}] {text}"
+        entry = _Entry(data["message_id"], seq)
+        self._add(entry, {"role": "user", "content": text})
+        entry.media = list(data.get("media") or ())
+        entry.ended = not data.get("wants_reply", True)
+        self._entries.append(entry)
+        self._cut()
+
+    def _add(self, entry: _Entry, message: JsonObject) -> None:
+        entry.messages.append(message)
+        entry.tokens += estimate_message(message)
+
+    def _round(self, message_id: str, step: JsonObject) -> None:
+        entry = self._find(message_id)
+        if entry is None:
+            return
+        calls = [
+            {"id": c["call_id"], "type": "function", "function": {"name": c["name"], "arguments": c["arguments"]}}
+            for c in step["calls"]
+        ]
+        message: JsonObject = {"role": "assistant", "content": step.get("text") or None, "tool_calls": calls}
+        entry.waiting = {c["call_id"]: message for c in step["calls"]}
+        self._add(entry, message)
+
+    def _result(self, message_id: str, data: JsonObject) -> None:
+        entry = self._find(message_id)
+        if entry is None or entry.waiting.pop(data["call_id"], None) is None:
+            return
+        self._add(entry, {"role": "tool", "tool_call_id": data["call_id"], "content": result_text(data)})
+
+    def _end(self, message_id: str, text: str) -> None:
+        entry = self._find(message_id)
+        if entry is None or entry.ended:
+            return
+        self._settle(entry)
+        if text:
+            self._add(entry, {"role": "assistant", "content": text})
+        entry.ended = True
+        entry.media = []
+        self._cut()
+
+    @staticmethod
+    def _settle(entry: _Entry) -> None:
+        """A round that was broken off: its calls get a result each, so that the pairs are whole."""
+        for call_id in entry.waiting:
+            entry.messages.append({"role": "tool", "tool_call_id": call_id, "content": "cancelled: no result"})
+        entry.waiting = {}
+
+    def _cut(self) -> None:
+        """Over the bounds: forget the older turns, down to half of them."""
+        count = sum(len(entry.messages) for entry in self._entries)
+        tokens = sum(entry.tokens for entry in self._entries)
+        if count <= self._max_messages and tokens <= self._max_tokens:
+            return
+        while len(self._entries) > 1 and (count > self._max_messages // 2 or tokens > self._max_tokens // 2):
+            if not self._entries[0].ended:
+                return
+            gone = self._entries.pop(0)
+            count -= len(gone.messages)
+            tokens -= gone.tokens
+
+    def messages(self, until: str, also: Collection[str] = ()) -> list[JsonObject]:
+        """What came before and with the message `until`; of the messages queued behind it only those in `also`."""
+        out: list[JsonObject] = []
+        reached = False
+        for entry in self._entries:
+            if not reached or entry.message_id in also:
+                out += entry.messages
+            reached = reached or entry.message_id == until
+        return out
+
+    def media(self, message_id: str) -> list[JsonObject]:
+        """The files that came with a message whose turn runs."""
+        entry = self._find(message_id)
+        return [] if entry is None else entry.media
+
+    @property
+    def turns(self) -> int:
+        """How many of the person's messages are held."""
+        return len(self._entries)
+
+    @property
+    def size(self) -> int:
+        """Tokens held, as estimated."""
+        return sum(entry.tokens for entry in self._entries)
+
+
+def result_text(data: JsonObject) -> str:
+    """A recorded result as the text that a model reads: as it was given to it, else made again from the content."""
+    said = data.get("text")
+    return said if said is not None else text_of(data.get("content") or (), data.get("structured_content"))
