@@ -15,6 +15,7 @@ class Notebook:
     taps: list[Tap] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
+    note: str = ""
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -25,6 +26,7 @@ class Notebook:
 
     async def tap(self, channel: BaseChannel, tap: Tap) -> None:
         self.taps.append(tap)
+        await tap.tell(self.note)
 
     async def reaction(self, channel: BaseChannel, reaction: Reaction) -> None:
         self.reactions.append(reaction)
