@@ -18,7 +18,8 @@ import orjson
 from agent.llm.deadlines import Deadlines
 from agent.llm.failures import failure, kind_of_status
 from agent.llm.prices import Price, price_of, usage_of
-from agent.llm.stream import Assembled, ReplyStream, StreamBroken
+from agent.llm.stream import ReplyStream
+from agent.llm.stream_limits import Assembled, StreamBroken
 from agent.ports import ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.events import JsonObject

@@ -207,6 +207,13 @@ def test_the_order() -> None:
     assert places(ModelRequest(messages=[], model="middle"), best, cheap, middle) == ["middle", "best", "cheap"]
     assert places(ModelRequest(messages=[], model="unknown"), best, cheap) == ["best", "cheap"]
     assert places(ModelRequest(messages=[], needs=frozenset({"vision"})), cheap, best) == ["best"]
+    mute = entry("mute", tools=False)
+    assert places(ModelRequest(messages=[], needs=frozenset({"tools"})), mute, cheap) == ["cheap"]
+    assert places(ModelRequest(messages=[], needs=frozenset({"tools"})), mute) == ["mute"]
+    assert places(ModelRequest(messages=[], among=("best", "middle"), tier=0), cheap, middle, best) == [
+        "middle",
+        "best",
+    ]
     assert places(request, Known(cheap, resting=True), middle) == ["middle", "cheap"]
     long = ModelRequest(messages=[{"role": "user", "content": "word " * 10_000}], tier=0)
     assert places(long, entry("short", tier=0, context_tokens=8_000), middle) == ["middle", "short"]
