@@ -10,12 +10,12 @@ import logging
 from typing import Protocol
 
 from agent.lane import Lane, Pending, record
-from agent.ports import ModelFailed
+from agent.ports import Accountant, ModelFailed
 from agent.sessions import records as kinds
 from agent.settings import LimitSettings
 from agent.slots import UserSlots
 from agent.turn import Turn, usage_data
-from bus import context, events
+from bus import context, events, tracing
 from bus.deadline import Deadline
 from bus.errors import CallCancelled, GatewayError, Overloaded, TimedOut
 from bus.events import JsonObject
@@ -48,8 +48,9 @@ class Supervisor(Protocol):
 class TurnRunner:
     """One instance for all lanes."""
 
-    def __init__(self, supervisor: Supervisor, limits: LimitSettings) -> None:
+    def __init__(self, supervisor: Supervisor, limits: LimitSettings, accountant: Accountant | None) -> None:
         self._supervisor = supervisor
+        self._accountant = accountant
         self._limits = limits
         self.slots = UserSlots(limits.turns_per_user)
         self.stopping = False
@@ -71,6 +72,7 @@ class TurnRunner:
                     return
                 turn = Turn(lane, pending, Deadline(self._limits.turn_seconds))
                 turn.steering = queue == STEER
+                turn.warning = await self._accountant.check(message.actor) if self._accountant else ""
                 answer = await self._within_time(turn)
             finally:
                 self.slots.release(message.actor.user)
@@ -100,7 +102,8 @@ class TurnRunner:
 
                 turn.clock_changed = changed
                 changed()
-                return await self._supervisor.run(turn)
+                with tracing.span(tracing.TURN, turn.message.session.text, conversation=turn.message.message_id):
+                    return await self._supervisor.run(turn)
         except TimeoutError as error:
             raise TimedOut(f"the answer took longer than {self._limits.turn_seconds:g} seconds") from error
 
@@ -127,7 +130,7 @@ class TurnRunner:
             session=lane.key, message_id=message_id, seq=seq, text=text, finish_reason=answer.finish_reason,
             usage=turn.usage, tool_calls=answer.tool_calls,
         )  # fmt: skip
-        await self._end(lane, [(kinds.DONE, data, event), *self._merged(lane, pending)])
+        await self._end(lane, turn, [(kinds.DONE, data, event), *self._merged(lane, pending)])
 
     async def _failed(
         self, lane: Lane, pending: Pending, turn: Turn | None, code: int, text: str, retryable: bool,
@@ -143,7 +146,7 @@ class TurnRunner:
             session=lane.key, message_id=message_id, seq=seq, code=code, message=text, retryable=retryable,
             retry_after_ms=retry_after_ms, trace_id=context.current_trace_id(),
         )  # fmt: skip
-        await self._end(lane, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
+        await self._end(lane, turn, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
 
     async def _cut(self, lane: Lane, pending: Pending, turn: Turn | None) -> None:
         """The turn was cancelled by us: for good, for now, or because its message is not durable."""
@@ -179,8 +182,17 @@ class TurnRunner:
             ends.append((kinds.DONE, data, event))
         return ends
 
-    async def _end(self, lane: Lane, ends: "list[End]") -> None:
-        """Record the ends as one, then tell them. While the disk refuses, try again for some seconds, then tell that."""
+    @staticmethod
+    async def _charge(accountant: Accountant, turn: Turn) -> None:
+        try:
+            await accountant.charge(turn.charges())
+        except Exception:  # a broken account book must not keep an answer back
+            log.exception("what a turn cost could not be kept")
+
+    async def _end(self, lane: Lane, turn: Turn | None, ends: "list[End]") -> None:
+        """Record the ends as one, then tell them. While the disk refuses, try again for some seconds."""
+        if turn is not None and self._accountant is not None:
+            await self._charge(self._accountant, turn)
         records = [record(event.seq, kind, data) for kind, data, event in ends]
         durable = lane.append(*records)
         held = [lane.hold(event) for _, _, event in ends]

@@ -61,10 +61,10 @@ class Executor(Protocol):
 class Audit(Protocol):
     """The hash-chained log. Arguments only as hash and shape."""
 
-    async def intent(self, record: JsonObject) -> None:
-        """Write and sync; returns when it is on the disk. Raises OSError: then nothing dangerous may be done."""
+    async def intent(self, event: str, **fields: Any) -> None:
+        """Write and sync. Raises where it can't be written: then nothing dangerous may be done."""
         ...
 
-    def note(self, record: JsonObject) -> None:
+    def note(self, event: str, **fields: Any) -> None:
         """Write soon, without waiting."""
         ...

@@ -142,20 +142,20 @@ class Ledger:
                     a.delivery_id,
                     time.time(),
                 ),
-            )
+            )  # fmt: skip
         )
 
     async def asked(self, token: str) -> OpenApproval | None:
         """What the button with `token` is about."""
-        return await self._approval("SELECT * FROM approvals WHERE token = ?", token)
+        return await self._approval("token", token)
 
     async def asked_about(self, approval_id: str) -> OpenApproval | None:
         """The question about `approval_id`."""
-        return await self._approval("SELECT * FROM approvals WHERE approval_id = ?", approval_id)
+        return await self._approval("approval_id", approval_id)
 
-    async def _approval(self, query: str, value: str) -> OpenApproval | None:
+    async def _approval(self, column: str, value: str) -> OpenApproval | None:
         def read(connection: sqlite3.Connection) -> OpenApproval | None:
-            row = connection.execute(query, (value,)).fetchone()
+            row = connection.execute(f"SELECT * FROM approvals WHERE {column} = ?", (value,)).fetchone()  # noqa: S608
             return OpenApproval(**{name: row[name] for name in OpenApproval.__slots__}) if row else None
 
         return await self._database.run(read)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from bus.errors import EventsGone
-from bus.events import TERMINAL, ChatDelta, ChatMessage, SessionEvent
+from bus.events import TERMINAL, ChatDelta, SessionEvent
 from bus.keys import SessionKey
 
 WINDOW = 300
@@ -92,7 +92,7 @@ class Ring:
     def _drop_first(self) -> None:
         gone = self._items.popleft()
         self._count -= _count(gone)
-        if type(gone) is _Run:
+        if isinstance(gone, _Run):
             gone.pack()
             self.size -= len(gone.text) + _PER_DELTA * gone.count + _OVERHEAD
         else:

@@ -15,6 +15,7 @@ class Notebook:
     taps: list[Tap] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
+    note: str = ""
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -25,6 +26,7 @@ class Notebook:
 
     async def tap(self, channel: BaseChannel, tap: Tap) -> None:
         self.taps.append(tap)
+        await tap.tell(self.note)
 
     async def reaction(self, channel: BaseChannel, reaction: Reaction) -> None:
         self.reactions.append(reaction)
@@ -32,6 +34,16 @@ class Notebook:
     @property
     def texts(self) -> list[str]:
         return [incoming.text for incoming in self.incoming]
+
+
+class Shelf(dict[str, str]):
+    """Notes kept over a restart."""
+
+    async def note(self, name: str) -> str | None:
+        return self.get(name)
+
+    async def keep_note(self, name: str, value: str) -> None:
+        self[name] = value
 
 
 async def until(condition: Any, seconds: float = 8.0) -> None:

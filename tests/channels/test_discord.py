@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from channels.errors import (
     RateLimited,
 )
 from channels.settings import DiscordSettings
-from tests.channels.notebook import Notebook, until
+from tests.channels.notebook import Notebook, Shelf, until
 from tests.fakes.discord_rest import rate_limit
 from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.discord_world import user
@@ -57,11 +56,11 @@ async def running(fake: FakeDiscord, notes: Notebook, **more: Any) -> AsyncItera
 
 
 def made(
-    fake: FakeDiscord, notes: Notebook, *, token: str = "discord-token", folder: Path | None = None,
+    fake: FakeDiscord, notes: Notebook, *, token: str = "discord-token", notes_kept: Shelf | None = None,
     groups: dict[str, Any] | None = None, silence_seconds: float = 60.0,
 ) -> DiscordChannel:  # fmt: skip
     settings = DiscordSettings.model_validate({"token": token, "api_url": fake.api_url, "groups": groups or {}})
-    return DiscordChannel(settings, notes, state_folder=folder, silence_seconds=silence_seconds)  # type: ignore[arg-type]
+    return DiscordChannel(settings, notes, notes_kept, silence_seconds=silence_seconds)  # type: ignore[arg-type]
 
 
 async def test_a_private_message_comes_in_and_an_answer_goes_out(discord: FakeDiscord) -> None:
@@ -229,57 +228,61 @@ async def test_typing_and_reactions(discord: FakeDiscord) -> None:
 
 
 @pytest.mark.attack(55)
-async def test_what_was_said_while_away_is_taken_in_after_a_restart(discord: FakeDiscord, tmp_path: Path) -> None:
+async def test_what_was_said_while_away_is_taken_in_after_a_restart(discord: FakeDiscord) -> None:
+    shelf = Shelf()
     notes = Notebook()
-    async with running(discord, notes, folder=tmp_path):
+    async with running(discord, notes, notes_kept=shelf):
         await discord.says("42", "one")
         await until(lambda: notes.incoming)
     await discord.says("42", "two")
     await discord.says("42", "three")
     again = Notebook()
-    async with running(discord, again, folder=tmp_path):
+    async with running(discord, again, notes_kept=shelf):
         await discord.says("42", "four")
         await until(lambda: "four" in again.texts)
         assert list(dict.fromkeys(again.texts)) == ["two", "three", "four"]
         assert len({i.key for i in again.incoming}) == 3
 
 
-async def test_a_long_absence_is_read_page_by_page(discord: FakeDiscord, tmp_path: Path) -> None:
+async def test_a_long_absence_is_read_page_by_page(discord: FakeDiscord) -> None:
+    shelf = Shelf()
     notes = Notebook()
-    async with running(discord, notes, folder=tmp_path):
+    async with running(discord, notes, notes_kept=shelf):
         await discord.says("42", "first")
         await until(lambda: notes.incoming)
     for number in range(130):
         discord.world.add("742", user("42"), f"missed {number}")
     again = Notebook()
-    async with running(discord, again, folder=tmp_path):
+    async with running(discord, again, notes_kept=shelf):
         await until(lambda: len(again.incoming) == 130)
         assert again.texts == [f"missed {number}" for number in range(130)]
 
 
 async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(
-    discord: FakeDiscord, tmp_path: Path
+    discord: FakeDiscord,
 ) -> None:
-    async with running(discord, Notebook(), folder=tmp_path, groups={"60": {}}):
+    shelf = Shelf()
+    async with running(discord, Notebook(), notes_kept=shelf, groups={"60": {}}):
         await until(lambda: discord.gateway.connected)
         await asyncio.sleep(0.05)
     await discord.says("42", "<@900> anyone?", channel="60")
     notes = Notebook()
-    async with running(discord, notes, folder=tmp_path, groups={"60": {}}):
+    async with running(discord, notes, notes_kept=shelf, groups={"60": {}}):
         await until(lambda: notes.incoming)
         assert notes.incoming[0].place.chat == "60"
 
 
-async def test_what_was_not_durable_yet_is_fetched_again(discord: FakeDiscord, tmp_path: Path) -> None:
+async def test_what_was_not_durable_yet_is_fetched_again(discord: FakeDiscord) -> None:
+    shelf = Shelf()
     notes = Notebook()
-    async with running(discord, notes, folder=tmp_path):
+    async with running(discord, notes, notes_kept=shelf):
         await discord.says("42", "kept")
         await until(lambda: notes.incoming)
         notes.hold.clear()
         await discord.says("42", "in the air")
         await asyncio.sleep(0.05)
     again = Notebook()
-    async with running(discord, again, folder=tmp_path):
+    async with running(discord, again, notes_kept=shelf):
         await until(lambda: again.texts == ["in the air"])
 
 

@@ -26,7 +26,11 @@ def order(entries: Sequence[Known], request: ModelRequest) -> list[int]:
     from the top (a weaker answer is better than none). Entries that rest, or whose context is too small for the
     prompt, come after those that don't. Within a tier the configuration's order holds.
     """
-    able = [place for place, entry in enumerate(entries) if request.needs <= capabilities(entry.settings)]
+    able = [
+        place
+        for place, entry in enumerate(entries)
+        if request.needs <= capabilities(entry.settings) and (not request.among or entry.settings.name in request.among)
+    ]
     if len(able) < 2:
         return able
     size = estimate_messages(request.messages) + estimate_tools(request.tools)

@@ -210,6 +210,7 @@ class StdioLink:
             if self._container is not None:
                 await asyncio.shield(removal)
         await self._wait_exit(2.0)
+        kill_group(self.pid)  # what was being forked at that moment
 
     async def _wait_exit(self, seconds: float) -> None:
         with suppress(TimeoutError):

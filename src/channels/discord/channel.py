@@ -15,11 +15,10 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bus.commands import Command
-from channels.base import Address, BaseChannel, Capabilities, Content, Media, Rate, Text
+from channels.base import Address, BaseChannel, Capabilities, Content, Media, Notes, Rate, Text
 from channels.discord.client import Downloads, GatewayClient, attachment
 from channels.discord.intake import Intake
 from channels.discord.parse import Object, Self
@@ -27,7 +26,7 @@ from channels.discord.refusals import FOREIGN, refusal
 from channels.discord.render import MAX_CHARS, file_name, length, render_commands, render_media, render_text
 from channels.discord.watermarks import Watermarks
 from channels.errors import ChannelAuthFailed
-from channels.settings import DiscordSettings
+from channels.settings import ChannelSettings, DiscordSettings
 
 if TYPE_CHECKING:
     from channels.inbound import InboundPipeline
@@ -45,31 +44,34 @@ CAPABILITIES = Capabilities(
     upload_bytes=10 * 1024 * 1024,
 )
 _NONCE_CHARS = 25
+_MARKS = "discord read"
+_KEEP_SECONDS = 2.0
 _MESSAGES = "/channels/{channel_id}/messages"
 _MESSAGE = _MESSAGES + "/{message_id}"
 _REACTION = _MESSAGE + "/reactions/{emoji}/@me"
 
 
 class DiscordChannel(BaseChannel):
-    """`state_folder` is where the marks are kept (None: in memory). `silence_seconds`: a socket on which
-    nothing came for so long is dead."""
+    """`silence_seconds`: a socket on which nothing came for so long is dead. Keeps its marks in `notes`."""
 
     name: ClassVar[str] = "discord"
+    settings_model: ClassVar[type[ChannelSettings]] = DiscordSettings
 
     def __init__(
         self,
         settings: DiscordSettings,
         inbound: "InboundPipeline",
+        notes: Notes | None = None,
         *,
-        state_folder: Path | None = None,
+        capabilities: Capabilities = CAPABILITIES,
         silence_seconds: float = 60.0,
     ) -> None:
-        super().__init__(settings, CAPABILITIES, inbound)
+        super().__init__(settings, capabilities, inbound, notes)
         self._settings = settings
         self._silence_seconds = silence_seconds
         self._downloads = Downloads()
-        marks = Watermarks(state_folder / "discord-read.json" if state_folder else None)
-        self._intake = Intake(self, marks, self._downloads, frozenset(settings.groups))
+        self._marks = Watermarks()
+        self._intake = Intake(self, self._marks, self._downloads, frozenset(settings.groups))
         self._client: GatewayClient | None = None
         self._reactions: OrderedDict[str, str] = OrderedDict()
 
@@ -89,6 +91,8 @@ class DiscordChannel(BaseChannel):
             self.account = await client.open(self._settings.token.get_secret_value())
         except FOREIGN as error:
             raise refusal(error) from error
+        if self.notes is not None:
+            self._marks.load(await self.notes.note(_MARKS))
         self._intake.attach(client, Self(self.account, str(client.application_id or self.account)))
 
     def _connected(self, up: bool, reason: str) -> None:
@@ -96,7 +100,7 @@ class DiscordChannel(BaseChannel):
 
     async def run(self) -> None:
         client = self._opened()
-        keeping = asyncio.get_running_loop().create_task(self._intake.keep_marks())
+        keeping = asyncio.get_running_loop().create_task(self._keep_marks())
         try:
             await client.connect()
         except FOREIGN as error:
@@ -105,11 +109,22 @@ class DiscordChannel(BaseChannel):
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
+    async def _keep_marks(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_SECONDS)
+            await self._keep()
+
+    async def _keep(self) -> None:
+        if self.notes is not None and self._marks.changed:
+            self._marks.changed = False
+            await self.notes.keep_note(_MARKS, self._marks.dump())
+
     async def pause(self) -> None:
         self._intake.paused = True
 
     async def stop(self) -> None:
         await self._intake.close()
+        await self._keep()
         await self._downloads.close()
         if self._client is not None:
             client, self._client = self._client, None

@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from channels.arrivals import Lanes
 from channels.base import Incoming, Reaction, Tap
 from channels.discord.client import Downloads, GatewayClient, Handler
-from channels.arrivals import Lanes
 from channels.discord.parse import (
     THREADS,
     Fetch,
@@ -39,7 +39,6 @@ LOOK_BACK_SECONDS = 24 * 3600.0
 _PAGE = 100
 _MOST_PAGES = 10
 _PLACES = 20_000
-_SAVE_SECONDS = 2.0
 _RETRIES = 3
 _EPHEMERAL = 64
 _DEFERRED_MESSAGE, _DEFERRED_UPDATE = 5, 6
@@ -89,15 +88,8 @@ class Intake:
         }
 
     async def close(self) -> None:
-        """Stop where it stands; the marks are kept."""
+        """Stop where it stands; what was not confirmed is read again."""
         await self._lanes.close()
-        self._marks.save()
-
-    async def keep_marks(self) -> None:
-        """Write the marks now and then, until cancelled."""
-        while True:
-            await asyncio.sleep(_SAVE_SECONDS)
-            self._marks.save()
 
     # ------------------------------------------------------------ places
 

@@ -40,7 +40,7 @@ class LazyCommands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]  # only the names, for suggestions
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # the names, for suggestions
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
