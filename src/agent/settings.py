@@ -48,6 +48,8 @@ class AgentSettings(_Strict):
     window_messages: int = Field(default=80, ge=4)
     """The most messages of the history that the model is given; cut in halves, so that prefixes stay stable."""
     window_tokens: int = Field(default=24_000, ge=500)
+    compaction: bool = True
+    """Whether what leaves the window is told in short by the cheapest model, off the reply path."""
 
 
 class WebSearchSettings(_Strict):

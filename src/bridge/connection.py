@@ -54,6 +54,7 @@ class Connection:
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._drained: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._complaint = ""
+        self._retry_after = 0.0
         self._dead = ""
 
     @property
@@ -66,8 +67,8 @@ class Connection:
         self._link.authenticate()
         self._wake.set()
         try:
-            async for data in self._frames():
-                self._receive(data)
+            while True:
+                self._receive(await self._socket.recv(decode=False))
         except ConnectionClosed:
             pass
         finally:
@@ -75,13 +76,14 @@ class Connection:
             await asyncio.wait({writer})
             self._finish()
 
-    async def _frames(self):  # type: ignore[no-untyped-def]
-        while True:
-            yield await self._socket.recv(decode=False)
-
     def _finish(self) -> None:
         code = self._socket.close_code or 1006
-        ended = Ended(True, code, self._complaint or self._socket.close_reason or self._dead or "the link broke")
+        ended = Ended(
+            True,
+            code,
+            self._complaint or self._socket.close_reason or self._dead or "the link broke",
+            self._retry_after,
+        )
         if not self._ended.done():
             self._ended.set_result(ended)
         if not self._welcome.done():
@@ -186,6 +188,7 @@ class Connection:
                     self._go_away(effect)
                 case Complaint():
                     self._complaint = effect.error.message
+                    self._retry_after = (effect.error.retry_after_ms or 0) / 1000
                 case GrantsRevoked():
                     self._calls.revoke_grants(effect.grants)
                 case Close():

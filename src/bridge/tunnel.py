@@ -157,6 +157,7 @@ class Tunnel:
                         await asyncio.sleep(wait)
                     continue
                 self._final(ended)
+                wait = ended.after
                 if self._current is connection:
                     self._current = None
                 self._say("waiting", ended.reason)
@@ -164,9 +165,8 @@ class Tunnel:
                 if self._current is old:
                     self._current = None
                 old = None
-            delay = max(wait, backoff(attempt, self._first)) if wait <= LONGEST_SECONDS else wait
+            await asyncio.sleep(max(wait, backoff(attempt, self._first)))
             attempt += 1
-            await asyncio.sleep(delay)
 
     def _final(self, ended: Ended) -> None:
         reason = FINAL_CLOSES.get(ended.code)

@@ -80,6 +80,7 @@ class Agent:
         self.folder = folder
         self.bus = MemoryBus()
         self.accountant: Any = None
+        self.compactor: Any = None
         self.agents = Agents({}, [])
         self.model = model
         self.tools = tools or Tools()
@@ -141,6 +142,7 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
             run_command=runner,
             open_turns=store.open_turns,
             accountant=agent.accountant,
+            compactor=agent.compactor,
         )
         service = asyncio.get_running_loop().create_task(agent.loop.run())  # type: ignore[attr-defined]
         try:

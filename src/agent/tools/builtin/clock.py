@@ -14,7 +14,7 @@ from bus.events import JsonObject
 _OTHER_NAMES = {
     "beijing": "Asia/Shanghai", "北京": "Asia/Shanghai", "上海": "Asia/Shanghai", "中国": "Asia/Shanghai",
     "东京": "Asia/Tokyo", "伦敦": "Europe/London", "纽约": "America/New_York", "香港": "Asia/Hong_Kong",
-    "san francisco": "America/Los_Angeles", "delhi": "Asia/Kolkata", "mumbai": "Asia/Kolkata", "utc": "UTC", "gmt": "UTC",
+    "san francisco": "America/Los_Angeles", "delhi": "Asia/Kolkata", "mumbai": "Asia/Kolkata",
 }  # fmt: skip
 
 
