@@ -27,10 +27,11 @@ _NOT_ITS_FAULT = frozenset({"context_length", "content_filter", "request", "rate
 
 
 class _Entry:
-    """A model, and what is known of it."""
+    """A model under one of its keys, and what is known of it."""
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: ModelSettings, key: int) -> None:
         self.settings = settings
+        self.key = key
         self.model: LanguageModel = OpenAIModel(settings)
         self.share = FairShare(settings.max_concurrent)
         self.breaker = Breaker(settings.name)
@@ -67,7 +68,8 @@ class _Entry:
         state = "open" if self.breaker.open else "resting" if self.resting else "ready"
         return {
             "name": settings.name, "model": settings.model, "tier": settings.tier, "vision": settings.vision,
-            "tools": settings.tools, "state": state, "running": self.share.running, "waiting": self.share.waiting,
+            "tools": settings.tools, "key": self.key,
+            "state": state, "running": self.share.running, "waiting": self.share.waiting,
             "rounds": self.rounds, "failures": dict(self.failures), "last_failure": self.last_failure,
         }  # fmt: skip
 
@@ -76,7 +78,7 @@ class ModelPool:
     """Implements `LanguageModel` over the entries of `models`; without any, `demo` answers."""
 
     def __init__(self, entries: Sequence[ModelSettings], demo: LanguageModel) -> None:
-        self._entries = [_Entry(settings) for settings in entries]
+        self._entries = [_Entry(each, key) for settings in entries for key, each in enumerate(_keys(settings), 1)]
         self._demo = demo
         self.retries = 0
         self.failovers = 0
@@ -136,6 +138,12 @@ class ModelPool:
         for entry in self._entries:
             await entry.model.close()
         await self._demo.close()
+
+
+def _keys(settings: ModelSettings) -> list[ModelSettings]:
+    """The entry once for each of its keys; once without where it has none."""
+    keys = [key for key in (settings.api_key, *settings.api_keys) if key is not None and key.get_secret_value().strip()]
+    return [settings.model_copy(update={"api_key": key, "api_keys": ()}) for key in keys] or [settings]
 
 
 def _is_hopeless(entry: _Entry, failures: Sequence[tuple[_Entry, ModelFailed]]) -> bool:

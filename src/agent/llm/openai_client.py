@@ -63,6 +63,8 @@ class OpenAIModel:
         settings = self.settings
         if self._official and not self._key:
             raise failure("missing_key", settings.name, request.language)
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise failure("auth", settings.name, request.language)  # no header can hold it
         endpoint = await self._ready()
         stream = ReplyStream(on_delta)
         try:

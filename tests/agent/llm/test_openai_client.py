@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from agent.llm.openai_client import OpenAIModel
 from agent.ports import ModelFailed, ModelReply, ModelRequest
@@ -219,6 +219,23 @@ async def test_requests_that_will_not_do(make: Make, behaviour: str, kind: str, 
 async def test_content_filter_is_a_reason(make: Make) -> None:
     reply, _ = await ask(make(), "!filtered")
     assert (reply.text, reply.finish_reason) == ("I was going to ", "content_filter")
+
+
+@pytest.mark.parametrize("key", ["ключ", "sk\r\nX-Evil: 1", "sk\x00"])
+async def test_keys_that_no_header_can_hold(server: OpenAIServer, make: Make, key: str) -> None:
+    failed = await fail(make(api_key=SecretStr(key)), "hello")
+    assert failed.kind == "auth"
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:1234/v1", "not a url", "http://[::1", "", "http://", "ftp://x/v1", "http://x:99999/v1", "http://a b/v1",
+     "http://user:pw@x/v1", "http://x:0/v1", "http://x/\r\n"],
+)  # fmt: skip
+def test_addresses_that_are_none_are_refused_with_the_configuration(url: str) -> None:
+    with pytest.raises(ValidationError, match="such as http"):
+        ModelSettings(name="main", model="m", base_url=url)
 
 
 async def test_nobody_there() -> None:
