@@ -13,7 +13,7 @@ from agent.llm.breaker import Breaker
 from agent.llm.candidates import Known, order
 from agent.llm.failures import KINDS, UNUSABLE, failure
 from agent.llm.fair import FairShare
-from agent.llm.openai_client import OpenAIModel, load_sdk
+from agent.llm.openai_client import OpenAIModel
 from agent.ports import LanguageModel, ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.context import timestamp
@@ -32,7 +32,7 @@ class _Entry:
     def __init__(self, settings: ModelSettings, key: int) -> None:
         self.settings = settings
         self.key = key
-        self.model: LanguageModel = OpenAIModel(settings)
+        self.client = OpenAIModel(settings)
         self.share = FairShare(settings.max_concurrent)
         self.breaker = Breaker(settings.name)
         self.rests_until = 0.0  # monotonic: the model told us when to come again
@@ -48,7 +48,7 @@ class _Entry:
         async with self.share.slot(request.user):
             self.rounds += 1
             try:
-                reply = await self.model.stream(request, on_delta)
+                reply = await self.client.stream(request, on_delta)
             except ModelFailed as failed:
                 await self._note(failed)
                 raise
@@ -85,8 +85,8 @@ class ModelPool:
 
     async def warm(self) -> None:
         """Import what the first request needs. Call it when the port is open; without models there is nothing."""
-        if self._entries:
-            await load_sdk()
+        for entry in self._entries:
+            await entry.client.warm()
 
     async def stream(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelReply:
         """Ask one model after another until one answers. Raises ModelFailed, in `request.language`."""
@@ -136,7 +136,7 @@ class ModelPool:
     async def close(self) -> None:
         """End all connections."""
         for entry in self._entries:
-            await entry.model.close()
+            await entry.client.close()
         await self._demo.close()
 
 

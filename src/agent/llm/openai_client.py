@@ -54,8 +54,11 @@ class OpenAIModel:
     async def _ready(self) -> "Endpoint":
         if self._endpoint is None:
             self._sdk = await load_sdk()
-            if self._endpoint is None:  # another round may have come first
-                self._endpoint = self._sdk.Endpoint(self.settings.base_url, self._key or None)
+            opened = await self._sdk.Endpoint.open(self.settings.base_url, self._key or None)
+            if self._endpoint is None:
+                self._endpoint = opened
+            else:  # another round came first
+                await opened.close()
         return self._endpoint
 
     async def stream(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelReply:

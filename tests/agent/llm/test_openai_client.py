@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import aiohttp
@@ -204,6 +206,10 @@ async def test_rate_limits_tell_when(make: Make) -> None:
     failed = await fail(make(), "!rate-limited 7")
     assert (failed.kind, failed.code, failed.retry_after_ms, failed.retryable) == ("rate_limit", 1005, 7000, True)
     assert (await fail(make(), "!quota")).kind == "quota"
+    for odd, expected in (("nan", None), ("inf", None), ("-5", 0), ("soon", None), ("9e9", 86_400_000)):
+        assert (await fail(make(), f"!rate-limited {odd}")).retry_after_ms == expected
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert (await fail(make(), f"!rate-limited {date}")).retry_after_ms in range(25_000, 30_001)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +303,7 @@ async def test_overhead_of_a_request_over_a_bare_client(server: OpenAIServer, ma
             await ours(), await bare()
         with_us = sorted([await ours() for _ in range(40)])[20]
         without = sorted([await bare() for _ in range(40)])[20]
-    assert with_us < without * 4 + 0.002
+    assert with_us < without * 2 + 0.002
 
 
 async def _until(condition: Callable[[], bool]) -> None:
