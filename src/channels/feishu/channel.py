@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from bus.errors import TooLarge
-from channels.base import Address, BaseChannel, Capabilities, Content, Media, Notes, Rate, ReadBody, Reply, Text
+from channels.base import Address, BaseChannel, Capabilities, Content, Media, Rate, ReadBody, Reply, Text
 from channels.errors import ChannelAuthFailed
 from channels.feishu.api import FeishuApi
 from channels.feishu.connection import Connection
@@ -58,12 +58,11 @@ class FeishuChannel(BaseChannel):
         self,
         settings: FeishuSettings,
         inbound: "InboundPipeline",
-        notes: Notes | None = None,
         *,
         capabilities: Capabilities = CAPABILITIES,
         silence_seconds: float = 20.0,
     ) -> None:
-        super().__init__(settings, capabilities, inbound, notes)
+        super().__init__(settings, capabilities, inbound)
         self._settings = settings
         self._silence_seconds = silence_seconds
         if not settings.app_id or settings.app_secret is None:
