@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.channels.notebook import until
-from tests.channels.rig import PlayedAgent, house
+from tests.channels.playhouse import PlayedAgent, house
 from tests.fakes.discord_rest import rate_limit as discord_limit
 from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.faults import Fault
