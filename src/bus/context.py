@@ -1,4 +1,4 @@
-"""Ids, times and the trace id that follows a message through every layer."""
+"""Ids, times, and the trace id and session that follow a message through every layer."""
 
 import secrets
 import time
@@ -9,6 +9,9 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The current W3C trace id (32 hex digits), or empty outside a request."""
+
+session_key: ContextVar[str] = ContextVar("session_key", default="")
+"""The text of the session that is being served, for log lines; empty outside a turn."""
 
 
 def new_trace_id() -> str:

@@ -115,10 +115,9 @@ class _Queue:
         self._leave = leave
 
     def put(self, event: Event) -> None:
-        events = self._events
-        if len(events) >= self._capacity and not self._make_room(event):
+        if len(self._events) >= self._capacity and not self._make_room(event):
             return
-        events.append(event)
+        self._events.append(event)
         self._wake.set()
 
     def _make_room(self, event: Event) -> bool:
@@ -162,7 +161,7 @@ def joinable(first: ChatDelta, second: ChatDelta) -> bool:
     return (
         first.message_id == second.message_id
         and first.session == second.session
-        and second.seq == first.seq + 1 + (second.seq - (second.from_seq or second.seq))
+        and first.seq + 1 == (second.seq if second.from_seq is None else second.from_seq)
     )
 
 

@@ -6,9 +6,7 @@ was never cut.
 """
 
 from agent import prompts
-from agent.modes.work import Finished, Work
-from agent.ports import ModelReply
-from bus.events import JsonObject
+from agent.modes.work import Finished, Work, handed_back
 
 
 async def run(work: Work) -> Finished:
@@ -19,7 +17,7 @@ async def run(work: Work) -> Finished:
         await work.finish_round(rounds[-1])
     for _ in range(len(rounds), work.settings.max_rounds):
         turn.next_round()
-        reply = await work.ask(await work.messages(), turn.delta)
+        reply = await work.ask(await work.messages(), turn.delta, hands=work.own)
         turn.model = reply.model or turn.model
         if not reply.calls:
             return Finished(reply.finish_reason)
@@ -27,15 +25,8 @@ async def run(work: Work) -> Finished:
             return Finished("tool_calls", handed_back(reply))
         if not await work.use(reply):
             break
+        turn.steer()
     turn.next_round()
     language = turn.message.actor.language
     turn.delta(prompts.said(prompts.STOPPED_AFTER_ROUNDS, language, rounds=work.settings.max_rounds))
     return Finished("length")
-
-
-def handed_back(reply: ModelReply) -> tuple[JsonObject, ...]:
-    """The calls in Chat Completions form, for the client that brought the tools."""
-    return tuple(
-        {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in reply.calls
-    )

@@ -1,0 +1,67 @@
+# Two commands: `make run` serves on 127.0.0.1:8080, `make test` runs the whole suite.
+# Both build .venv first, from pinned dependencies with hashes; stamp files make repeated runs instant.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+INSTALL := $(PIP) install --require-hashes
+PROJECTS := pyproject.toml packaging/ai-bridge/pyproject.toml
+
+.PHONY: help run test test-slow soak bench lint lock docs clean
+
+help:
+	@echo "make run        serve on 127.0.0.1:8080 (ARGS='--port 0' passes options on)"
+	@echo "make test       the whole suite        make test-slow  what takes minutes"
+	@echo "make lint       style, types, layers   make bench      figures, into bench/results.json"
+	@echo "make soak       hours of faults        make docs       the generated pages"
+
+run: $(VENV)/.run
+	@exec $(BIN)/gateway run $(ARGS)
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
+
+soak: $(VENV)/.dev
+	@$(BIN)/python -m bench.soak $(ARGS)
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m bench $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/mypy
+	@PYTHONPATH=src $(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	@$(BIN)/python docs/generate.py
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + " (make PYTHON=python3.12 …)" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu: sudo apt-get install -y python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made requirements.lock requirements-build.lock $(PROJECTS)
+	@echo "Installing pinned dependencies into $(VENV) (once)"
+	@$(INSTALL) -r requirements-build.lock
+	@$(INSTALL) -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e packaging/ai-bridge -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	@echo "Installing what the tests need into $(VENV) (once)"
+	@$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+# The lock files name no registry: pip takes the one it is configured with. Needs `uv`.
+COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11
+lock:
+	$(COMPILE) pyproject.toml packaging/ai-bridge/pyproject.toml --all-extras --no-emit-package ai-bridge --no-emit-package busgate -o requirements.lock
+	$(COMPILE) pyproject.toml packaging/ai-bridge/pyproject.toml --all-extras --group dev --no-emit-package ai-bridge --no-emit-package busgate -o requirements-dev.lock
+	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements-dev.lock -o requirements-build.lock
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,12 @@
+"""The audit log: append-only JSON lines, each with the hash of the one before.
+
+The door of this package, used by the gateway (`$GATEWAY_HOME/audit.jsonl`) and by the
+bridge (beside its configuration). `AuditLog` writes, `verify` proves that nothing was
+edited, removed or put in another order, `tail` reads. No audit record, no call: who
+does something dangerous appends first and stops where `AuditFailed` is raised.
+"""
+
+from bridge.audit.chain import GENESIS, Verdict, fingerprint, head_path, tail, verify
+from bridge.audit.log import AuditFailed, AuditLog
+
+__all__ = ["GENESIS", "AuditFailed", "AuditLog", "Verdict", "fingerprint", "head_path", "tail", "verify"]

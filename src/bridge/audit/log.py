@@ -1,0 +1,198 @@
+"""Writing to the audit log: one line, synced, chained, whole or not at all.
+
+Several processes may write one log (`ai-bridge call` beside `ai-bridge run`): each
+append takes a lock on the file and looks for what others appended meanwhile. A torn
+tail is cut and kept aside. A log whose end is missing gets a record that says so, so
+that the loss stays visible. After a failed write nothing of the record is in the log.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bridge.audit.chain import MAX_LINE_BYTES, Head, encode_head, head_path, last_record, line_hash, read_head, tail
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None  # type: ignore[assignment]
+
+_log = logging.getLogger(__name__)
+
+
+class AuditFailed(OSError):
+    """The record is not in the log. What it was to witness must not happen."""
+
+
+class AuditLog:
+    """The log at `path` (mode 0600). `fsync=False` trades the last records at a power cut for speed."""
+
+    def __init__(self, path: Path, *, fsync: bool = True) -> None:
+        """Raises AuditFailed where the file can't be opened."""
+        self.path = path
+        self._fsync = fsync
+        self._guard = threading.Lock()
+        self._head = Head()
+        self._size = -1
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(path, flags, 0o600)
+            try:
+                self._head_file = os.open(head_path(path), flags & ~os.O_APPEND, 0o600)
+            except OSError:
+                os.close(self._file)
+                raise
+        except OSError as error:
+            raise AuditFailed(f"{path.name}: {error.strerror or error}") from error
+        self._open = True
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last record this process knows of; for a log line elsewhere."""
+        return self._head.seq, self._head.hash
+
+    def append(self, event: str, *, sync: bool = True, **fields: Any) -> dict[str, Any]:
+        """Write one record and, with `sync`, wait for the disk. Raises AuditFailed; then nothing was written.
+
+        `fields` are JSON values; secrets and contents don't belong here (`fingerprint`).
+        """
+        with self._guard, self._locked():
+            try:
+                self._catch_up()
+                return self._write(event, fields, sync)
+            except AuditFailed:
+                raise
+            except OSError as error:
+                self._size = -1
+                raise AuditFailed(f"{self.path.name}: {error.strerror or error}") from error
+
+    async def intent(self, record: Mapping[str, Any]) -> None:
+        """Write `record` (its `event` is what is about to happen) and sync, while the event loop goes on.
+
+        Raises AuditFailed. A caller that is cancelled meanwhile leaves a whole record behind.
+        """
+        fields = dict(record)
+        await asyncio.shield(asyncio.to_thread(self.append, str(fields.pop("event", "")), **fields))
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Write `record` without waiting for the disk; a failure is logged."""
+        fields = dict(record)
+        self.record(str(fields.pop("event", "")), **fields)
+
+    def record(self, action: str, **details: Any) -> None:
+        """Write down what was done, without waiting for the disk; a failure is logged, for it was done."""
+        try:
+            self.append(action, sync=False, **details)
+        except AuditFailed as error:
+            _log.error("the audit log did not take a record: %s", error)
+
+    async def tail(self, limit: int = 50) -> list[dict[str, Any]]:
+        """The last `limit` records, oldest first."""
+        return await asyncio.to_thread(tail, self.path, limit)
+
+    def close(self) -> None:
+        """Close the files; the log can be opened again."""
+        with self._guard:
+            if self._open:
+                self._open = False
+                os.close(self._file)
+                os.close(self._head_file)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self._open:
+            raise AuditFailed(f"{self.path.name} is closed")
+        if fcntl is None:
+            yield
+            return
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _catch_up(self) -> None:
+        """Learn what the file holds where it isn't as we left it."""
+        if os.fstat(self._file).st_size == self._size:
+            return
+        found, end, size = last_record(self.path)
+        if end < size:
+            self._cut(end, size)
+        kept = read_head(self.path)
+        self._head, self._size = found, end
+        reason = _broken(found, kept)
+        if reason:
+            _log.error("the audit log is broken: %s", reason)
+            self._head = Head(max(found.seq, 0), found.hash)
+            self._write("audit.broken", {"reason": reason}, True)
+
+    def _cut(self, end: int, size: int) -> None:
+        """Take a torn tail off, keeping it aside."""
+        torn = os.pread(self._file, size - end, end) if hasattr(os, "pread") else b""
+        aside = os.open(self.path.with_suffix(".torn"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(aside, torn + b"\n")
+        finally:
+            os.close(aside)
+        os.ftruncate(self._file, end)
+        _log.warning("the audit log ended in the middle of a record; kept aside", extra={"bytes": size - end})
+
+    def _write(self, event: str, fields: dict[str, Any], sync: bool) -> dict[str, Any]:
+        record = {
+            "seq": self._head.seq + 1,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "event": event,
+            **{name: value for name, value in fields.items() if name not in ("seq", "timestamp", "event", "previous")},
+            "previous": self._head.hash,
+        }
+        try:
+            line = orjson.dumps(record)
+        except TypeError as error:
+            raise AuditFailed(f"this can't be recorded: {error}") from error
+        if len(line) >= MAX_LINE_BYTES:
+            raise AuditFailed("this record is too large")
+        start = self._size
+        try:
+            written = os.write(self._file, line + b"\n")
+            if written != len(line) + 1:
+                raise OSError(28, "no space left on device")
+            if sync and self._fsync:
+                os.fsync(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, start)
+            raise
+        self._head = Head(record["seq"], line_hash(line))
+        self._size = start + len(line) + 1
+        self._keep_head()
+        return record
+
+    def _keep_head(self) -> None:
+        """A head that can't be written is behind, which is allowed; the record itself is safe."""
+        try:
+            os.lseek(self._head_file, 0, os.SEEK_SET)
+            os.write(self._head_file, encode_head(self._head))
+        except OSError as error:
+            _log.error("the head of the audit log could not be written: %s", error)
+
+
+def _broken(found: Head, kept: Head | None) -> str:
+    """What is wrong between the last line and the head that was kept, or ''."""
+    if found.seq < 0:
+        return "the last line is not a record"
+    if kept is None:
+        return "" if found.seq == 0 else "the kept head was missing"
+    if kept.seq > found.seq:
+        return f"records {found.seq + 1} to {kept.seq} were missing at the end"
+    if kept.seq == found.seq and kept.hash != found.hash:
+        return f"record {found.seq} was changed"
+    return ""

@@ -1,0 +1,205 @@
+"""One socket of the tunnel: a reader, a writer and a timer around a `BridgeLink`.
+
+`tunnel.py` dials and decides when; the machine decides what. The writer takes one frame at a time, so that a PING
+or a small answer passes between the chunks of a large one.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from bridge.calls import Calls
+from bridge.errors import BadParameters, BridgeError
+from bridge.ports import JsonObject
+from bridge.protocol.bridge_effects import (
+    Acknowledged,
+    BridgeEffect,
+    BridgeIdentity,
+    Cancelled,
+    Complaint,
+    GoAway,
+    GrantsRevoked,
+    Requested,
+    Welcome,
+)
+from bridge.protocol.bridge_side import BridgeLink
+from bridge.protocol.frames import AUTH_SECONDS, Close, decode
+from bridge.protocol.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why `tunnel.py` has to act: the link is `over` with a close code, or drains. `after` in seconds."""
+
+    over: bool
+    code: int = 1006
+    reason: str = ""
+    after: float = 0.0
+
+
+class Connection:
+    """A socket that was opened. `run` lives as long as it does."""
+
+    def __init__(
+        self, socket: ClientConnection, identity: BridgeIdentity, token: str, calls: Calls, outbox: Outbox,
+        live: Callable[["Connection"], None],
+    ) -> None:  # fmt: skip
+        self._socket = socket
+        self._calls = calls
+        self._live = live
+        self._link = BridgeLink(identity, token, outbox, time.monotonic())
+        self._wake = asyncio.Event()
+        self._welcome: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._drained: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._complaint = ""
+        self._retry_after = 0.0
+        self._dead = ""
+
+    @property
+    def over(self) -> bool:
+        return self._ended.done()
+
+    async def run(self) -> None:
+        """Serve the socket until it closes."""
+        writer = asyncio.get_running_loop().create_task(self._write())
+        self._link.authenticate()
+        self._wake.set()
+        try:
+            while True:
+                self._receive(await self._socket.recv(decode=False))
+        except ConnectionClosed:
+            pass
+        finally:
+            writer.cancel()
+            await asyncio.wait({writer})
+            self._finish()
+
+    def _finish(self) -> None:
+        code = self._socket.close_code or 1006
+        ended = Ended(
+            True,
+            code,
+            self._complaint or self._socket.close_reason or self._dead or "the link broke",
+            self._retry_after,
+        )
+        if not self._ended.done():
+            self._ended.set_result(ended)
+        if not self._welcome.done():
+            self._welcome.set_result(ended)
+
+    async def welcomed(self) -> Ended | None:
+        """None when the gateway accepted the token; how it ended where it did not."""
+        done, _ = await asyncio.wait({self._welcome}, timeout=AUTH_SECONDS)
+        if not done:
+            self._dead = "the gateway did not answer to AUTH"
+            self.abort()
+            await asyncio.wait({self._ended})
+            return self._ended.result()
+        return self._welcome.result()
+
+    async def ended_or_drained(self) -> Ended:
+        """When the link is over, or the gateway wants it to be left."""
+        await asyncio.wait({self._ended, self._drained}, return_when=asyncio.FIRST_COMPLETED)
+        return self._ended.result() if self._ended.done() else self._drained.result()
+
+    # ------------------------------------------------------------ to be sent
+
+    def answered(self, call_id: str) -> None:
+        self._link.answer(call_id)
+        self._wake.set()
+
+    def progress(self, call_id: str, payload: JsonObject) -> None:
+        self._link.progress(call_id, payload, time.monotonic())
+        self._wake.set()
+
+    def refuse(self, error: BridgeError) -> None:
+        self._link.refuse(error)
+        self._wake.set()
+
+    def tools(self, catalogue: JsonObject) -> None:
+        self._link.tools(catalogue)
+        self._wake.set()
+
+    def rotate(self, token: str) -> None:
+        self._link.authenticate(token)
+        self._wake.set()
+
+    def goaway(self) -> None:
+        self._link.goaway("drain")
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Leave politely."""
+        await self._socket.close(1000)
+
+    def abort(self) -> None:
+        """Cut the socket without a word."""
+        self._socket.transport.abort()
+
+    # ------------------------------------------------------------ the machine's shell
+
+    async def _write(self) -> None:
+        link, socket, wake = self._link, self._socket, self._wake
+        try:
+            while True:
+                while (frame := link.next_frame()) is not None:
+                    await socket.send(frame, text=True)
+                wake.clear()
+                wait = link.next_tick(time.monotonic())
+                try:
+                    async with asyncio.timeout(wait):
+                        await wake.wait()
+                except TimeoutError:
+                    self._perform(link.tick(time.monotonic()))
+        except ConnectionClosed:
+            pass
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            frame = decode(data)
+        except BadParameters as error:
+            self.refuse(error)
+            return
+        try:
+            effects = self._link.receive(frame, time.monotonic())
+        except BadParameters as error:  # an AUTH answer that makes no sense
+            self._complaint = error.message
+            self.abort()
+            return
+        self._perform(effects)
+        self._wake.set()
+
+    def _perform(self, effects: list[BridgeEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Requested():
+                    self._calls.handle(effect)
+                case Acknowledged():
+                    self._calls.acknowledged(effect.id)
+                case Cancelled():
+                    self._calls.cancel(effect.id, effect.reason)
+                case Welcome():
+                    self._calls.set_limit(effect.max_result_bytes)
+                    if not self._welcome.done():
+                        # At once: a call may be in the very next frame, and its answer needs a way out.
+                        self._live(self)
+                        self._welcome.set_result(None)
+                case GoAway():
+                    self._go_away(effect)
+                case Complaint():
+                    self._complaint = effect.error.message
+                    self._retry_after = (effect.error.retry_after_ms or 0) / 1000
+                case GrantsRevoked():
+                    self._calls.revoke_grants(effect.grants)
+                case Close():
+                    self._dead = effect.reason
+                    self.abort()
+
+    def _go_away(self, effect: GoAway) -> None:
+        if effect.reason == "drain" and not self._drained.done():
+            self._drained.set_result(Ended(False, 0, "the gateway is restarting", effect.reconnect_after_ms / 1000))

@@ -1,0 +1,70 @@
+"""What the tunnel needs from the rest of the bridge: someone who runs a call, and a log of what was done.
+
+`app.py` hands in the implementations: the aggregator, and the audit log.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from bridge.settings import ToolSettings
+
+JsonObject: TypeAlias = dict[str, Any]
+OnProgress: TypeAlias = Callable[[JsonObject], None]
+"""Called with `{"state", "progress"?, "total"?, "message"?}`; never waits."""
+OnQuestion: TypeAlias = Callable[[JsonObject], Awaitable[JsonObject]]
+"""Asks the person `{"message", "schema"}`, an elicitation; the answer is `{"action", "content"?}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a public name leads: the server, the name it gave, and the person's rules for it.
+
+    `definition` is a hash of the tool's description and schema: a change of it takes an allowance back.
+    """
+
+    server: str
+    own_name: str
+    rules: ToolSettings
+    definition: str = ""
+
+
+class Executor(Protocol):
+    """Runs calls on MCP servers: the aggregator."""
+
+    async def request(
+        self, tool: str, method: str, params: JsonObject, timeout: float, on_progress: OnProgress,
+        on_question: OnQuestion,
+    ) -> JsonObject:  # fmt: skip
+        """Run one MCP request and return its `result`.
+
+        `tool` is the public name of the tool or prompt; for `resources/read` the server's name. `timeout` in
+        seconds. Raises McpError for a JSON-RPC error of the server, NotFound for a name that leads nowhere,
+        ServerDown (effect none) where it never reached the server, OutcomeUnknown where the server died in it,
+        TimedOut (effect unknown). Cancelling the task tells the server.
+        """
+        ...
+
+    def route(self, tool: str, method: str) -> Route | None:
+        """Where a public name leads, or None."""
+        ...
+
+    def catalogue(self) -> JsonObject:
+        """The payload of `TOOLS`: `{revision, servers, tools, resources, prompts}`."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` whenever the catalogue did; the result ends that."""
+        ...
+
+
+class Audit(Protocol):
+    """The hash-chained log. Arguments only as hash and shape."""
+
+    async def intent(self, event: str, **fields: Any) -> None:
+        """Write and sync. Raises where it can't be written: then nothing dangerous may be done."""
+        ...
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Write soon, without waiting."""
+        ...

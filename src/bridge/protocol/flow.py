@@ -1,0 +1,183 @@
+"""Large responses in chunks, under credits, in fair turns: the sending and the receiving half.
+
+A response above 256 KiB travels as `CHUNK`s of its JSON text. The receiver grants bytes (of UTF-8) for each call
+and for the connection; the sender never has more under way. `Chunker` (the bridge) gives each call one chunk a
+turn; `Assembler` (the gateway) joins them and hands out new credit. Neither knows a socket or a clock.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from bridge.errors import BadParameters, ToolResultInvalid
+from bridge.protocol.frames import CALL_CREDIT, CHUNK_BYTES, CONNECTION_CREDIT, encode
+
+_FULL_SPEED_CALLS = 2
+"""How many calls are granted more than their first window at once: bounds what is half-assembled."""
+
+
+class _Outgoing:
+    __slots__ = ("at", "credit", "data", "n")
+
+    def __init__(self, data: bytes, credit: int) -> None:
+        self.data = data
+        self.at = 0
+        self.n = 0
+        self.credit = credit
+
+
+class Chunker:
+    """What waits to be sent in chunks on one connection."""
+
+    def __init__(self, call_credit: int = CALL_CREDIT, connection_credit: int = CONNECTION_CREDIT) -> None:
+        self._calls: OrderedDict[str, _Outgoing] = OrderedDict()
+        self._call_credit = call_credit
+        self._credit = connection_credit
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, call_id: str, data: bytes) -> None:
+        """Send `data`, the JSON text of a response; again from the start if it was under way."""
+        self._calls[call_id] = _Outgoing(data, self._call_credit)
+
+    def drop(self, call_id: str) -> None:
+        """Send no more of this call."""
+        self._calls.pop(call_id, None)
+
+    def grant(self, call_id: str | None, credit: int) -> None:
+        """`WINDOW` came."""
+        if call_id is None:
+            self._credit += credit
+        elif call_id in self._calls:
+            self._calls[call_id].credit += credit
+
+    def next(self) -> bytes | None:
+        """The next `CHUNK` frame, of the call whose turn it is; None where credit is out or all is sent."""
+        if self._credit <= 0:
+            return None
+        for call_id, call in self._calls.items():
+            if call.credit > 0:
+                frame = self._cut(call_id, call)
+                if frame is not None:
+                    return frame
+        return None
+
+    def _cut(self, call_id: str, call: _Outgoing) -> bytes | None:
+        room = min(CHUNK_BYTES, call.credit, self._credit)
+        end = whole_characters(call.data, call.at, min(call.at + room, len(call.data)))
+        if end <= call.at:
+            return None  # less credit than one character needs
+        piece = call.data[call.at : end]
+        last = end == len(call.data)
+        frame = encode("CHUNK", call_id, {"n": call.n, "last": last, "data": piece.decode()})
+        call.at, call.n = end, call.n + 1
+        call.credit -= len(piece)
+        self._credit -= len(piece)
+        if last:
+            del self._calls[call_id]
+        else:
+            self._calls.move_to_end(call_id)
+        return frame
+
+
+def whole_characters(data: bytes, start: int, end: int) -> int:
+    """The greatest position up to `end` that does not split a character of UTF-8."""
+    if end >= len(data):
+        return len(data)
+    while end > start and data[end] & 0xC0 == 0x80:
+        end -= 1
+    return end
+
+
+class _Incoming:
+    __slots__ = ("credit", "n", "parts", "size", "withheld")
+
+    def __init__(self, credit: int) -> None:
+        self.parts: list[bytes] = []
+        self.n = 0
+        self.size = 0
+        self.credit = credit
+        self.withheld = 0
+
+
+class Assembler:
+    """What is half received on one connection. `max_bytes` bounds one response."""
+
+    def __init__(
+        self, max_bytes: int, call_credit: int = CALL_CREDIT, connection_credit: int = CONNECTION_CREDIT
+    ) -> None:
+        self._calls: OrderedDict[str, _Incoming] = OrderedDict()
+        self._max = max_bytes
+        self._call_credit = call_credit
+        self._credit = connection_credit
+        self._connection_window = connection_credit
+        self._owed = 0
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def drop(self, call_id: str) -> list[bytes]:
+        """Forget what came of this call; the `WINDOW` frames that others get by it."""
+        if self._calls.pop(call_id, None) is None:
+            return []
+        return list(self._release())
+
+    def accept(self, call_id: str, n: object, last: object, data: object) -> tuple[list[bytes] | None, list[bytes]]:
+        """One chunk: the parts of the whole text if it was the last, and the `WINDOW` frames to send.
+
+        A chunk that came before is ignored. Raises ToolResultInvalid (2005) for a gap, for more than was granted
+        and for too much; BadParameters for what is no chunk. The call is forgotten then.
+        """
+        if type(n) is not int or type(last) is not bool or type(data) is not str:
+            self._calls.pop(call_id, None)
+            raise BadParameters("a chunk has n, last and data", effect="done")
+        call = self._calls.get(call_id)
+        if call is None:
+            call = _Incoming(self._call_credit)
+            self._calls[call_id] = call
+        if n < call.n:
+            return None, []
+        try:
+            piece = data.encode()
+        except UnicodeEncodeError:
+            piece = b"\xff"
+            n = -1
+        size = len(piece)
+        call.n, call.size, call.credit = call.n + 1, call.size + size, call.credit - size
+        self._credit -= size
+        self._owed += size
+        if n != call.n - 1 or call.credit < 0 or self._credit < 0 or call.size > self._max:
+            self._calls.pop(call_id, None)
+            why = "a piece is missing" if n != call.n - 1 else "it is too large"
+            raise ToolResultInvalid(f"the result can't be used: {why}", effect="done")
+        call.parts.append(piece)
+        windows = list(self._connection())
+        if last:
+            del self._calls[call_id]
+            windows.extend(self._release())
+            return call.parts, windows
+        call.withheld += size
+        windows.extend(self._release())
+        return None, windows
+
+    def discard(self, data: object) -> list[bytes]:
+        """A chunk that nobody waits for: only the connection's credit goes on."""
+        size = len(data.encode(errors="replace")) if isinstance(data, str) else 0
+        self._credit -= size
+        self._owed += size
+        return list(self._connection())
+
+    def _connection(self) -> Iterator[bytes]:
+        if self._owed >= self._connection_window // 4:
+            credit, self._owed = self._owed, 0
+            self._credit += credit
+            yield encode("WINDOW", None, {"credit": credit})
+
+    def _release(self) -> Iterator[bytes]:
+        for index, (call_id, call) in enumerate(self._calls.items()):
+            if index >= _FULL_SPEED_CALLS:
+                return
+            if call.withheld >= self._call_credit // 4:
+                credit, call.withheld = call.withheld, 0
+                call.credit += credit
+                yield encode("WINDOW", call_id, {"credit": credit})

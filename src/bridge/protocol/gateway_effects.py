@@ -1,0 +1,111 @@
+"""What the gateway's side of the tunnel is given, and what it wants done.
+
+Limits, calls, effects, one connection's state: data only; `gateway_side.py` is the machine that uses it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bridge.errors import BridgeError
+from bridge.protocol.flow import Assembler
+from bridge.protocol.frames import CALL_CREDIT, MAX_FRAME_BYTES, Close, JsonObject, Send
+from bridge.protocol.quota import Quota
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What AUTH tells the bridge, and how many frames a second it may send that nobody asked for."""
+
+    max_in_flight: int = 128
+    max_queued: int = 1000
+    max_result_bytes: int = 32 * 1024 * 1024
+    max_frame_bytes: int = MAX_FRAME_BYTES
+    unasked_per_second: float = 500.0
+    unasked_burst: float = 2000.0
+
+    def public(self) -> JsonObject:
+        return {
+            "max_frame_bytes": self.max_frame_bytes, "max_in_flight": self.max_in_flight,
+            "window_bytes": CALL_CREDIT, "max_result_bytes": self.max_result_bytes,
+        }  # fmt: skip
+
+
+@dataclass(slots=True, kw_only=True)
+class Outgoing:
+    """A call for the bridge. `remaining` gives the seconds left of its deadline whenever it is sent (again)."""
+
+    id: str
+    method: str
+    params: JsonObject
+    actor: JsonObject
+    idempotency_key: str
+    remaining: Callable[[], float]
+    server: str | None = None
+    traceparent: str | None = None
+    repeated: bool = False
+    confirm: JsonObject | None = None
+    answer: JsonObject | None = None
+    fresh_chunks: bool = False
+    sent: bool = False
+
+
+@dataclass(slots=True)
+class Answered:
+    """The server's own JSON-RPC answer to a call: `{"result"}` or `{"error"}`."""
+
+    id: str
+    payload: JsonObject
+
+
+@dataclass(slots=True)
+class Failed:
+    """A call ended without an answer of the server."""
+
+    id: str
+    error: BridgeError
+
+
+@dataclass(slots=True)
+class Progressed:
+    id: str
+    payload: JsonObject
+
+
+@dataclass(slots=True)
+class Catalogue:
+    payload: JsonObject
+
+
+@dataclass(slots=True)
+class Suspicious:
+    """Something for the audit log."""
+
+    what: str
+    detail: JsonObject
+
+
+@dataclass(slots=True)
+class Leaving:
+    """The bridge goes away on purpose (`GOAWAY`)."""
+
+    reason: str
+
+
+GatewayEffect: TypeAlias = Send | Close | Answered | Failed | Progressed | Catalogue | Suspicious | Leaving
+
+
+@dataclass(slots=True)
+class Link:
+    """What belongs to one connection."""
+
+    epoch: int
+    key_text: str
+    key: bytes
+    session_id: str
+    assembler: Assembler
+    heard: float
+    pinged: float
+    quota: Quota
+    strangers: int = 0
+    leaving: bool = False

@@ -1,0 +1,45 @@
+"""What a bridge knows beyond one connection: calls under way, answers until they are acknowledged, frames seen.
+
+`BridgeLink`s share one `Outbox`; the ledger fills it again after a restart. It knows no socket and no disk.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+_SEEN = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a call ended: the JSON text of the payload of its `MCP_RESPONSE` or its `ERROR`."""
+
+    kind: Literal["MCP_RESPONSE", "ERROR"]
+    payload: bytes
+
+
+class Outbox:
+    """`running`: ids without an answer yet. `answers`: kept until the gateway acknowledges them."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, None] = {}
+        self.answers: dict[str, Answer] = {}
+        self._epoch: int | None = None
+        self._seen: dict[tuple[str, int], None] = {}
+
+    def in_flight(self) -> list[dict[str, str]]:
+        """What AUTH tells: `[{"id", "state"}]`."""
+        done = [{"id": call_id, "state": "done"} for call_id in self.answers]
+        return done + [{"id": call_id, "state": "running"} for call_id in self.running if call_id not in self.answers]
+
+    def first_time(self, epoch: int, call_id: str, attempt: int) -> bool:
+        """Whether this (epoch, id, attempt) is new. Older ones than the last 200,000 are left to the ledger."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._seen.clear()
+        mark = (call_id, attempt)
+        if mark in self._seen:
+            return False
+        self._seen[mark] = None
+        if len(self._seen) > _SEEN:
+            del self._seen[next(iter(self._seen))]
+        return True

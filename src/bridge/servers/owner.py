@@ -1,0 +1,367 @@
+"""One MCP server's life: the task that starts it, notices its death, starts it again, or gives it up.
+
+Above `session.py` and the links; the aggregator (and the gateway's cloud servers) hold one owner per configured
+server. Only the owner's own task opens and closes the link; everybody else awaits calls. A server's crash, hang or
+noise concerns that server alone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal
+
+from bridge.errors import BridgeError, McpError, OutcomeUnknown, ServerDown, TimedOut
+from bridge.servers.calls import Call, Clock, OnProgress, OnQuestion
+from bridge.servers.definitions import Problem, ToolDefinition, read_listed, read_tools
+from bridge.servers.groups import ProcessGroups
+from bridge.servers.jsonrpc import JsonObject, Reply
+from bridge.servers.link import Closed, Link, LinkLost, Receive
+from bridge.servers.pace import Pace
+from bridge.servers.process import CommandNotFound
+from bridge.servers.session import Session
+from bridge.settings import McpServerSettings
+
+State = Literal["starting", "ready", "stopped", "failed"]
+POLL_SECONDS = 300.0
+_START_SECONDS = 60.0
+
+
+class ServerOwner:
+    """Owns one server. `run()` lives until cancelled; `changed()` is called after any change worth showing.
+
+    `tools` and the rest keep what was seen last while the server is stopped or starts again.
+    """
+
+    def __init__(
+        self, settings: McpServerSettings, groups: ProcessGroups, *, changed: Callable[[], None] = lambda: None,
+        poll_seconds: float = POLL_SECONDS, pace: Pace | None = None,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self.name = settings.name
+        self.state: State = "stopped" if settings.lazy else "starting"
+        self.error: str | None = None
+        self.tools: list[ToolDefinition] = []
+        self.resources: list[JsonObject] = []
+        self.prompts: list[JsonObject] = []
+        self.problems: list[Problem] = []
+        self.info: JsonObject = {}
+        self.restarts = 0
+        self.pid: int | None = None
+        self.in_flight = 0
+        self._groups = groups
+        self._changed = changed
+        self._poll_seconds = poll_seconds
+        self._pace = pace or Pace()
+        self._session: Session | None = None
+        self._served = False
+        self._used = 0.0
+        self._slots = asyncio.Semaphore(settings.max_in_flight)
+        self._wanted = asyncio.Event()
+        self._again = False
+        self._learning = False
+        self._waiters = 0
+        self._stale: set[str] = set()
+        self._wake = asyncio.Event()
+        self._turned = asyncio.Event()
+        self._log = logging.getLogger(f"bridge.server.{settings.name}")
+
+    # ------------------------------------------------------------ calls
+
+    async def request(
+        self, method: str, params: JsonObject, *, timeout: float | None = None, on_progress: OnProgress | None = None,
+        on_question: OnQuestion | None = None, on_wait: Callable[[str], None] | None = None, repeatable: bool = False,
+        scope: str = "",
+    ) -> Reply:  # fmt: skip
+        """Send one request to the server, starting it where it sleeps.
+
+        `timeout` is in seconds, at most the server's own; it stands still while a person is asked. `on_wait` is told
+        `starting` or `queued`. A `repeatable` request is sent again where the server died in it.
+        Cancelling the task cancels the call. Raises McpError (the server's answer), ServerDown (2008, not started),
+        TimedOut (1004), OutcomeUnknown (2006), ToolResultInvalid (2005), ValueError (arguments that aren't JSON).
+        """
+        seconds = self.settings.timeout if timeout is None else min(timeout, self.settings.timeout)
+        sent = False
+        try:
+            async with Clock(seconds) as clock:
+                call = Call(clock, on_progress, on_question, scope)
+                if self._slots.locked() and on_wait is not None:
+                    on_wait("queued")
+                async with self._slots:
+                    while True:
+                        session = self._session
+                        if session is None or self.state != "ready" or session.lost.is_set():
+                            session = await self._ready(on_wait)
+                        try:
+                            return await self._once(session, method, params, call)
+                        except OutcomeUnknown:
+                            sent = True
+                            if not repeatable:
+                                raise
+                        except ServerDown:
+                            call.sent = False  # it was surely not seen: the next start may have it
+                        await self._gone(session)
+        except TimeoutError:
+            effect: Literal["none", "unknown"] = "unknown" if sent or call.sent else "none"
+            raise TimedOut(f"{self.name} did not answer within {seconds:g} s", effect=effect) from None
+        except ServerDown as error:
+            if not sent:
+                raise
+            raise OutcomeUnknown(error.message, effect="unknown") from None
+
+    async def _gone(self, session: Session) -> None:
+        """Wait until a session that failed a call is put away; one that is still well is used again."""
+        if session.lost.is_set():
+            while self._session is session:
+                self._turned.clear()
+                await self._turned.wait()
+        else:
+            await asyncio.sleep(0.05)
+
+    async def _once(self, session: Session, method: str, params: JsonObject, call: Call) -> Reply:
+        self.in_flight += 1
+        try:
+            reply = await session.request(method, params, call)
+            self._served = True
+            return reply
+        finally:
+            self.in_flight -= 1
+            self._used = asyncio.get_running_loop().time()
+
+    async def _ready(self, on_wait: Callable[[str], None] | None) -> Session:
+        self._wanted.set()
+        if on_wait is not None and self.state != "failed":
+            on_wait("starting")
+        self._waiters += 1
+        try:
+            while True:
+                if self.state == "ready" and self._session is not None and not self._session.lost.is_set():
+                    return self._session
+                if self.state == "failed":
+                    raise ServerDown(f"{self.name} is down: {self.error}")
+                self._turned.clear()
+                await self._turned.wait()
+        finally:
+            self._waiters -= 1
+
+    def restart(self) -> None:
+        """Stop the server and start it again, also where it was given up."""
+        self._again = True
+        self._wanted.set()
+        self._wake.set()
+
+    def learn(self) -> None:
+        """Start a lazy server once to see what it offers, and let it sleep again."""
+        if self.state == "stopped":
+            self._learning = True
+            self._turn("starting", None)
+            self._wanted.set()
+
+    def refresh(self) -> None:
+        """Look at the server's listings again."""
+        self._stale |= {"tools", "resources", "prompts"}
+        self._wake.set()
+
+    async def settled(self) -> None:
+        """Wait until the server is no longer starting: ready, stopped or failed."""
+        while self.state == "starting":
+            self._turned.clear()
+            await self._turned.wait()
+
+    # ------------------------------------------------------------ life
+
+    async def run(self) -> None:
+        """Keep the server alive until cancelled."""
+        try:
+            while True:
+                if self.settings.lazy and (self.state == "stopped" or self._learning):
+                    await self._wanted.wait()
+                await self._live_once()
+        finally:
+            self._turn("stopped", None)
+
+    async def _live_once(self) -> None:
+        """One start and its end, then the wait before the next."""
+        self._wanted.clear()
+        self._again = False
+        if self.state != "failed":
+            self._turn("starting", self.error)
+        self._served = False
+        began = asyncio.get_running_loop().time()
+        quiet = False
+        hopeless = False
+        try:
+            quiet = await self._serve()
+            reason = ""
+        except CommandNotFound as error:
+            reason, hopeless = str(error), True
+        except (BridgeError, McpError) as error:
+            reason = error.message
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            reason = "the connection was cancelled from within"  # a library's scope leaked; nobody asked us to stop
+        except Exception as error:  # a server may break in any way; the reason is shown, and only it ends
+            reason = describe(error)
+        if quiet:
+            self._turn("stopped", None)
+            await self._wanted.wait()
+            return
+        if self._again:
+            return
+        await self._recover(reason, asyncio.get_running_loop().time() - began, hopeless)
+
+    async def _recover(self, reason: str, lived: float, hopeless: bool) -> None:
+        self.restarts += 1
+        delay, given_up = self._pace.ended(lived, useful=self._served, hopeless=hopeless)
+        self._log.warning("%s; %s", reason, "given up" if given_up else f"starting again in {delay:.1f} s")
+        self._turn("failed" if given_up else "starting", reason)
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                while not self._again:
+                    await self._wake.wait()
+                    self._wake.clear()
+        if self._again:
+            self._pace.reset()
+            self._turn("starting", reason)
+
+    async def _serve(self) -> bool:
+        """Start, serve until the end. True where it was put to sleep because nobody called."""
+        session = Session(self.name, self._note_change)
+        link: Link | None = None
+        try:
+            try:
+                async with asyncio.timeout(min(self.settings.timeout, _START_SECONDS)):
+                    link = await open_link(self.settings, session.receive, session.end, self._groups)
+                    self.pid = getattr(link, "pid", None)
+                    await session.start(link, self.settings.protocol)
+                    self._stale = {"tools", "resources", "prompts"}
+                    await self._look(session)
+            except TimeoutError:
+                limit = min(self.settings.timeout, _START_SECONDS)
+                raise TimedOut(f"no answer to the handshake within {limit:g} s") from None
+            except LinkLost as lost:
+                raise ServerDown(session.reason or lost.reason) from None
+            self.info = session.info
+            self._served = False
+            self._used = asyncio.get_running_loop().time()
+            self._session = session
+            self._turn("ready", None)
+            learnt, self._learning = self._learning, False
+            if learnt and not self._waiters:
+                return True
+            return await self._watch(session)
+        finally:
+            self._session = None
+            self.pid = None
+            if self.state == "ready":
+                self._turn("starting", session.reason or None)
+            session.end(session.reason or "stopped")
+            try:
+                if link is not None:
+                    await link.close()
+            finally:
+                await session.close()
+
+    async def _watch(self, session: Session) -> bool:
+        """Until the server dies (raises ServerDown), is put to sleep (True), or is to start again (False)."""
+        loop = asyncio.get_running_loop()
+        polled = loop.time()
+        lost = loop.create_task(session.lost.wait())
+        lost.add_done_callback(lambda _: self._wake.set())
+        try:
+            while not self._again:
+                self._wake.clear()
+                if session.lost.is_set():
+                    raise ServerDown(session.reason)
+                now = loop.time()
+                if now - polled >= self._poll_seconds:
+                    self.refresh()
+                if self._stale:
+                    polled = now
+                    await self._look_again(session)
+                    continue
+                idle = self._idle_in(now)
+                if idle <= 0:
+                    return True
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(polled + self._poll_seconds - now, idle)):
+                        await self._wake.wait()
+            return False
+        finally:
+            lost.cancel()
+
+    def _idle_in(self, now: float) -> float:
+        """Seconds until this server has been unused for long enough to stop."""
+        if self.settings.idle_stop is None:
+            return float("inf")
+        if self.in_flight:
+            return max(self.settings.idle_stop, 0.01)
+        return self._used + self.settings.idle_stop - now
+
+    async def _look_again(self, session: Session) -> None:
+        try:
+            async with asyncio.timeout(min(self.settings.timeout, _START_SECONDS)):
+                await self._look(session)
+        except TimeoutError:
+            self._log.warning("listing what the server offers took too long; the last listing stays")
+        except (BridgeError, McpError) as error:
+            self._log.warning("listing what the server offers failed: %s", error.message)
+        except LinkLost:
+            return
+        self._changed()
+
+    async def _look(self, session: Session) -> None:
+        """Read the listings that are stale."""
+        stale, self._stale = self._stale, set()
+        offers: Any = session.capabilities
+        problems: list[Problem] = []
+        if "tools" in stale:
+            # servers that forget to declare their tools are asked all the same
+            items = await session.listing("tools/list", "tools")
+            self.tools, found = read_tools(items)
+            problems += found
+        if "resources" in stale and "resources" in offers:
+            items = await session.listing("resources/list", "resources")
+            items += await session.listing("resources/templates/list", "resourceTemplates")
+            self.resources, found = read_listed(items, "uri", "uriTemplate")
+            problems += found
+        if "prompts" in stale and "prompts" in offers:
+            self.prompts, found = read_listed(await session.listing("prompts/list", "prompts"), "name")
+            problems += found
+        for problem in problems:
+            if problem not in self.problems:
+                self._log.warning("left out %s: %s", problem.what, problem.reason)
+        self.problems = problems
+
+    def _note_change(self, what: str) -> None:
+        self._stale.add(what)
+        self._wake.set()
+
+    def _turn(self, state: State, error: str | None) -> None:
+        before = (self.state, self.error)
+        self.state, self.error = state, error
+        self._turned.set()
+        if before != (state, error):
+            self._changed()
+
+
+async def open_link(settings: McpServerSettings, receive: Receive, closed: Closed, groups: ProcessGroups) -> Link:
+    """Connect to a server in its own way. What HTTP needs is imported only where such a server is configured."""
+    if settings.kind == "stdio":
+        from bridge.servers.stdio import open_stdio
+
+        return await open_stdio(settings, receive, closed, groups)
+    from bridge.servers.http import open_http
+
+    return await open_http(settings, receive, closed)
+
+
+def describe(error: BaseException) -> str:
+    """A reason for people: the innermost of a nest of exception groups, without a stack."""
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    text = str(error) or type(error).__name__
+    return " ".join(text.split())[:500]

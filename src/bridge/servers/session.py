@@ -1,0 +1,365 @@
+"""MCP spoken over one link: both eras of the protocol, raw dicts in and out.
+
+Below `owner.py`, above `jsonrpc.py` and a `Link`. The handshake era (up to 2025-11-25) begins with `initialize` and
+lets a server ask by itself; the modern one (2026-07-28) carries version and capabilities in each request and asks by
+a result that wants input. The session knows nothing of restarts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any
+
+from bridge.errors import McpError, OutcomeUnknown, ServerDown, TimedOut, ToolResultInvalid
+from bridge.servers import jsonrpc
+from bridge.servers.calls import Call, Question, read_progress, unlimited
+from bridge.servers.jsonrpc import Answered, Asked, Invalid, JsonObject, Noise, Notified, Peer, Refused, Reply, Stray
+from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Unanswered
+from bridge.version import VERSION
+
+HANDSHAKE_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+MODERN_VERSION = "2026-07-28"
+CLIENT = {"name": "ai-bridge", "version": VERSION}
+CAPABILITIES: JsonObject = {"elicitation": {"form": {}}}
+_META = "io.modelcontextprotocol/"
+_UNSUPPORTED_VERSION = -32022
+_METHOD_NOT_FOUND = -32601
+_MAX_ROUNDS = 10
+_MAX_PAGES = 1000
+_MAX_ITEMS = 10_000
+_SHAPES = {"tools/call": "content", "resources/read": "contents", "prompts/get": "messages"}
+
+
+class Session:
+    """One conversation with one server. `changed` is called with `tools`, `resources` or `prompts`."""
+
+    def __init__(self, name: str, changed: Callable[[str], None]) -> None:
+        self.name = name
+        self.version = ""
+        self.info: JsonObject = {}
+        self.capabilities: JsonObject = {}
+        self.lost = asyncio.Event()
+        self.reason = ""
+        self._changed = changed
+        self._peer = Peer()
+        self._link: Link | None = None
+        self._open: dict[int, tuple[asyncio.Future[Reply], Call]] = {}
+        self._questions: dict[int | str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = logging.getLogger(f"bridge.server.{name}")
+        self._noise = 0
+
+    @property
+    def modern(self) -> bool:
+        return self.version == MODERN_VERSION
+
+    # ------------------------------------------------------------ beginning and end
+
+    async def start(self, link: Link, wanted: str = "auto") -> None:
+        """Agree on a protocol. The caller limits the time. Raises McpError, LinkLost, ToolResultInvalid."""
+        self._link = link
+        if wanted == MODERN_VERSION:
+            await self._discover()
+            return
+        try:
+            await self._initialize()
+        except McpError as error:
+            if wanted != "auto" or error.code not in (_UNSUPPORTED_VERSION, _METHOD_NOT_FOUND):
+                raise
+            await self._discover()
+
+    async def _initialize(self) -> None:
+        offer = {"protocolVersion": HANDSHAKE_VERSIONS[0], "capabilities": CAPABILITIES, "clientInfo": CLIENT}
+        result = (await self._ask("initialize", offer, unlimited())).value
+        version = result.get("protocolVersion")
+        if version not in HANDSHAKE_VERSIONS:
+            raise ToolResultInvalid(f"the server speaks protocol {version!r}, which is not known here")
+        self._agree(version, result)
+        assert self._link is not None
+        await self._link.send(jsonrpc.notification("notifications/initialized"))
+
+    async def _discover(self) -> None:
+        self.version = MODERN_VERSION
+        assert self._link is not None
+        self._link.adopt(MODERN_VERSION, modern=True)
+        result = (await self._ask("server/discover", {}, unlimited())).value
+        versions = result.get("supportedVersions")
+        if not isinstance(versions, list) or MODERN_VERSION not in versions:
+            raise ToolResultInvalid(f"the server speaks only {versions!r}, which is not known here")
+        meta = result.get("_meta")
+        info = meta.get(f"{_META}serverInfo") if isinstance(meta, dict) else None
+        self._agree(MODERN_VERSION, {**result, "serverInfo": info})
+        if any(isinstance(part, dict) and part.get("listChanged") for part in self.capabilities.values()):
+            self._spawn(self._listen())
+
+    def _agree(self, version: str, result: JsonObject) -> None:
+        self.version = version
+        self.capabilities = result["capabilities"] if isinstance(result.get("capabilities"), dict) else {}
+        self.info = result["serverInfo"] if isinstance(result.get("serverInfo"), dict) else {}
+        assert self._link is not None
+        self._link.adopt(version, modern=version == MODERN_VERSION)
+
+    async def _listen(self) -> None:
+        """The modern way to hear of changes; where it breaks, the owner's own look every few minutes is left."""
+        wanted = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
+        with suppress(McpError, LinkLost, ToolResultInvalid):
+            await self._ask("subscriptions/listen", {"notifications": wanted}, unlimited())
+
+    def end(self, reason: str) -> None:
+        """The link is gone: whoever waits is told."""
+        if self.lost.is_set():
+            return
+        self.reason = reason
+        self.lost.set()
+        for future, _ in self._open.values():
+            if not future.done():
+                future.set_exception(LinkLost(reason, sent=True))
+        for task in (*self._questions.values(), *self._tasks):
+            task.cancel()
+
+    async def close(self) -> None:
+        """Wait for what `end` has cancelled."""
+        self.end("stopped")
+        await asyncio.gather(*self._questions.values(), *self._tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------ asking the server
+
+    async def request(self, method: str, params: JsonObject, call: Call) -> Reply:
+        """One request, questions of the server's answered on the way. Within `call.clock`, which the caller holds.
+
+        Raises McpError (the server's own error), ServerDown (never sent), OutcomeUnknown (the server died),
+        ToolResultInvalid, ValueError (arguments that aren't JSON).
+        """
+        try:
+            reply = await self._ask(method, params, call)
+            for _ in range(_MAX_ROUNDS):
+                if not self.modern or reply.value.get("resultType") != "input_required":
+                    break
+                reply = await self._ask(method, await self._input(params, reply.value, call), call)
+            else:
+                raise ToolResultInvalid("the server keeps asking for input", effect="unknown")
+        except LinkLost as lost:
+            if lost.sent:
+                raise OutcomeUnknown(f"{self.name} died during the call: {lost.reason}", effect="unknown") from None
+            raise ServerDown(f"{self.name} is down: {lost.reason}") from None
+        _check(method, reply.value)
+        return reply
+
+    async def listing(self, method: str, key: str) -> list[Any]:
+        """All pages of a listing; [] where the server doesn't know the method."""
+        items: list[Any] = []
+        seen: set[str] = set()
+        params: JsonObject = {}
+        for _ in range(_MAX_PAGES):
+            try:
+                result = (await self._ask(method, params, unlimited())).value
+            except McpError as error:
+                if error.code == _METHOD_NOT_FOUND:
+                    return []
+                raise
+            page = result.get(key)
+            if not isinstance(page, list):
+                raise ToolResultInvalid(f"{method}: '{key}' is not a list")
+            items += page
+            cursor = result.get("nextCursor")
+            if not isinstance(cursor, str) or cursor in seen or len(items) >= _MAX_ITEMS:
+                break
+            seen.add(cursor)
+            params = {"cursor": cursor}
+        return items[:_MAX_ITEMS]
+
+    async def _ask(self, method: str, params: JsonObject, call: Call) -> Reply:
+        assert self._link is not None
+        if self.lost.is_set():
+            raise LinkLost(self.reason)  # before `call.sent`: this one was surely not seen
+        number = self._peer.mint()
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._open[number] = (future, call)
+        try:
+            message = jsonrpc.request(number, method, self._stamp(number, params, call))
+            call.sent = True
+            await self._link.send(message)
+            return await future
+        except asyncio.CancelledError:
+            if method != "initialize":  # the one request that must not be cancelled (MCP, lifecycle)
+                reason = {"requestId": number, "reason": "no longer wanted"}
+                self._spawn(self._tell(jsonrpc.notification("notifications/cancelled", reason)))
+            raise
+        finally:
+            del self._open[number]
+            self._peer.forget(number)
+            if future.done() and not future.cancelled():
+                future.exception()  # the link may die while the request is still being sent
+
+    def _stamp(self, number: int, params: JsonObject, call: Call) -> JsonObject:
+        meta = params["_meta"] if isinstance(params.get("_meta"), dict) else {}
+        if call.on_progress is not None:
+            meta = {**meta, "progressToken": number}
+        if self.modern:
+            meta = {
+                **meta, f"{_META}protocolVersion": self.version, f"{_META}clientInfo": CLIENT,
+                f"{_META}clientCapabilities": CAPABILITIES,
+            }  # fmt: skip
+        return {**params, "_meta": meta} if meta else params
+
+    async def _tell(self, message: JsonObject) -> None:
+        with suppress(LinkLost, ConnectionError):
+            assert self._link is not None
+            await self._link.send(message)
+
+    # ------------------------------------------------------------ hearing the server
+
+    def receive(self, incoming: Incoming) -> None:
+        """Called by the link for whatever comes."""
+        if isinstance(incoming, Line):
+            effects: Iterable[jsonrpc.Effect] = self._peer.receive(incoming.data)
+        elif isinstance(incoming, Message):
+            effects = self._peer.message(incoming.value)
+        elif isinstance(incoming, Unanswered):
+            if incoming.id in self._open:
+                self._settle(incoming.id, LinkLost(incoming.reason, sent=incoming.seen))
+            return
+        else:
+            effects = self._peer.too_long(incoming.start, incoming.end, incoming.size)
+        for effect in effects:
+            self._apply(effect)
+
+    def _apply(self, effect: jsonrpc.Effect) -> None:
+        match effect:
+            case Answered(number, reply):
+                self._settle(number, reply)
+            case Refused(number, code, message, data):
+                self._settle(number, McpError(code, message, data))
+            case Invalid(number, reason):
+                self._settle(number, ToolResultInvalid(f"{self.name}: {reason}", effect="done"))
+            case Notified(method, params):
+                self._notified(method, params)
+            case Asked(number, method, params):
+                self._asked(number, method, params)
+            case Stray(number):
+                self._log.debug("an answer to %.40r, which nobody waits for", number)
+            case Noise(reason):
+                self._noise += 1
+                if self._noise <= 5 or self._noise % 1000 == 0:
+                    self._log.warning("skipped output that is no message (%s), %d so far", reason, self._noise)
+
+    def _settle(self, number: int, outcome: Reply | Exception) -> None:
+        future = self._open[number][0]
+        if future.done():
+            return
+        if isinstance(outcome, Reply):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
+
+    def _notified(self, method: str, params: JsonObject) -> None:
+        if method == "notifications/progress":
+            news = read_progress(params)
+            if (
+                news is not None
+                and isinstance(news[0], int)
+                and not isinstance(news[0], bool)
+                and news[0] in self._open
+            ):
+                call = self._open[news[0]][1]
+                if call.on_progress is not None:
+                    try:
+                        call.on_progress(news[1])
+                    except Exception:  # a listener's mistake must not end the reading of everybody's answers
+                        self._log.exception("a listener to progress failed")
+        elif method == "notifications/message":
+            self._log.info("%s", str(params.get("data"))[:500])
+        elif method == "notifications/cancelled":
+            number = params.get("requestId")
+            if isinstance(number, int | str) and (task := self._questions.get(number)) is not None:
+                task.cancel()
+        elif method.endswith("/list_changed") and method.startswith("notifications/"):
+            self._changed(method.split("/")[1])
+
+    def _asked(self, number: int | str, method: str, params: JsonObject) -> None:
+        if method == "ping":
+            self._spawn(self._tell(jsonrpc.answer(number, {})))
+        elif method == "elicitation/create" and number not in self._questions:
+            task = asyncio.get_running_loop().create_task(self._question(number, params))
+            self._questions[number] = task
+            task.add_done_callback(lambda _: self._questions.pop(number, None))
+        elif method == "sampling/createMessage":
+            self._spawn(self._tell(jsonrpc.refusal(number, -1, "sampling is not allowed here")))
+        else:
+            self._spawn(self._tell(jsonrpc.refusal(number, _METHOD_NOT_FOUND, f"{method[:100]} is not offered here")))
+
+    # ------------------------------------------------------------ questions to the person
+
+    async def _question(self, number: int | str, params: JsonObject) -> None:
+        call = self._whose_question()
+        result = await self._elicit(params, call) if call is not None else {"action": "cancel"}
+        await self._tell(jsonrpc.answer(number, result))
+
+    def _whose_question(self) -> Call | None:
+        """The call that a question belongs to: MCP's handshake era doesn't say, so it must be beyond doubt.
+
+        With calls of several people in one server, none of them may be shown what may be another's question.
+        """
+        calls = [call for _, call in self._open.values() if call.on_question is not None]
+        return calls[-1] if calls and len({call.scope for call in calls}) == 1 else None
+
+    async def _elicit(self, params: JsonObject, call: Call) -> JsonObject:
+        message, schema = params.get("message"), params.get("requestedSchema")
+        if call.on_question is None or params.get("mode", "form") != "form":
+            return {"action": "decline"}
+        if not isinstance(message, str) or not isinstance(schema, dict):
+            return {"action": "cancel"}
+        call.clock.pause()
+        try:
+            given = await call.on_question(Question(self.name, message[:4000], schema))
+        finally:
+            call.clock.resume()
+        action = given.get("action")
+        if action == "accept" and isinstance(given.get("content"), dict):
+            return {"action": "accept", "content": given["content"]}
+        return {"action": action if action in ("decline", "cancel") else "cancel"}
+
+    async def _input(self, params: JsonObject, result: JsonObject, call: Call) -> JsonObject:
+        """The parameters to ask with again, after a result that wants input (2026-07-28)."""
+        wanted = result.get("inputRequests")
+        answers: JsonObject = {}
+        for key, asked in wanted.items() if isinstance(wanted, dict) else ():
+            method = asked.get("method") if isinstance(asked, dict) else None
+            inner = asked.get("params") if isinstance(asked, dict) else None
+            if method != "elicitation/create" or not isinstance(inner, dict):
+                raise McpError(-1, f"the server wants {str(method)[:60]}, which is not allowed here")
+            answers[key] = await self._elicit(inner, call)
+        if not answers:
+            await asyncio.sleep(0.1)  # nothing to answer: the server only wants to be asked again
+        again = {**params, "inputResponses": answers} if answers else dict(params)
+        if isinstance(result.get("requestState"), str):
+            again["requestState"] = result["requestState"]
+        return again
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _check(method: str, result: JsonObject) -> None:
+    key = _SHAPES.get(method)
+    if key is None:
+        return
+    blocks = result.get(key)
+    if blocks is None and method == "tools/call" and isinstance(result.get("structuredContent"), dict):
+        return
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise ToolResultInvalid(f"the result of {method} has no valid '{key}'", effect="done")
+    if method == "tools/call" and not all(isinstance(block.get("type"), str) for block in blocks):
+        raise ToolResultInvalid("a block of the result has no type", effect="done")
+
+
+async def within(seconds: float | None, work: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """Await `work()` for that many seconds at most. Raises TimedOut."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work()
+    except TimeoutError:
+        raise TimedOut(f"{what} took longer than {seconds:g} s") from None

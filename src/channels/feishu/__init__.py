@@ -1,0 +1,1 @@
+"""Feishu: long connection or webhook, cards that stream."""

@@ -1,0 +1,165 @@
+"""What is on its way to a chat, as data: the pieces, the turns they belong to, and what to do next.
+
+`delivery.py` decides with these, `outbox.py` keeps them, `lane.py` performs the actions.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from bus.context import new_id
+from bus.events import JsonObject, MediaRef
+from channels.base import Address, Button
+
+ItemState: TypeAlias = Literal["queued", "sent", "unknown", "refused"]
+StreamMode: TypeAlias = Literal["draft", "edit", "off"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What one message shows, or shall show. `final`: it will not stream on."""
+
+    markdown: str = ""
+    plain: bool = False
+    activity: str = ""
+    buttons: tuple[tuple[Button, ...], ...] = ()
+    media: MediaRef | None = None
+    final: bool = True
+
+    def to_json(self) -> JsonObject:
+        """For the outbox."""
+        out: JsonObject = {"markdown": self.markdown, "plain": self.plain, "final": self.final}
+        if self.buttons:
+            out["buttons"] = [[[b.label, b.data, b.style] for b in row] for row in self.buttons]
+        if self.media:
+            out["media"] = [self.media.media_id, self.media.mime, self.media.name, self.media.size]
+        return out
+
+    @classmethod
+    def from_json(cls, data: JsonObject) -> "Body":
+        """The inverse of `to_json`; activity is not kept."""
+        media = data.get("media")
+        return cls(
+            markdown=data["markdown"],
+            plain=data["plain"],
+            final=data["final"],
+            buttons=tuple(tuple(Button(*button) for button in row) for row in data.get("buttons", ())),
+            media=MediaRef(media_id=media[0], mime=media[1], name=media[2], size=media[3]) if media else None,
+        )
+
+
+PLACEHOLDER = Body(markdown="…", plain=True, final=False)
+"""Sent first where a repeated send could not be told from a new one: it holds nothing of the answer."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Item:
+    """One message on the platform, from wish to fact.
+
+    `want` is what it shall show (None: it shall go), `shown` what the platform confirmed.
+    `in_flight`: a send has left whose outcome isn't known yet. Times are seconds since the epoch.
+    """
+
+    delivery_id: str = field(default_factory=lambda: new_id("dlv"))
+    address: Address
+    want: Body | None
+    turn: str = ""
+    index: int = 0
+    kind: Literal["answer", "notice", "media", "approval"] = "answer"
+    reply_to: str | None = None
+    reference: str = ""
+    """The approval's id, for an approval."""
+    owner: str = ""
+    """Whose media it is."""
+    platform_id: str | None = None
+    shown: Body | None = None
+    state: ItemState = "queued"
+    reason: str = ""
+    in_flight: bool = False
+    placeholder: bool = False
+    """What has been sent, or tried, is only the placeholder."""
+    tried_at: float | None = None
+    attempts: int = 0
+    not_before: float = 0.0
+    at: float = 0.0
+
+    @property
+    def nonce(self) -> str:
+        """24 letters and digits, the same for every repetition."""
+        return self.delivery_id[-24:]
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more will be done about it by itself."""
+        return self.state != "queued"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Turn:
+    """A turn as its chat sees it. `text` is what streamed since the last start."""
+
+    message_id: str
+    session: str
+    address: Address
+    reply_to: str | None = None
+    requester: str = ""
+    """`channel:account:peer` of who asked, '' where it didn't begin here."""
+    user: str = ""
+    language: str = "en"
+    mode: StreamMode = "edit"
+    items: list[Item] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    """Pieces that are complete."""
+    rest: str = ""
+    """Markdown after them."""
+    activity: str = ""
+    ended: bool = False
+    dirty: bool = False
+    first_text_at: float | None = None
+    next_at: float = 0.0
+    next_typing: float = 0.0
+    acknowledge: bool = False
+    draft: Body | None = None
+    draft_shown: bool = False
+    draft_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    item: Item
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    item: Item
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    turn: Turn
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Typing:
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class React:
+    turn: Turn
+    emoji: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    seconds: float
+
+
+Call: TypeAlias = Send | Edit | Delete | Draft | Typing | React

@@ -1,0 +1,58 @@
+"""How a turn ended that ended before somebody asked: read from the log."""
+
+from agent.ports import Record, SessionStore
+from agent.sessions import records as kinds
+from bus.events import Accepted, ChatDone, ChatError, Usage
+from bus.keys import SessionKey
+from channels.ports import Outcome
+
+
+class Endings:
+    """Reads ends of turns out of the log."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+
+    async def find(self, accepted: Accepted) -> ChatDone | ChatError | None:
+        """The end of the message's turn, or None while it waits or runs."""
+        state = await self._store.state(accepted.session)
+        if state is None or accepted.message_id in state.open_turns:
+            return None
+        for record in await self._store.read(accepted.session, after_seq=accepted.seq, types=kinds.ENDS_TURN):
+            if record.data.get("message_id") == accepted.message_id:
+                return _event(record, accepted)
+        return None
+
+
+class Outcomes(Endings):
+    """Implements `channels.ports.Answers`."""
+
+    async def outcome(self, session: SessionKey, message_id: str) -> Outcome:
+        """How the turn of a message stands."""
+        state = await self._store.state(session)
+        if state is None:
+            return Outcome(state="unknown")
+        if message_id in state.open_turns:
+            return Outcome(state="open")
+        ended = await self.find(Accepted(message_id=message_id, session=session, seq=0))
+        if ended is None:
+            return Outcome(state="unknown")
+        if isinstance(ended, ChatError):
+            return Outcome(state="ended", text=ended.message, failed=True)
+        return Outcome(state="ended", text=ended.text)
+
+
+def _event(record: Record, accepted: Accepted) -> ChatDone | ChatError:
+    data = record.data
+    if record.type == kinds.ERROR:
+        return ChatError(
+            session=accepted.session, message_id=accepted.message_id, seq=record.seq, code=data["code"],
+            message=data["message"], retryable=bool(data.get("retryable")),
+        )  # fmt: skip
+    usage = data.get("usage") or {}
+    known = {name: usage[name] for name in Usage.__dataclass_fields__ if name in usage}
+    return ChatDone(
+        session=accepted.session, message_id=accepted.message_id, seq=record.seq, text=data["text"],
+        finish_reason=data.get("finish_reason", "stop"), usage=Usage(**known),
+        tool_calls=tuple(data.get("tool_calls") or ()),
+    )  # fmt: skip

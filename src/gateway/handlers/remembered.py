@@ -1,0 +1,62 @@
+"""The same call under the same idempotency key: done once, answered as often as it is asked.
+
+For a person's bare `tools.call` within one run of the gateway; what is durable (a turn's calls) is in
+the session's log, and what a bridge executed in the bridge's ledger.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
+
+from bus.errors import GatewayError
+from bus.events import JsonObject
+
+_KEPT = 2000
+_SECONDS = 86_400.0
+
+
+class Entry:
+    """One key: what it stands for, and its answer once there is one."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+        self.since = time.monotonic()
+        self._lock = asyncio.Lock()
+        self._answer: JsonObject | None = None
+        self._error: GatewayError | None = None
+
+    def same(self, content: Any) -> bool:
+        """Whether the key was first used for this content."""
+        return bool(self.content == content)
+
+    async def once(self, run: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
+        """The first answer; runs if there is none. An error that may have had an effect is an answer too."""
+        async with self._lock:
+            if self._error is not None:
+                raise self._error
+            if self._answer is None:
+                try:
+                    self._answer = await run()
+                except GatewayError as error:
+                    if error.effect != "none":
+                        self._error = error
+                    raise
+            return self._answer
+
+
+class Remembered:
+    """Entries by user and key."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
+
+    def enter(self, key: Hashable, content: Any) -> Entry:
+        """The entry of this key, made for `content` if it is new."""
+        found = self._entries.get(key)
+        if found is None or found.since < time.monotonic() - _SECONDS:
+            found = self._entries[key] = Entry(content)
+            while len(self._entries) > _KEPT:
+                self._entries.popitem(last=False)
+        return found

@@ -1,0 +1,105 @@
+"""`tools.*`: what there is, and a person's own call, through the same guard as the model's."""
+
+import time
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from agent.ports import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, ToolCall, ToolSource, ToolUpdate
+from bus.context import new_id
+from bus.deadline import Deadline
+from bus.errors import IdempotencyConflict
+from bus.events import ApprovalRequested, ApprovalResolved, JsonObject, QuestionRequested
+from bus.message_bus import Events
+from gateway.handlers.call import Call, Nothing, Params
+from gateway.handlers.dispatch import Method, method
+from gateway.handlers.remembered import Remembered
+
+
+class CallTool(Params):
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+
+
+class ToolMethods:
+    """The family. `seconds` bounds one call."""
+
+    def __init__(self, *, tools: ToolSource, events: Events, seconds: float) -> None:
+        self._tools = tools
+        self._events = events
+        self._seconds = seconds
+        self._remembered = Remembered()
+
+    def table(self) -> list[Method]:
+        return [
+            method("tools.list", "tools read", Nothing, self.list),
+            method("tools.call", "tools", CallTool, self.call),
+        ]
+
+    async def list(self, call: Call, params: Nothing) -> JsonObject:
+        """The tools that the assistant and you may use."""
+        out = []
+        for spec in await self._tools.list_tools(call.who.actor(channel=call.channel)):
+            row: JsonObject = {
+                "name": spec.name, "description": spec.description, "input_schema": spec.input_schema,
+                "source": spec.source, "policy": spec.policy, "available": spec.available,
+            }  # fmt: skip
+            if spec.bridge is not None:
+                row["bridge"] = spec.bridge
+            if spec.server is not None:
+                row["server"] = spec.server
+            out.append(row)
+        return {"tools": out}
+
+    async def call(self, call: Call, params: CallTool) -> JsonObject:
+        """Call a tool yourself."""
+        if params.idempotency_key is None:
+            return await self._run(call, params, new_id("key"))
+        entry = self._remembered.enter((call.who.user, params.idempotency_key), (params.name, params.arguments))
+        if not entry.same((params.name, params.arguments)):
+            raise IdempotencyConflict("this idempotency key was used for another call")
+        return await entry.once(lambda: self._run(call, params, f"user:{params.idempotency_key}"))
+
+    async def _run(self, call: Call, params: CallTool, key: str) -> JsonObject:
+        actor = call.who.actor(channel=call.channel)
+        call_id = new_id("call")
+        wanted = ToolCall(
+            call_id=call_id, name=params.name, arguments=params.arguments, actor=actor, idempotency_key=key,
+            attended=actor.role != "service",
+        )  # fmt: skip
+        begun = time.monotonic()
+        result = await self._tools.call(
+            wanted, deadline=Deadline(self._seconds), report=lambda update: self._report(update, call_id, actor.user)
+        )
+        out: JsonObject = {
+            "content": list(result.content), "is_error": result.is_error,
+            "duration_ms": result.duration_ms or int((time.monotonic() - begun) * 1000),
+        }  # fmt: skip
+        if result.structured_content is not None:
+            out["structured_content"] = result.structured_content
+        return out
+
+    def _report(self, update: ToolUpdate, call_id: str, user: str) -> None:
+        """What happens in a bare call goes to the user's connections, without a session."""
+        if isinstance(update, ApprovalAsked):
+            self._events.publish(
+                ApprovalRequested(
+                    approval_id=update.approval_id, call_id=call_id, tool=update.tool, arguments=update.arguments,
+                    risk=update.risk, expires_at=update.expires_at, user=user, where=update.where,
+                )
+            )  # fmt: skip
+        elif isinstance(update, ApprovalAnswered):
+            self._events.publish(
+                ApprovalResolved(
+                    approval_id=update.approval_id, decision=update.decision, by=update.by, user=user
+                )
+            )  # fmt: skip
+        elif isinstance(update, QuestionAsked):
+            self._events.publish(
+                QuestionRequested(
+                    question_id=update.question_id, message=update.message, schema=update.schema, user=user
+                )
+            )  # fmt: skip
+        else:
+            assert isinstance(update, Progress)

@@ -1,0 +1,123 @@
+"""The files that the gateway keeps for its users. Implements `channels.ports.MediaStore` and `agent.ports.MediaReader`.
+
+A file is found by its `media_id` alone, which says nothing about its name and cannot be guessed; the
+same bytes under the same name of the same owner get the same id, so that a repeated message stays the
+same message. Each has a neighbour `<id>.json` with owner, type and name. Nothing a person gives ever
+becomes part of a path. To anyone but its owner a file does not exist.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path
+
+import orjson
+
+from bus.context import timestamp
+from bus.errors import BadParameters, NotFound, Overloaded, TooLarge
+from bus.events import JsonObject, MediaRef
+from gateway.identity.document import write_private
+
+_ID = re.compile(r"med_[0-9a-f]{40}\Z")
+_MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}\Z")
+_NAME_CHARS = 255
+
+
+class MediaFolder:
+    """The store in `folder`; `max_bytes` bounds one file."""
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._salt = b""
+
+    async def save(self, data: bytes, *, mime: str, name: str, owner: str) -> MediaRef:
+        """Keep `data` for `owner`. Raises TooLarge (1006), Overloaded (1007) where the disk refuses."""
+        if len(data) > self._max_bytes:
+            raise TooLarge(f"a file has at most {self._max_bytes} bytes here")
+        return await asyncio.to_thread(self._save, data, mime, name, owner)
+
+    def _save(self, data: bytes, mime: str, name: str, owner: str) -> MediaRef:
+        kept_name, kept_mime = clean_name(name), clean_mime(mime)
+        parts = (
+            owner.encode(),
+            kept_mime.encode(),
+            kept_name.encode("utf-8", "replace"),
+            hashlib.sha256(data).digest(),
+        )
+        media_id = "med_" + hmac.new(self._key(), b"\x00".join(parts), hashlib.sha256).hexdigest()[:40]
+        path = self._path(media_id)
+        ref = MediaRef(media_id=media_id, mime=kept_mime, name=kept_name, size=len(data))
+        about = path.with_suffix(".json")
+        if not about.exists():
+            write_private(path, data)
+            row: JsonObject = {
+                "owner": owner, "mime": kept_mime, "name": kept_name, "size": len(data), "created_at": timestamp(),
+            }  # fmt: skip
+            write_private(about, orjson.dumps(row))
+        return ref
+
+    def _key(self) -> bytes:
+        if not self._salt:
+            path = self._folder / "salt"
+            try:
+                self._salt = self._bytes(path)
+            except NotFound:
+                self._salt = secrets.token_bytes(32)
+                write_private(path, self._salt)
+        return self._salt
+
+    def _path(self, media_id: str) -> Path:
+        return self._folder / media_id[4:6] / media_id
+
+    @staticmethod
+    def _bytes(path: Path) -> bytes:
+        try:
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                return file.read()
+        except FileNotFoundError as error:
+            raise NotFound("no such file") from error
+        except OSError as error:
+            if error.errno in (40, 20, 2):  # ELOOP, ENOTDIR: something was planted there
+                raise NotFound("no such file") from error
+            raise Overloaded(f"the disk refused: {error.strerror}") from error
+
+    async def find(self, media_id: str, owner: str) -> MediaRef:
+        """What is known of a file. Raises NotFound where it isn't this user's."""
+        return await asyncio.to_thread(self._find, media_id, owner)
+
+    def _find(self, media_id: str, owner: str) -> MediaRef:
+        if not _ID.match(media_id):
+            raise NotFound("no such file")
+        row = orjson.loads(self._bytes(self._path(media_id).with_suffix(".json")))
+        if row["owner"] != owner:
+            raise NotFound("no such file")
+        return MediaRef(media_id=media_id, mime=row["mime"], name=row["name"], size=row["size"])
+
+    async def read(self, ref: MediaRef, owner: str) -> bytes:
+        """The bytes. Raises NotFound where it isn't this user's."""
+        return await asyncio.to_thread(self._read, ref.media_id, owner)
+
+    def _read(self, media_id: str, owner: str) -> bytes:
+        self._find(media_id, owner)
+        return self._bytes(self._path(media_id))
+
+
+def clean_name(name: str) -> str:
+    """A name for people: the last part of a path, printable, never empty."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    kept = "".join(c for c in last if c.isprintable()).strip(". ")[:_NAME_CHARS]
+    return kept or "file"
+
+
+def clean_mime(mime: str) -> str:
+    """The type without parameters. Raises BadParameters where it is none."""
+    kept = mime.partition(";")[0].strip().lower()
+    if not kept:
+        return "application/octet-stream"
+    if not _MIME.match(kept):
+        raise BadParameters("a media type is written type/subtype")
+    return kept

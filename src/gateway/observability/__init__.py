@@ -1,0 +1,1 @@
+"""Logs and metrics: they observe, and nothing depends on them."""

@@ -1,0 +1,137 @@
+"""What a session's readers may still ask for again: its last 300 events.
+
+Pure and without a clock; the hub above drops rings nobody touched for five minutes and keeps all of
+them together below 32 MiB. Deltas are kept as one growing text with offsets, not as objects: a turn
+of 200 pieces costs about the size of its text.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Iterator
+
+from bus.errors import EventsGone
+from bus.events import TERMINAL, ChatDelta, SessionEvent
+from bus.keys import SessionKey
+
+WINDOW = 300
+_OVERHEAD = 400
+"""Bytes that an event costs beside its texts, roughly."""
+_PER_DELTA = 4
+
+
+class _Run:
+    """Neighbouring deltas of one turn: `first` is the number of the first."""
+
+    __slots__ = ("ends", "first", "message_id", "parts", "text")
+
+    def __init__(self, delta: ChatDelta) -> None:
+        self.message_id = delta.message_id
+        self.first = delta.seq
+        self.parts: list[str] = [delta.delta]
+        self.text = ""
+        self.ends = array("I")
+
+    @property
+    def count(self) -> int:
+        return len(self.ends) + len(self.parts)
+
+    def pack(self) -> None:
+        """Join the parts; from here on only offsets tell them apart."""
+        end = len(self.text)
+        for part in self.parts:
+            end += len(part)
+            self.ends.append(end)
+        self.text += "".join(self.parts)
+        self.parts.clear()
+
+    def piece(self, index: int) -> str:
+        """The delta number `first + index`."""
+        packed = len(self.ends)
+        if index >= packed:
+            return self.parts[index - packed]
+        return self.text[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+
+class Ring:
+    """The last events of one session, in order. `size` is a rough count of bytes."""
+
+    __slots__ = ("_count", "_items", "last_seq", "size")
+
+    def __init__(self) -> None:
+        self._items: deque[_Run | SessionEvent] = deque()
+        self._count = 0
+        self.last_seq = 0
+        self.size = 0
+
+    def add(self, event: SessionEvent, seq: int) -> int:
+        """Keep one event; by how many bytes the ring grew."""
+        before = self.size
+        self.last_seq = seq
+        self._count += 1
+        if type(event) is ChatDelta and event.from_seq is None:
+            last = self._items[-1] if self._items else None
+            self.size += len(event.delta) + _PER_DELTA
+            if type(last) is _Run and last.message_id == event.message_id and last.first + last.count == seq:
+                last.parts.append(event.delta)
+            else:
+                self._items.append(_Run(event))
+                self.size += _OVERHEAD
+        else:
+            if isinstance(event, TERMINAL):
+                self._pack()
+            self._items.append(event)
+            self.size += _weight(event)
+        while self._count > WINDOW and self._count - _count(self._items[0]) >= WINDOW:
+            self._drop_first()
+        return self.size - before
+
+    def _pack(self) -> None:
+        if self._items and type(self._items[-1]) is _Run:
+            self._items[-1].pack()
+
+    def _drop_first(self) -> None:
+        gone = self._items.popleft()
+        self._count -= _count(gone)
+        if isinstance(gone, _Run):
+            gone.pack()
+            self.size -= len(gone.text) + _PER_DELTA * gone.count + _OVERHEAD
+        else:
+            self.size -= _weight(gone)
+
+    def after(self, seq: int, session: SessionKey) -> list[SessionEvent]:
+        """Every event with a number above `seq`. Raises EventsGone where some of them are no longer kept."""
+        if seq == self.last_seq:
+            return []
+        if seq > self.last_seq or seq < self.last_seq - WINDOW or not self._items or _first(self._items[0]) > seq + 1:
+            raise EventsGone("these events are no longer kept; read the history")
+        return list(self.kept(session, seq))
+
+    def kept(self, session: SessionKey, after: int = 0) -> Iterator[SessionEvent]:
+        """Whatever is kept with a number above `after`, in order."""
+        for item in self._items:
+            if type(item) is _Run:
+                for index in range(max(0, after + 1 - item.first), item.count):
+                    yield ChatDelta(session, item.message_id, item.first + index, item.piece(index))
+            elif _first(item) > after:
+                yield item  # type: ignore[misc]
+
+    def started(self, message_id: str) -> int | None:
+        """The number of the first event kept of a message's turn."""
+        for item in self._items:
+            if item.message_id == message_id:
+                return _first(item)
+        return None
+
+
+def _count(item: _Run | SessionEvent) -> int:
+    return item.count if type(item) is _Run else 1
+
+
+def _first(item: _Run | SessionEvent) -> int:
+    return item.first if type(item) is _Run else item.seq or 0  # type: ignore[union-attr]
+
+
+def _weight(event: SessionEvent) -> int:
+    text = getattr(event, "text", "") or getattr(event, "preview", "")
+    arguments = getattr(event, "arguments", None)
+    return _OVERHEAD + len(text) + (len(str(arguments)) if arguments else 0)
