@@ -188,7 +188,7 @@ class InboundPipeline:
 
     async def _until_durable(self, message: InboundMessage, turn: Turn | None, channel: str) -> Accepted:
         """Submit until it is taken. Raises GatewayError for a refusal, Overloaded when patience is over."""
-        began, delay = time.monotonic(), 0.2
+        began, delay = time.monotonic(), 0.1
         while True:
             try:
                 if turn is not None:

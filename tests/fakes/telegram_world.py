@@ -68,6 +68,7 @@ class World:
         self.drafts = drafts
         self.chats: dict[int, Chat] = {}
         self.updates: dict[int, Json] = {}
+        self.history: dict[int, Json] = {}
         self.files: dict[str, bytes] = {}
         self.commands: dict[str, list[Json]] = {}
         self.answered_taps: list[tuple[str, str]] = []
@@ -211,7 +212,7 @@ class World:
 
     def _put(self, update: Json) -> None:
         number = next(self._update_ids)
-        self.updates[number] = {"update_id": number, **update}
+        self.updates[number] = self.history[number] = {"update_id": number, **update}
 
     def _message(self, room: Chat, number: int, sender: int, extra: Json) -> Json:
         return {

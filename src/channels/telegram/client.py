@@ -7,6 +7,7 @@ can have left. The token is part of every URL: httpx's own log lines are turned 
 """
 
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -38,6 +39,9 @@ from channels.errors import (
     OutcomeUnknown,
     RateLimited,
 )
+
+os.environ.setdefault("PTB_TIMEDELTA", "true")
+"""The SDK's switch to durations as `timedelta`; without it every 429 is a deprecation warning."""
 
 PUBLIC_SERVER = "https://api.telegram.org"
 POLL_SECONDS = 25

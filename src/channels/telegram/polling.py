@@ -43,6 +43,7 @@ class Poller:
         self._newest: int | None = None
         self._last_of_chat: dict[str, asyncio.Task[None]] = {}
         self._finished = asyncio.Event()
+        self._healthy = False
         self.paused = False
 
     async def run(self) -> None:
@@ -62,6 +63,7 @@ class Poller:
                     await asyncio.sleep(wait)
                     continue
                 delay = BACKOFF_SECONDS[0]
+                self._healthy = True
                 self._mark("ready", "")
                 self._start(updates)
                 if self._under_way:
@@ -70,7 +72,8 @@ class Poller:
             await self._tasks.close()
 
     async def _trouble(self, error: Exception, delay: float) -> float:
-        """Say what is wrong; how long to wait."""
+        """Say what is wrong; how long to wait. The next poll comes back at once, to tell how it is."""
+        self._healthy = False
         if isinstance(error, TimeoutError):
             await self._client.renew_polls()
             self._mark("degraded", "Telegram is silent: reconnecting")
@@ -81,7 +84,7 @@ class Poller:
         return error.retry_after if isinstance(error, RateLimited) else delay * random.uniform(0.5, 1.0)
 
     async def _poll(self) -> list[JsonObject]:
-        seconds = 0 if self._under_way else POLL_SECONDS
+        seconds = POLL_SECONDS if self._healthy and not self._under_way else 0
         async with asyncio.timeout(seconds + POLL_GRACE_SECONDS):
             found = await self._client.updates(self._offset(), seconds, KINDS)
         for _ in range(ALBUM_ROUNDS):
