@@ -298,13 +298,16 @@ async def test_an_approval_is_the_requesters_and_its_buttons_go(
         turn.asks("ap-1", "fs_delete")
         await until(lambda: len(platform.buttons()) == 4)
     async with house(agent, platform.settings, tmp_path) as manager:
-        ch=manager.host(platform.name).channel
-        orig=ch.receive_tap
+        ch = manager.host(platform.name).channel
+        orig = ch.receive_tap
+
         async def rt(t):
-            print("TAP",t); ledger=manager._ledger
+            print("TAP", t)
+            ledger = manager._ledger
             print(await ledger.asked(t.data.split(":")[1]))
             await orig(t)
-        ch.receive_tap=rt
+
+        ch.receive_tap = rt
         message_id, data = platform.buttons()[0]
         await platform.fake.presses(platform.other, message_id, data)
         await asyncio.sleep(0.15)

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from agent.tools.builtin.memory import MemoryNotes, MemoryTool
+from agent.tools.builtin.memory import MemoryTool
 from agent.tools.builtin.memory_book import Full, MemoryBook
 from tests.agent.tools.helpers import BOB, text, use
 
@@ -36,22 +36,6 @@ async def test_the_tool(folder: Path) -> None:
     assert not (await use(tool, action="forget", id=kept["id"])).is_error
     assert (await use(tool, action="list")).structured_content["count"] == 2
     assert (await use(tool, action="forget", id=kept["id"])).is_error
-
-
-async def test_the_command(folder: Path) -> None:
-    book = MemoryBook(folder)
-    notes = MemoryNotes(book)
-    first = book.remember("alice", "Likes green tea")
-    for text_of in ("Likes black tea", "Lives in Oslo", "Has a cat"):
-        book.remember("alice", text_of)
-    book.remember("bob", "Likes green tea too")
-    assert (await notes.notes("alice"))[0] == f"Likes green tea `{first.memory_id}`"
-    assert await notes.forget("alice", "  ") == 0
-    assert await notes.forget("alice", "TEA likes") == 2
-    assert await notes.forget("alice", book.all("alice")[0].memory_id) == 1
-    assert await notes.forget("alice", "all") == 1
-    assert await notes.notes("alice") == []
-    assert len(await notes.notes("bob")) == 1
 
 
 async def test_what_is_missing_is_said(folder: Path) -> None:

@@ -52,7 +52,9 @@ async def test_a_bare_auth(gateway: GatewayRig, path: str) -> None:
 
 @pytest.mark.attack(8)
 @pytest.mark.parametrize(
-    "token", ["", "  ", "gw_nobody.x", None, ["a"], 5, "é" * 40, "x" * 60_000, {"a": 1}, True], ids=lambda v: str(v)[:12]
+    "token",
+    ["", "  ", "gw_nobody.x", None, ["a"], 5, "é" * 40, "x" * 60_000, {"a": 1}, True],
+    ids=lambda v: str(v)[:12],
 )
 async def test_a_token_that_is_worth_nothing(gateway: GatewayRig, token: Any) -> None:
     frames, code = await refused(gateway, json.dumps({"type": "AUTH", "token": token, "payload": {}}))

@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.settings import ToolSettings
 from agent.tools.builtin.calculator import Calculator
 from agent.tools.builtin.clock import Clock
-from agent.tools.builtin.memory import MemoryNotes, MemoryTool
+from agent.tools.builtin.memory import MemoryTool
 from agent.tools.builtin.memory_book import MemoryBook
 from agent.tools.builtin.schedule import ScheduleTool
 from agent.tools.builtin.schedule_book import Scheduler
@@ -27,7 +27,7 @@ class Builtins:
     """The source, and what `/memory` and the scheduler's service need of it."""
 
     source: BuiltinTools
-    memory: MemoryNotes
+    memory: MemoryBook
     scheduler: Scheduler
 
     async def warm(self) -> None:
@@ -49,6 +49,4 @@ def builtins(home: Path, settings: ToolSettings | None = None) -> Builtins:
         MemoryTool(memory),
         ScheduleTool(scheduler),
     ]
-    return Builtins(
-        BuiltinTools(tool for tool in tools if tool.spec.name not in settings.disabled), MemoryNotes(memory), scheduler
-    )
+    return Builtins(BuiltinTools(tool for tool in tools if tool.spec.name not in settings.disabled), memory, scheduler)

@@ -60,29 +60,6 @@ class MemoryTool:
         return {"memories": [_shown(memory) for memory in every[-200:]], "count": len(every)}
 
 
-class MemoryNotes:
-    """What the command `/memory` shows and forgets; a person's own only."""
-
-    def __init__(self, book: MemoryBook) -> None:
-        self._book = book
-
-    async def notes(self, user: str) -> list[str]:
-        """Everything, oldest first, each with the id to forget it by."""
-        return [f"{memory.text} `{memory.memory_id}`" for memory in await asyncio.to_thread(self._book.all, user)]
-
-    async def forget(self, user: str, words: str) -> int:
-        """Forget the one with this id, those that hold all these words, or `all`. How many there were."""
-        if words.strip().lower() in ("all", "全部", "所有"):
-            return await asyncio.to_thread(self._book.forget_all, user)
-        wanted = words.lower().split()
-        gone = 0
-        for memory in await asyncio.to_thread(self._book.all, user):
-            found = words.strip() == memory.memory_id or all(word in memory.text.lower() for word in wanted)
-            if wanted and found:
-                gone += await asyncio.to_thread(self._book.forget, user, memory.memory_id)
-        return gone
-
-
 def _needed(given: JsonObject, name: str) -> str:
     text = str(given.get(name) or "").strip()
     if not text:
