@@ -91,28 +91,28 @@ class Conversation:
         warned = False
         while True:
             try:
-                text = (await self._read()).strip()
+                line = await self._read()
             except KeyboardInterrupt:
                 if warned:
                     return 0
                 warned = True
                 screen.notice(say("leave", screen.language))
                 continue
-            except EOFError:
-                return 0
             warned = False
-            if text in LEAVING:
+            if line is None or line.strip() in LEAVING:
                 return 0
-            if text:
-                await self._turn(text)
+            if line.strip():
+                await self._turn(line.strip())
 
-    async def _read(self) -> str:
-        """A line from the person; meanwhile what others say is shown above."""
+    async def _read(self) -> str | None:
+        """A line from the person, None at Ctrl-D; meanwhile what others say is shown above."""
         with patch_stdout(raw=True):
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(self._watch())
                 try:
                     return await self._prompt.prompt_async("› ")
+                except EOFError:
+                    return None
                 finally:
                     watching.cancel()
 

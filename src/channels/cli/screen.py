@@ -20,6 +20,7 @@ from channels.cli.follow import Event
 from channels.cli.words import readable, say
 
 REDRAW_SECONDS = 0.08
+CANCELLED = 1009
 
 
 class Screen:
@@ -49,7 +50,10 @@ class Screen:
         elif kind == "chat.error":
             self.settle()
             self._shown = ""
-            self.error(f"{event.get('message')} ({event.get('code')})")
+            if event.get("code") == CANCELLED:
+                self.notice(say("cut", self.language))
+            else:
+                self.error(f"{event.get('message')} ({event.get('code')})")
         elif kind == "chat.message":
             self.settle()
             self.console.print(Text(f"[{event.get('channel')}] {readable(str(event.get('text', '')))}", style="cyan"))
@@ -133,7 +137,10 @@ class Screen:
             self.notice(f"{mark} {name} {event.get('duration_ms', 0)} ms {preview}")
 
     def _block(self, block: str) -> None:
-        self.console.print(Markdown(readable(block.strip("\n")), code_theme="ansi_dark", hyperlinks=False))
+        text = readable(block.strip("\n"))
+        if "```" not in text and "~~~" not in text:
+            text = text.replace("\n", "  \n")  # in a chat the end of a line is meant
+        self.console.print(Markdown(text, code_theme="ansi_dark", hyperlinks=False))
         self.console.print()
 
     def _draw(self) -> None:
