@@ -43,7 +43,11 @@ def chat(
         raise Failure("there is nothing to say", exit_code=2)
     if said is None and as_json:
         raise Failure("--json needs TEXT, or text on stdin", exit_code=2)
-    raise typer.Exit(asyncio.run(_until_done(_chat(said, session, url, as_json, config))))
+    try:
+        code = asyncio.run(_until_done(_chat(said, session, url, as_json, config)))
+    except KeyboardInterrupt:  # between two prompts, where nobody listens for it
+        code = 0
+    raise typer.Exit(code)
 
 
 async def _until_done(work: Coroutine[Any, Any, int]) -> int:

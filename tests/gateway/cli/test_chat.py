@@ -158,7 +158,7 @@ async def test_an_approval_is_asked_inline(key: str, decision: str):
         terminal.send("do it\r")
         terminal.expect("May the assistant use fs_write")
         terminal.expect("/home/x")
-        terminal.expect("always")
+        terminal.expect(r"\[N\]o:")
         time.sleep(0.1)
         terminal.send(key + "\r")
         terminal.expect("You said do it")
@@ -187,7 +187,7 @@ async def test_somebody_else_may_answer_first():
     def person(terminal: PseudoTerminal) -> None:
         terminal.expect("›")
         terminal.send("do it\r")
-        terminal.expect("always")
+        terminal.expect(r"\[N\]o:")
         terminal.expect("You said do it")
         terminal.expect("›")
         terminal.send("\x04")
@@ -237,6 +237,7 @@ async def test_what_others_say_shows_up_above_the_prompt():
         terminal.expect("You said hi too")
         terminal.send("\x03")
         terminal.expect("Once more")
+        terminal.expect("›")
         terminal.send("\x04")
         assert terminal.wait() == 0
 
