@@ -18,17 +18,17 @@ rules belong to a name, and whether its definition changed; whoever calls `reque
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from bridge.errors import NotFound, ToolDenied
-from bridge.memory import Memory
-from bridge.names import NameTable
 from bridge.policy import idempotent, standing, strictest
 from bridge.ports import JsonObject, Route
 from bridge.servers.calls import Progress, Question
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import Reply
+from bridge.servers.memory import Memory
+from bridge.servers.names import NameTable
 from bridge.servers.owner import ServerOwner
 from bridge.settings import McpServerSettings, PolicyName, ToolSettings
 
@@ -36,16 +36,25 @@ _LOG = logging.getLogger("bridge.aggregator")
 _METHODS = {"tools/call": ("name", "arguments"), "prompts/get": ("name", "arguments"), "resources/read": ("uri",)}
 
 
+class Pins(Protocol):
+    """Which definition of a tool the person has agreed to: `Memory`, or the bridge's database."""
+
+    def changed(self, tool: str, digest: str) -> bool: ...
+
+    def agree(self, tool: str, digest: str) -> None: ...
+
+
 class Aggregator:
     """All servers of one configuration. Everything but `run` may be called from any task of its loop."""
 
     def __init__(
         self, servers: Sequence[McpServerSettings], *, default: PolicyName, groups: ProcessGroups,
-        memory: Memory | None = None,
+        memory: Memory | None = None, pins: "Pins | None" = None,
     ) -> None:  # fmt: skip
         self._default = default
         self._groups = groups
         self._memory = memory or Memory()
+        self._pins: Pins = pins or self._memory
         self._owners: dict[str, ServerOwner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -58,6 +67,7 @@ class Aggregator:
         self._watchers: list[Callable[[], None]] = []
         self._due: asyncio.Handle | None = None
         self._apply(servers)
+        self._rebuild()
 
     # ------------------------------------------------------------ life
 
@@ -111,7 +121,7 @@ class Aggregator:
 
     def _make(self, settings: McpServerSettings) -> ServerOwner:
         owner = ServerOwner(settings, self._groups, changed=self._schedule)
-        owner.tools = self._memory.tools(settings.name) if settings.lazy else []
+        owner.tools = self._memory.tools(settings.name)
         return owner
 
     def _start(self, owner: ServerOwner) -> None:
@@ -184,18 +194,23 @@ class Aggregator:
         definition = self._definitions.get(tool)
         if definition is None:
             return None
-        return Route(
-            server=server, own_name=own_name, rules=rules, definition=definition.fingerprint,
-            changed=tool in self._changed_tools,
-        )  # fmt: skip
+        return Route(server=server, own_name=own_name, rules=rules, definition=definition.fingerprint)
 
-    def accept(self, tool: str) -> None:
-        """A person has looked at a tool whose definition changed. Raises NotFound."""
-        route, definition = self.route(tool), self._definitions.get(tool)
-        if route is None or definition is None:
+    def changed(self, tool: str) -> bool:
+        """Whether a tool is not what the person agreed to."""
+        return tool in self._changed_tools
+
+    def agree(self, tool: str) -> None:
+        """A person has looked at a tool whose definition changed, and wants it as it is. Raises NotFound."""
+        definition = self._definitions.get(tool)
+        if definition is None:
             raise NotFound(f"there is no tool named {tool[:80]}")
-        self._memory.accept(route.server, definition)
-        self._rebuild()
+        self._pins.agree(tool, definition.fingerprint)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the policies again: what was agreed to, or the rules, may have changed."""
+        self._schedule()
 
     def definition(self, tool: str) -> ToolDefinition | None:
         """A tool with its whole description, for a person who decides."""
@@ -256,7 +271,7 @@ class Aggregator:
                 changed()
 
     def _tools_of(self, owner: ServerOwner) -> list[JsonObject]:
-        if owner.settings.lazy and owner.tools:
+        if owner.tools:
             self._memory.saw(owner.name, owner.tools)
         entries = []
         for tool in owner.tools:
@@ -270,7 +285,7 @@ class Aggregator:
 
     def _entry(self, owner: ServerOwner, name: str, tool: ToolDefinition) -> JsonObject:
         policy = standing(owner.settings.tools, self._default, name, tool.name)
-        if self._memory.changed(owner.name, tool):
+        if self._pins.changed(name, tool.fingerprint):
             if name not in self._changed_tools:
                 _LOG.warning("the definition of %s changed; it is asked for until a person looks at it", name)
             self._changed_tools.add(name)

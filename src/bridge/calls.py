@@ -294,9 +294,7 @@ class Calls:
             return
         self.finished += 1
         self.refused += answer.kind == "ERROR"
-        self._parts.audit.note(
-            {"event": "tool.outcome", "call_id": call.request.id, "kind": answer.kind, "effect": effect}
-        )
+        self._parts.audit.note("tool.outcome", call_id=call.request.id, kind=answer.kind, effect=effect)
         for call_id in call.ids:
             self._parts.outbox.running.pop(call_id, None)
             self._deliver(call_id, _for_id(answer, call_id))
@@ -345,7 +343,7 @@ class Calls:
         verdict = decide(route.rules, parts.policy().default, name, route.own_name, arguments)
         changed = bool(route.definition) and parts.definitions.changed(name, route.definition)
         if verdict.policy == "allow" and changed:
-            parts.audit.note({"event": "tool.changed", "tool": name, "definition": route.definition})
+            parts.audit.note("tool.changed", tool=name, definition=route.definition)
             verdict = Verdict("ask", "the tool is not what it was when it was allowed")
         if verdict.policy == "deny":
             raise ToolDenied(verdict.reason)
@@ -374,19 +372,19 @@ class Calls:
         parts, request = self._parts, call.request
         arguments = request.params.get("arguments") or {}
         record: JsonObject = {
-            "event": "tool.intent", "call_id": request.id, "tool": name, "method": request.method,
+            "call_id": request.id, "tool": name, "method": request.method,
             "user": request.actor["user"], "channel": request.actor.get("channel"),
             "arguments_sha256": arguments_hash(arguments), "shape": shape(arguments),
         }  # fmt: skip
         if request.traceparent:
             record["trace_id"] = request.traceparent[3:35]
         if call.idempotent:
-            parts.audit.note(record)
+            parts.audit.note("tool.intent", **record)
             await parts.ledger.started(request.key, request.id, call.content, name, synced=False)
         else:
             try:
-                await parts.audit.intent(record)
-            except OSError as error:
+                await parts.audit.intent("tool.intent", **record)
+            except Exception as error:  # whatever keeps the record from being written, the call must not happen
                 raise Overloaded("the audit log can't be written, so nothing is done") from error
             await parts.ledger.started(request.key, request.id, call.content, name, synced=True)
         call.started = True

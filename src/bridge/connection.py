@@ -6,6 +6,7 @@ or a small answer passes between the chunks of a large one.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection
@@ -44,16 +45,19 @@ class Connection:
     """A socket that was opened. `run` lives as long as it does."""
 
     def __init__(
-        self, socket: ClientConnection, identity: BridgeIdentity, token: str, calls: Calls, outbox: Outbox
-    ) -> None:
+        self, socket: ClientConnection, identity: BridgeIdentity, token: str, calls: Calls, outbox: Outbox,
+        live: Callable[["Connection"], None],
+    ) -> None:  # fmt: skip
         self._socket = socket
         self._calls = calls
+        self._live = live
         self._link = BridgeLink(identity, token, outbox, time.monotonic())
         self._wake = asyncio.Event()
         self._welcome: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._drained: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._complaint = ""
+        self._retry_after = 0.0
         self._dead = ""
 
     @property
@@ -66,8 +70,8 @@ class Connection:
         self._link.authenticate()
         self._wake.set()
         try:
-            async for data in self._frames():
-                self._receive(data)
+            while True:
+                self._receive(await self._socket.recv(decode=False))
         except ConnectionClosed:
             pass
         finally:
@@ -75,13 +79,14 @@ class Connection:
             await asyncio.wait({writer})
             self._finish()
 
-    async def _frames(self):  # type: ignore[no-untyped-def]
-        while True:
-            yield await self._socket.recv(decode=False)
-
     def _finish(self) -> None:
         code = self._socket.close_code or 1006
-        ended = Ended(True, code, self._complaint or self._socket.close_reason or self._dead or "the link broke")
+        ended = Ended(
+            True,
+            code,
+            self._complaint or self._socket.close_reason or self._dead or "the link broke",
+            self._retry_after,
+        )
         if not self._ended.done():
             self._ended.set_result(ended)
         if not self._welcome.done():
@@ -181,11 +186,14 @@ class Connection:
                 case Welcome():
                     self._calls.set_limit(effect.max_result_bytes)
                     if not self._welcome.done():
+                        # At once: a call may be in the very next frame, and its answer needs a way out.
+                        self._live(self)
                         self._welcome.set_result(None)
                 case GoAway():
                     self._go_away(effect)
                 case Complaint():
                     self._complaint = effect.error.message
+                    self._retry_after = (effect.error.retry_after_ms or 0) / 1000
                 case GrantsRevoked():
                     self._calls.revoke_grants(effect.grants)
                 case Close():

@@ -27,8 +27,6 @@ class Route:
     own_name: str
     rules: ToolSettings
     definition: str = ""
-    changed: bool = False
-    """The definition is not the one that was first seen: what the rules allow is asked, until `Executor.accept`."""
 
 
 class Executor(Protocol):
@@ -47,10 +45,6 @@ class Executor(Protocol):
         """
         ...
 
-    def accept(self, tool: str) -> None:
-        """A person has looked at a tool whose definition changed, and wants it as it is now."""
-        ...
-
     def route(self, tool: str, method: str) -> Route | None:
         """Where a public name leads, or None."""
         ...
@@ -67,10 +61,10 @@ class Executor(Protocol):
 class Audit(Protocol):
     """The hash-chained log. Arguments only as hash and shape."""
 
-    async def intent(self, record: JsonObject) -> None:
-        """Write and sync; returns when it is on the disk. Raises OSError: then nothing dangerous may be done."""
+    async def intent(self, event: str, **fields: Any) -> None:
+        """Write and sync. Raises where it can't be written: then nothing dangerous may be done."""
         ...
 
-    def note(self, record: JsonObject) -> None:
+    def note(self, event: str, **fields: Any) -> None:
         """Write soon, without waiting."""
         ...

@@ -155,6 +155,8 @@ class Incoming:
     media: tuple[MediaHandle, ...] = ()
     addressed: bool = False
     edits: str | None = None
+    also: tuple[str, ...] = ()
+    """Keys of further platform messages that are part of this one (an album)."""
     quoted: str = ""
     """The text replied to or forwarded: data, given to the model as a quotation."""
 

@@ -24,6 +24,7 @@ from channels.outbox import Outbox
 from channels.ports import Answers, ApprovalDesk, Gatekeeper, MediaStore, Transcriber
 from channels.registry import make_channel
 from channels.settings import ChannelsSettings
+from channels.taps import Taps
 
 log = logging.getLogger(__name__)
 PRUNE_SECONDS = 6 * 3600.0
@@ -78,12 +79,19 @@ class ChannelManager:
             key = SessionKey(session)
             host.question_closed(approval_id, key, parts_of(key, self.platforms))
 
+        taps = Taps(gatekeeper=self._gatekeeper, ledger=self._ledger, desk=self._desk, question_closed=closed)
         webhook = getattr(host.settings, "mode", "") == "webhook"
         return InboundPipeline(
-            host, bus=self._bus, gatekeeper=self._gatekeeper, ledger=self._ledger, attachments=self._attachments,
-            desk=self._desk, question_closed=closed, notes=self._ledger, folder=self._folder,
+            host,
+            bus=self._bus,
+            gatekeeper=self._gatekeeper,
+            ledger=self._ledger,
+            attachments=self._attachments,
+            taps=taps,
+            notes=self._ledger,
+            folder=self._folder,
             patience=WEBHOOK_PATIENCE_SECONDS if webhook else None,
-        )  # fmt: skip
+        )
 
     # ------------------------------------------------------------ life
 

@@ -73,6 +73,10 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> 
     _raise_file_limit(loaded.settings.server.max_connections)
     async with AsyncExitStack() as stack:
         try:
+            if loaded.settings.tracing is not None:
+                from gateway.observability.tracing import Tracing
+
+                stack.enter_context(Tracing(loaded.settings.tracing.endpoint, loaded.settings.tracing.service))
             gateway = await compose(loaded, stack)
             gateway.admin.ensure(time.time())
             listener = make_listener(gateway)
@@ -98,6 +102,8 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
             for name, run in (
                 ("bus", gateway.bus.run), ("loop", gateway.loop.run), ("hub", gateway.hub.run),
                 ("sockets", gateway.sockets.run), ("channels", gateway.channels.run), ("care", lambda: _care(gateway)),
+                ("cloud tools", gateway.toolbox.cloud.run), ("bridges", gateway.toolbox.directory.run),
+                ("schedules", gateway.schedules.run),
             )
         ]  # fmt: skip
         await asyncio.sleep(0)  # the services have begun: the loop accepts
@@ -136,6 +142,7 @@ async def _finish_work(gateway: Gateway) -> None:
     until = time.monotonic() + seconds
     await gateway.channels.pause()
     await gateway.loop.drain(seconds)
+    gateway.toolbox.directory.drain()
     await gateway.moves.settle()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(max(0.05, until - time.monotonic())):

@@ -10,16 +10,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from agent.accounts import Accounts
+from agent.agents import Agents
 from agent.commands import CommandRunner
+from agent.compaction import Compactor
 from agent.llm.demo import DemoModel
 from agent.llm.fallback import ModelPool
 from agent.loop import AgentLoop
 from agent.sessions.jsonl_store import JsonlStore
-from agent.settings import BudgetSettings
 from agent.supervisor import SupervisorAgent
-from agent.tools.builtin.calculator import Calculator
-from agent.tools.builtin.clock import Clock
-from agent.tools.registry import BuiltinTools
 from bridge.audit import AuditLog
 from bus.events import Event, JsonObject
 from bus.message_bus import MemoryBus
@@ -34,7 +32,6 @@ from gateway.handlers.endings import Outcomes
 from gateway.handlers.house import HouseMethods
 from gateway.handlers.letting_go import LettingGo
 from gateway.handlers.moves import Moves
-from gateway.handlers.nobody import NobodyToAsk
 from gateway.handlers.sessions import SessionMethods
 from gateway.handlers.tokens import TokenMethods
 from gateway.handlers.tools import ToolMethods
@@ -45,10 +42,12 @@ from gateway.identity.media import MediaFolder
 from gateway.limits import MessageRate
 from gateway.metered_bus import MeteredBus
 from gateway.people import People
+from gateway.schedules import Schedules
 from gateway.settings import Loaded
 from gateway.sockets import Sockets
 from gateway.started import StartedTurns
 from gateway.state_files import AdminToken
+from gateway.toolbox import Toolbox, open_toolbox
 
 
 class Phase:
@@ -81,10 +80,15 @@ class Gateway:
     house: HouseMethods
     dispatcher: Dispatcher
     moves: Moves
+    toolbox: Toolbox
+    schedules: Schedules
+    supervisor: SupervisorAgent
+    agents: Agents
 
     def observe(self, event: Event) -> None:
         """What the gateway itself notes of the bus's events."""
         self.started.ended(event)
+        self.schedules.observe(event)
 
     def status(self) -> JsonObject:
         """`/status`."""
@@ -95,7 +99,10 @@ class Gateway:
             "ready": self.phase.ready,
             "connections": len(self.sockets),
             "channels": self.channels.states(),
-            "bridges": {},
+            "bridges": self.toolbox.directory.stats(),
+            "mcp_servers": self.toolbox.cloud.status(),
+            "tools": {"calls": self.toolbox.guard.calls, "refused": self.toolbox.guard.refused},
+            "modes": dict(self.supervisor.choices),
             "queues": turns | {"waiting_for_disk": self.bus.waiting},
             "models": list(self.model.describe()),
             "hub": self.hub.stats(),
@@ -120,7 +127,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     settings, home = loaded.settings, loaded.home
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = await stack.enter_async_context(JsonlStore(home / "sessions"))
-    accounts = await stack.enter_async_context(Accounts(home / "accounts.db", BudgetSettings()))
+    accounts = await stack.enter_async_context(Accounts(home / "accounts.db", settings.budgets))
     audit = AuditLog(home / "audit.jsonl")
     stack.callback(audit.close)
     people = People.open(home, settings.auth)
@@ -134,16 +141,22 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     media = MediaFolder(home / "media", max_bytes=settings.server.max_media_bytes)
     model = ModelPool(settings.models, DemoModel())
     stack.push_async_callback(model.close)
-    tools = BuiltinTools([Clock(), Calculator()])
-    approvals = NobodyToAsk()
+    toolbox = await open_toolbox(loaded, stack, people=people, events=bus, platforms=platforms)
+    tools, approvals = toolbox.guard, toolbox.desk
     gate = Gate(settings.channels, people.users, people.links, people.pairing, preferences=people.preferences)
     runner = CommandRunner(
-        store=store, sessions=store, tools=tools, approvals=approvals, administration=_Later(), linker=_Later()
+        store=store, sessions=store, tools=tools, approvals=approvals, administration=_Later(), linker=_Later(),
+        memory=toolbox.memory,
+    )  # fmt: skip
+    agents = Agents(settings.agents, settings.bindings)
+    supervisor = SupervisorAgent(
+        model, tools, settings.agent, media=media, persona=toolbox.personas.text, agents=agents
     )
     loop = AgentLoop(
-        bus=bus, store=store, supervisor=SupervisorAgent(model, tools, settings.agent, media=media),
+        bus=bus, store=store, supervisor=supervisor,
         limits=settings.limits, settings=settings.agent, run_command=runner, platforms=platforms,
         open_turns=store.open_turns, accountant=accounts,
+        compactor=Compactor(model, accounts) if settings.agent.compaction else None,
     )  # fmt: skip
     moves = Moves(store, loop.update, platforms)
     gate.tell(moves.begin)
@@ -159,7 +172,9 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     sockets = Sockets(settings.server.max_connections, people.authenticator)
     started = StartedTurns()
     access = Access(store, platforms)
-    letting_go = LettingGo(tokens=people.tokens, sockets=sockets, started=started, turns=loop, bridges=None)
+    letting_go = LettingGo(
+        tokens=people.tokens, sockets=sockets, started=started, turns=loop, bridges=toolbox.directory
+    )
     chat = ChatMethods(
         inbound=metered, hub=hub, access=access, sessions=store, turns=loop, media=media, started=started,
         language=people.preferences.language,
@@ -172,9 +187,9 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         authenticator=people.authenticator, deliveries=Deliveries(channels), audit=audit, ready=lambda: phase.ready,
         limits=_told_limits(loaded),
     )  # fmt: skip
-    asking = AskingMethods(asking=None, bridges=None, usage=accounts, audit=audit)
+    asking = AskingMethods(asking=toolbox.desk, bridges=toolbox.directory, usage=accounts, audit=audit)
     families = (
-        house, chat, SessionMethods(hub=hub, access=access, sessions=store, turns=loop, asking=None),
+        house, chat, SessionMethods(hub=hub, access=access, sessions=store, turns=loop, asking=toolbox.desk),
         ToolMethods(tools=tools, events=bus, seconds=settings.agent.tool_seconds), asking,
         TokenMethods(
             tokens=people.tokens, users=people.users, letting_go=letting_go, audit=audit, rotated=admin.rotated
@@ -185,13 +200,16 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     house.knows(dispatcher)
     administration = Administration(
         users=users, house=house, asking=asking, gate=gate, preferences=people.preferences, channels=channels,
-        platforms=platforms,
+        platforms=platforms, lending=toolbox.desk,
     )  # fmt: skip
+    schedules = Schedules(
+        toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of
+    )
     runner.administration = runner.linker = administration
     return Gateway(
         loaded=loaded, phase=phase, people=people, admin=admin, bus=bus, store=store, model=model, loop=loop, hub=hub,
         sockets=sockets, started=started, channels=channels, media=media, access=access, chat=chat, house=house,
-        dispatcher=dispatcher, moves=moves,
+        dispatcher=dispatcher, moves=moves, toolbox=toolbox, schedules=schedules, supervisor=supervisor, agents=agents,
     )  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from bus.events import Actor
 from gateway.auth import Authenticator
 from gateway.identity.document import Document
 from gateway.identity.links import Links
 from gateway.identity.logins import Logins
 from gateway.identity.pairing import Pairing
 from gateway.identity.preferences import Preferences
+from gateway.identity.roles import scopes_of
 from gateway.identity.tokens import Tokens
 from gateway.identity.users import Users
 from gateway.settings_server import AuthSettings
@@ -25,6 +27,13 @@ class People:
     logins: Logins
     preferences: Preferences
     authenticator: Authenticator
+
+    def actor_of(self, user: str) -> Actor | None:
+        """The user as he is today, for what is done in his name while he is away; None where he is gone."""
+        if self.users.get(user) is None and not self.tokens.of_user(user):
+            return None
+        role = self.users.role_of(user)
+        return Actor(user=user, role=role, scopes=scopes_of(role), language=self.preferences.language(user) or "en")
 
     @classmethod
     def open(cls, home: Path, settings: AuthSettings) -> "People":

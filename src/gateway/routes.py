@@ -41,8 +41,9 @@ def make_listener(gateway: Gateway, more: Sequence[web.AbstractRouteDef] = ()) -
         ),
         WebUi(),
     )  # fmt: skip
+    routes = [*(route for family in families for route in family.routes()), *gateway.toolbox.endpoint.routes(), *more]
     return Listener(
         server, house=House(gateway.dispatcher, gateway.hub, gateway.sockets), authenticator=authenticator,
-        doors=doors, routes=[*(route for family in families for route in family.routes()), *more],
+        doors=doors, routes=routes,
         taking_in=lambda: gateway.phase.ready,
     )  # fmt: skip

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from bridge.aggregator import Aggregator
 from bridge.errors import NotFound, OutcomeUnknown, TimedOut, ToolDenied
-from bridge.memory import Memory
-from bridge.names import NameTable, public_name
 from bridge.servers.definitions import MAX_DESCRIPTION, clean, read_listed, read_tools
 from bridge.servers.groups import ProcessGroups
+from bridge.servers.memory import Memory
+from bridge.servers.names import NameTable, public_name
 from bridge.settings import McpServerSettings
 from tests.bridge.conftest import ended, first_text, hostile, until
 from tests.bridge.test_real_servers import stdio
@@ -178,14 +178,10 @@ async def test_a_changed_definition_of_an_allowed_tool_is_asked_for(tmp_path: Pa
         after = {tool["name"]: tool for tool in aggregator.catalogue()["tools"]}
         assert revisions == [before["revision"] + 1]
         assert after["a_good"]["policy"] == "ask"
-        route = aggregator.route("a_good")
-        assert route is not None
-        assert route.changed
-        aggregator.accept("a_good")
+        assert aggregator.changed("a_good")
+        aggregator.agree("a_good")
         assert {t["name"]: t["policy"] for t in aggregator.catalogue()["tools"]}["a_good"] == "allow"
-        route = aggregator.route("a_good")
-        assert route is not None
-        assert not route.changed
+        assert not aggregator.changed("a_good")
     # the server's next start shows version 1 again: for `good` that is another change, for the others the first
     async with aggregating(server, memory=Memory(tmp_path / "catalogue.json")) as aggregator:
         policies = {tool["name"]: tool["policy"] for tool in aggregator.catalogue()["tools"]}

@@ -60,7 +60,7 @@ def made(
     groups: dict[str, Any] | None = None, silence_seconds: float = 60.0,
 ) -> DiscordChannel:  # fmt: skip
     settings = DiscordSettings.model_validate({"token": token, "api_url": fake.api_url, "groups": groups or {}})
-    return DiscordChannel(settings, notes, notes_kept, silence_seconds=silence_seconds)  # type: ignore[arg-type]
+    return DiscordChannel(settings, notes, silence_seconds=silence_seconds)  # type: ignore[arg-type]
 
 
 async def test_a_private_message_comes_in_and_an_answer_goes_out(discord: FakeDiscord) -> None:
@@ -230,14 +230,14 @@ async def test_typing_and_reactions(discord: FakeDiscord) -> None:
 @pytest.mark.attack(55)
 async def test_what_was_said_while_away_is_taken_in_after_a_restart(discord: FakeDiscord) -> None:
     shelf = Shelf()
-    notes = Notebook()
-    async with running(discord, notes, notes_kept=shelf):
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
         await discord.says("42", "one")
         await until(lambda: notes.incoming)
     await discord.says("42", "two")
     await discord.says("42", "three")
-    again = Notebook()
-    async with running(discord, again, notes_kept=shelf):
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
         await discord.says("42", "four")
         await until(lambda: "four" in again.texts)
         assert list(dict.fromkeys(again.texts)) == ["two", "three", "four"]
@@ -246,14 +246,14 @@ async def test_what_was_said_while_away_is_taken_in_after_a_restart(discord: Fak
 
 async def test_a_long_absence_is_read_page_by_page(discord: FakeDiscord) -> None:
     shelf = Shelf()
-    notes = Notebook()
-    async with running(discord, notes, notes_kept=shelf):
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
         await discord.says("42", "first")
         await until(lambda: notes.incoming)
     for number in range(130):
         discord.world.add("742", user("42"), f"missed {number}")
-    again = Notebook()
-    async with running(discord, again, notes_kept=shelf):
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
         await until(lambda: len(again.incoming) == 130)
         assert again.texts == [f"missed {number}" for number in range(130)]
 
@@ -262,27 +262,27 @@ async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(
     discord: FakeDiscord,
 ) -> None:
     shelf = Shelf()
-    async with running(discord, Notebook(), notes_kept=shelf, groups={"60": {}}):
+    async with running(discord, Notebook(notes=shelf), groups={"60": {}}):
         await until(lambda: discord.gateway.connected)
         await asyncio.sleep(0.05)
     await discord.says("42", "<@900> anyone?", channel="60")
-    notes = Notebook()
-    async with running(discord, notes, notes_kept=shelf, groups={"60": {}}):
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes, groups={"60": {}}):
         await until(lambda: notes.incoming)
         assert notes.incoming[0].place.chat == "60"
 
 
 async def test_what_was_not_durable_yet_is_fetched_again(discord: FakeDiscord) -> None:
     shelf = Shelf()
-    notes = Notebook()
-    async with running(discord, notes, notes_kept=shelf):
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
         await discord.says("42", "kept")
         await until(lambda: notes.incoming)
         notes.hold.clear()
         await discord.says("42", "in the air")
         await asyncio.sleep(0.05)
-    again = Notebook()
-    async with running(discord, again, notes_kept=shelf):
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
         await until(lambda: again.texts == ["in the air"])
 
 

@@ -112,7 +112,9 @@ def write_entry(files: SessionFiles, entry: Entry) -> int:
     if entry.ends:
         return files.replace(entry.key, entry.tombstone)
     if entry.begins and _has_content(files, entry):
-        return files.replace(entry.key, entry.head + entry.content)
+        if entry.before is not None:
+            return files.replace(entry.key, entry.head + entry.content)
+        files.set_aside(entry.key)
     return files.append(entry.key, entry.head, entry.content)
 
 

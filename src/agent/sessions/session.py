@@ -86,6 +86,11 @@ class SessionFiles:
         self._note(path)
         return len(content)
 
+    def set_aside(self, key: SessionKey) -> None:
+        """Something lies where a new session begins: keep it under another name. Raises OSError."""
+        self.forget(key.identity)
+        self._set_aside(self.path(key))
+
     def remove(self, key: SessionKey) -> None:
         """Take the file away. Raises OSError."""
         self.forget(key.identity)

@@ -264,7 +264,10 @@ class Session:
             ):
                 call = self._open[news[0]][1]
                 if call.on_progress is not None:
-                    call.on_progress(news[1])
+                    try:
+                        call.on_progress(news[1])
+                    except Exception:  # a listener's mistake must not end the reading of everybody's answers
+                        self._log.exception("a listener to progress failed")
         elif method == "notifications/message":
             self._log.info("%s", str(params.get("data"))[:500])
         elif method == "notifications/cancelled":

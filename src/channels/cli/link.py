@@ -45,7 +45,7 @@ class Link:
     """
 
     def __init__(self, url: str, token: str, *, certificate: Any = None, patience: float | None = None) -> None:
-        """`patience`: after how many seconds without a connection to give up; None never."""
+        """`patience`: how many seconds a lost connection may stay lost; None for ever. The first must stand at once."""
         self.url = url
         self.welcome: dict[str, Any] = {}
         self.session = ""
@@ -75,7 +75,8 @@ class Link:
             else:
                 reason, delay, since = "the connection was closed", FIRST_DELAY, time.monotonic()
             self._drop()
-            if self._patience is not None and time.monotonic() - since >= self._patience:
+            patience = self._patience if self.welcome else 0
+            if patience is not None and time.monotonic() - since >= patience:
                 raise LinkRefused(f"cannot reach {self.url}: {reason}")
             await asyncio.sleep(random.uniform(0, delay))
             delay = min(delay * 2, MOST_DELAY)

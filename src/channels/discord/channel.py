@@ -13,12 +13,14 @@ rates or repetition.
 
 import asyncio
 import hashlib
+import logging
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bus.commands import Command
-from channels.base import Address, BaseChannel, Capabilities, Content, Media, Notes, Rate, Text
+from channels.base import Address, BaseChannel, Capabilities, Content, Media, Rate, Text
 from channels.discord.client import Downloads, GatewayClient, attachment
 from channels.discord.intake import Intake
 from channels.discord.parse import Object, Self
@@ -30,6 +32,8 @@ from channels.settings import ChannelSettings, DiscordSettings
 
 if TYPE_CHECKING:
     from channels.inbound import InboundPipeline
+
+_log = logging.getLogger("channels.discord")
 
 CAPABILITIES = Capabilities(
     max_chars=MAX_CHARS,
@@ -44,7 +48,6 @@ CAPABILITIES = Capabilities(
     upload_bytes=10 * 1024 * 1024,
 )
 _NONCE_CHARS = 25
-_MARKS = "discord read"
 _KEEP_SECONDS = 2.0
 _MESSAGES = "/channels/{channel_id}/messages"
 _MESSAGE = _MESSAGES + "/{message_id}"
@@ -52,7 +55,7 @@ _REACTION = _MESSAGE + "/reactions/{emoji}/@me"
 
 
 class DiscordChannel(BaseChannel):
-    """`silence_seconds`: a socket on which nothing came for so long is dead. Keeps its marks in `notes`."""
+    """`silence_seconds`: a socket on which nothing came for so long is dead. Keeps its marks as a note."""
 
     name: ClassVar[str] = "discord"
     settings_model: ClassVar[type[ChannelSettings]] = DiscordSettings
@@ -61,12 +64,11 @@ class DiscordChannel(BaseChannel):
         self,
         settings: DiscordSettings,
         inbound: "InboundPipeline",
-        notes: Notes | None = None,
         *,
         capabilities: Capabilities = CAPABILITIES,
         silence_seconds: float = 60.0,
     ) -> None:
-        super().__init__(settings, capabilities, inbound, notes)
+        super().__init__(settings, capabilities, inbound)
         self._settings = settings
         self._silence_seconds = silence_seconds
         self._downloads = Downloads()
@@ -91,8 +93,7 @@ class DiscordChannel(BaseChannel):
             self.account = await client.open(self._settings.token.get_secret_value())
         except FOREIGN as error:
             raise refusal(error) from error
-        if self.notes is not None:
-            self._marks.load(await self.notes.note(_MARKS))
+        self._marks.load(await self.inbound.notes.note(self._marks_name))
         self._intake.attach(client, Self(self.account, str(client.application_id or self.account)))
 
     def _connected(self, up: bool, reason: str) -> None:
@@ -115,9 +116,17 @@ class DiscordChannel(BaseChannel):
             await self._keep()
 
     async def _keep(self) -> None:
-        if self.notes is not None and self._marks.changed:
+        if self._marks.changed:
             self._marks.changed = False
-            await self.notes.keep_note(_MARKS, self._marks.dump())
+            try:
+                await self.inbound.notes.keep_note(self._marks_name, self._marks.dump())
+            except sqlite3.Error as error:  # an older mark only reads again what is known
+                self._marks.changed = True
+                _log.error("discord: what has been read can't be kept (%s)", error)
+
+    @property
+    def _marks_name(self) -> str:
+        return f"discord:{self.account}:read"
 
     async def pause(self) -> None:
         self._intake.paused = True

@@ -1,5 +1,6 @@
 """The JSONL store against the suite that every store passes."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,17 +23,21 @@ class JsonlHouse:
         self._numbers = count()
 
     @asynccontextmanager
-    async def _at(self, folder: Path) -> AsyncIterator[JsonlStore]:
-        async with JsonlStore(folder, clock=lambda: NOW, **self._more) as store:  # type: ignore[arg-type]
+    async def open(self) -> AsyncIterator[JsonlStore]:
+        async with self._at(self._folder) as self._open:
+            yield self._open
+
+    @asynccontextmanager
+    async def open_as_killed(self) -> AsyncIterator[JsonlStore]:
+        copy = self._folder.with_name(f"killed-{next(self._numbers)}")
+        while self._open.stats()["unwritten"] or list(self._folder.glob("journal.*.jsonl")):
+            await asyncio.sleep(0.001)  # a folder in motion can't be copied at one moment
+        shutil.copytree(self._folder, copy)
+        async with self._at(copy) as store:
             yield store
 
-    def open(self) -> "AsyncIterator[JsonlStore]":
-        return self._at(self._folder)  # type: ignore[return-value]
-
-    def open_as_killed(self) -> "AsyncIterator[JsonlStore]":
-        copy = self._folder.with_name(f"killed-{next(self._numbers)}")
-        shutil.copytree(self._folder, copy)
-        return self._at(copy)  # type: ignore[return-value]
+    def _at(self, folder: Path) -> JsonlStore:
+        return JsonlStore(folder, clock=lambda: NOW, **self._more)  # type: ignore[arg-type]
 
 
 class TestJsonl(SessionStoreContract):

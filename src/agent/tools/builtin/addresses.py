@@ -8,6 +8,7 @@ embedded private address, multicast), so embedded IPv4 addresses are unwrapped a
 
 import ipaddress
 import socket
+from collections.abc import Collection
 from typing import Any, TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -60,17 +61,18 @@ def _embedded(address: Address) -> list[Address]:
 class GuardedSockets:
     """A socket factory for `aiohttp.TCPConnector` that refuses addresses which are not public.
 
-    `refused` holds those it met. `allow_private` is for tests on loopback servers.
+    `refused` holds those it met. `allow_private` are addresses with their ports that may be connected to all the
+    same: servers of tests.
     """
 
-    def __init__(self, allow_private: bool = False) -> None:
+    def __init__(self, allow_private: Collection[tuple[str, int]] = ()) -> None:
         self._allow_private = allow_private
         self.refused: list[str] = []
 
     def __call__(self, address_info: Any) -> socket.socket:
         """Called with what `getaddrinfo` gave, right before connecting. Raises ForbiddenAddress."""
         family, kind, protocol, _, address = address_info
-        if not self._allow_private and not is_public(str(address[0])):
+        if not is_public(str(address[0])) and tuple(address[:2]) not in self._allow_private:
             self.refused.append(str(address[0]))
             raise ForbiddenAddress(f"{address[0]} is not a public address")
         return socket.socket(family=family, type=kind, proto=protocol)

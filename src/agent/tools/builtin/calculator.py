@@ -40,6 +40,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cosh": math.cosh, "tanh": math.tanh, "degrees": math.degrees, "radians": math.radians, "floor": math.floor,
     "ceil": math.ceil, "gcd": math.gcd, "lcm": math.lcm, "hypot": math.hypot,
 }  # fmt: skip
+_COUNTING: dict[str, Callable[..., int]] = {"factorial": math.factorial, "comb": math.comb, "perm": math.perm}
 
 
 class Calculator:
@@ -73,7 +74,7 @@ def evaluate(expression: str) -> Number | bool:
         raise ToolProblem(f"The expression is longer than {MAX_CHARS} characters.")
     text = expression.translate(_SIGNS).replace("^", "**").strip().rstrip("=?？").strip()
     try:
-        return _value(ast.parse(text, mode="eval").body)
+        value: Number | bool = _value(ast.parse(text, mode="eval").body)
     except ZeroDivisionError:
         raise ToolProblem("Division by zero.") from None
     except (OverflowError, MemoryError):
@@ -84,6 +85,7 @@ def evaluate(expression: str) -> Number | bool:
         raise ToolProblem(f"“{expression[:100]}” is not an arithmetic expression.") from None
     except (ValueError, TypeError) as error:
         raise ToolProblem(f"That has no value: {error}.") from None
+    return value
 
 
 def _value(node: ast.expr) -> Any:
@@ -106,14 +108,14 @@ def _value(node: ast.expr) -> Any:
 
 
 def _call(name: str, arguments: list[Any]) -> Any:
-    if name in ("factorial", "comb", "perm"):
+    if name in _COUNTING:
         if any(not isinstance(argument, int) or argument > 2_000 for argument in arguments):
             raise ToolProblem(f"{name} takes whole numbers up to 2000.")
-        return {"factorial": math.factorial, "comb": math.comb, "perm": math.perm}[name](*arguments)
+        return _COUNTING[name](*arguments)
     if name == "pow" and len(arguments) == 2:
         return _power(*arguments)
     if name not in _FUNCTIONS:
-        known = ", ".join(sorted([*_FUNCTIONS, "factorial", "comb", "perm", "pow"]))
+        known = ", ".join(sorted([*_FUNCTIONS, *_COUNTING, "pow"]))
         raise ToolProblem(f"There is no function “{name[:40]}”. There are: {known}.")
     return _FUNCTIONS[name](*arguments)
 

@@ -6,6 +6,7 @@ connections, no proxies, so that one person's fetch is invisible to another's an
 """
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -38,7 +39,7 @@ class Page:
 class WebFetch:
     """Gets one page. `seconds` is for everything together, `most_bytes` for the body after decompression.
 
-    `allow_private` is for tests on loopback servers and is not a setting.
+    `allow_private` are servers of tests (address and port); it is not a setting.
     """
 
     spec = ToolSpec(
@@ -58,8 +59,9 @@ class WebFetch:
     )
 
     def __init__(
-        self, *, seconds: float = 20.0, most_bytes: int = 5 * 1024 * 1024, allow_private: bool = False
-    ) -> None:
+        self, *, seconds: float = 20.0, most_bytes: int = 5 * 1024 * 1024,
+        allow_private: Collection[tuple[str, int]] = (),
+    ) -> None:  # fmt: skip
         self._seconds = seconds
         self._most_bytes = most_bytes
         self._allow_private = allow_private

@@ -1,8 +1,8 @@
-"""What the bridge remembers of its servers' offers, in `catalogue.json` beside the configuration.
+"""What is remembered of servers and their offers, in a file such as `catalogue.json` beside the configuration.
 
-Below `aggregator.py`. Fingerprints of tools as they were first seen, because a tool that changes after it was
-allowed is another tool; and the tools of servers that sleep, so that they are shown without being started. Losing
-the file costs no more than seeing everything for the first time.
+Below `aggregator.py` and the gateway's cloud servers. Fingerprints of tools as they were first seen, because a tool
+that changes after it was allowed is another tool; and the tools of servers that sleep or still start, so that they
+are shown at once. Losing the file costs no more than seeing everything for the first time.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from bridge.servers.definitions import ToolDefinition
 
-_LOG = logging.getLogger("bridge.memory")
+_LOG = logging.getLogger("bridge.server.memory")
 
 
 class Memory:
@@ -22,25 +22,25 @@ class Memory:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._pins: dict[str, dict[str, str]] = {}
+        self._pins: dict[str, str] = {}
         self._tools: dict[str, list[dict[str, Any]]] = {}
         self._dirty = False
         self._load()
 
-    def changed(self, server: str, tool: ToolDefinition) -> bool:
-        """Whether this tool is another one than the one first seen; the first sight is remembered."""
-        pins = self._pins.setdefault(server, {})
-        known = pins.get(tool.name)
+    def changed(self, tool: str, digest: str) -> bool:
+        """Whether the tool of this public name is another one than first seen; the first sight is remembered."""
+        known = self._pins.get(tool)
         if known is None:
-            pins[tool.name] = tool.fingerprint
+            self._pins[tool] = digest
             self._dirty = True
-        return known is not None and known != tool.fingerprint
+        return known is not None and known != digest
 
-    def accept(self, server: str, tool: ToolDefinition) -> None:
+    def agree(self, tool: str, digest: str) -> None:
         """The tool as it is now is the one that is meant."""
-        self._pins.setdefault(server, {})[tool.name] = tool.fingerprint
-        self._dirty = True
-        self.save()
+        if self._pins.get(tool) != digest:
+            self._pins[tool] = digest
+            self._dirty = True
+            self.save()
 
     def tools(self, server: str) -> list[ToolDefinition]:
         """The tools a server had when it ran last."""
@@ -51,18 +51,17 @@ class Memory:
         return result
 
     def saw(self, server: str, tools: list[ToolDefinition]) -> None:
-        """Remember the tools of a server that will sleep."""
+        """Remember the tools of a server."""
         entries = [asdict(tool) for tool in tools]
         if entries != self._tools.get(server):
             self._tools[server] = entries
             self._dirty = True
 
     def keep_only(self, servers: set[str]) -> None:
-        """Forget servers that are no longer configured."""
-        for known in (self._pins, self._tools):
-            for server in set(known) - servers:
-                del known[server]
-                self._dirty = True
+        """Forget the tools of servers that are no longer configured. What was agreed to stays agreed."""
+        for server in set(self._tools) - servers:
+            del self._tools[server]
+            self._dirty = True
 
     def save(self) -> None:
         """Write the file where something changed; a failure is logged, and what is remembered stays in memory."""
@@ -89,7 +88,7 @@ class Memory:
         except (OSError, ValueError, KeyError, TypeError):
             _LOG.warning("%s can't be read; every tool counts as seen for the first time", self._file.name)
             return
-        if isinstance(pins, dict) and all(isinstance(inner, dict) for inner in pins.values()):
+        if isinstance(pins, dict) and all(isinstance(inner, str) for inner in pins.values()):
             self._pins = pins
         if isinstance(tools, dict) and all(isinstance(inner, list) for inner in tools.values()):
             self._tools = tools

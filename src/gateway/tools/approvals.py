@@ -1,0 +1,338 @@
+"""The desk where people are asked: approvals of tool calls, questions of servers, permissions given for longer.
+
+One for the whole gateway, for every path to a tool. A question belongs to one person (an admin does not answer
+for another), is bound to tool, arguments and call, is answered once and expires; one that waits survives a
+restart and holds nothing but a future. The guard asks for cloud tools, the tunnel for bridges, where the id is
+the bridge's own challenge and the permission is the bridge's to keep. People's answers come from `approval.*`,
+`/approve` and the channels' buttons.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from bus.context import new_id, timestamp
+from bus.errors import BadParameters, Forbidden, NotFound, Overloaded
+from bus.events import Actor, Decision, JsonObject
+from bus.keys import SessionKey
+from gateway.tools.store import Store
+from gateway.tunnel.ports import Challenge
+
+CLOUD_SECONDS = 600.0
+INPUT_SECONDS = 60.0
+MAX_WAITING = 100
+"""Questions one person may have open at once."""
+
+RevokeAtBridge = Callable[[str, str, str, str | None], Awaitable[None]]
+"""`(user, bridge_id, own_tool, session_key)`: tells the bridge, which keeps the permission."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One question about one call. `digest` binds tool, arguments and call."""
+
+    approval_id: str
+    user: str
+    call_id: str
+    tool: str
+    digest: str
+    arguments: JsonObject
+    risk: str
+    expires: float
+    where: str | None = None
+    session: SessionKey | None = None
+    message_id: str = ""
+
+    def public(self) -> JsonObject:
+        """The fields of `approval.requested`."""
+        out: JsonObject = {
+            "approval_id": self.approval_id, "call_id": self.call_id, "tool": self.tool,
+            "arguments": self.arguments, "risk": self.risk, "expires_at": timestamp(self.expires),
+        }  # fmt: skip
+        if self.session is not None:
+            out["session_key"] = self.session.text
+            out["message_id"] = self.message_id
+        if self.where is not None:
+            out["where"] = self.where
+        return out
+
+
+@dataclass(slots=True)
+class _Open:
+    asked: Asked
+    answer: "asyncio.Future[tuple[str, str]] | None" = None
+    decision: tuple[str, str] | None = None
+
+
+class ApprovalDesk:
+    """Implements `agent.ports.Approvals`, `gateway.tunnel.ports.Desk` and the methods' `Asking`."""
+
+    def __init__(self, store: Store, *, cloud_seconds: float = CLOUD_SECONDS) -> None:
+        self.cloud_seconds = cloud_seconds
+        self.revoke_at_bridge: RevokeAtBridge | None = None
+        """Set by the composition root, since the directory comes later."""
+        self._store = store
+        self._closing = False
+        self._open: dict[str, _Open] = {}
+        self._questions: dict[str, tuple[str, asyncio.Future[JsonObject]]] = {}
+        store.write("DELETE FROM approvals WHERE expires < ? OR state = 'over'", (time.time(),))
+        for row in store.read(
+            "SELECT approval_id, user, call_id, tool, digest, arguments, risk, expires, place, session, message_id, "
+            "decision, by FROM approvals"
+        ):
+            self._restore(row)
+
+    def _restore(self, row: tuple[object, ...]) -> None:
+        approval_id, user, call_id, tool, digest, arguments, risk, expires, place, session, message_id, decision, by = (
+            row
+        )
+        asked = Asked(
+            approval_id=str(approval_id), user=str(user), call_id=str(call_id), tool=str(tool), digest=str(digest),
+            arguments=orjson.loads(bytes(arguments)),  # type: ignore[call-overload]
+            risk=str(risk), expires=float(str(expires)), where=None if place is None else str(place),
+            session=None if session is None else SessionKey.from_identity(str(session)), message_id=str(message_id),
+        )  # fmt: skip
+        self._open[asked.approval_id] = _Open(asked, decision=None if decision is None else (str(decision), str(by)))
+
+    # ------------------------------------------------------------ asking
+
+    def waiting_for(self, user: str, call_id: str, digest: str) -> Asked | None:
+        """The question that this very call asked before a restart, or None."""
+        for open_ in self._open.values():
+            asked = open_.asked
+            if (asked.user, asked.call_id, asked.digest) == (user, call_id, digest) and asked.expires > time.time():
+                return asked
+        return None
+
+    async def ask(self, asked: Asked) -> tuple[str, str]:
+        """Wait for the person: one of the four decisions or `expired`, and who said it.
+
+        Raises Overloaded where too many questions of this person are open, or the disk refuses.
+        """
+        open_ = self._open.get(asked.approval_id)
+        if open_ is None:
+            if sum(1 for other in self._open.values() if other.asked.user == asked.user) >= MAX_WAITING:
+                raise Overloaded("too many questions wait for you")
+            open_ = self._open[asked.approval_id] = _Open(asked)
+            try:
+                await self._keep(asked)
+            except BaseException:
+                self._open.pop(asked.approval_id, None)
+                raise
+        if open_.answer is None:
+            open_.answer = asyncio.get_running_loop().create_future()
+            if open_.decision is not None:
+                open_.answer.set_result(open_.decision)
+        try:
+            left = max(0.0, asked.expires - time.time())
+            done, _ = await asyncio.wait({open_.answer}, timeout=left)
+            answer = open_.answer.result() if done else ("expired", "")
+        except asyncio.CancelledError:
+            if self._closing:
+                open_.answer = None  # it waits for the turn to go on after the restart
+            else:
+                self._open.pop(asked.approval_id, None)
+                with contextlib.suppress(sqlite3.Error):
+                    self._store.write("DELETE FROM approvals WHERE approval_id = ?", (asked.approval_id,))
+            raise
+        await self._over(asked.approval_id)
+        return answer
+
+    async def _keep(self, asked: Asked) -> None:
+        await self._write(
+            "INSERT OR REPLACE INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', NULL, NULL)",
+            (
+                asked.approval_id, asked.user, asked.call_id, asked.tool, asked.digest, orjson.dumps(asked.arguments),
+                asked.risk, asked.expires, asked.where, asked.session.identity if asked.session else None,
+                asked.message_id,
+            ),
+        )  # fmt: skip
+
+    async def _over(self, approval_id: str) -> None:
+        """Spent: it answers nothing any more."""
+        self._open.pop(approval_id, None)
+        with contextlib.suppress(Overloaded):
+            await self._write("DELETE FROM approvals WHERE approval_id = ?", (approval_id,))
+
+    def closing(self) -> None:
+        """The gateway stops: what waits is kept for the turn that goes on, and not given up."""
+        self._closing = True
+
+    # ------------------------------------------------------------ bridges
+
+    async def ask_for_bridge(self, challenge: Challenge) -> tuple[Decision | None, str]:
+        """A bridge's question; what is allowed for longer is noted here and kept there."""
+        asked = Asked(
+            approval_id=challenge.approval_id, user=challenge.actor.user, call_id=challenge.call_id,
+            tool=challenge.tool, digest="", arguments=challenge.arguments, risk=challenge.risk,
+            expires=time.time() + challenge.seconds, where=challenge.where, session=challenge.session,
+            message_id=challenge.message_id,
+        )  # fmt: skip
+        known = self._open.get(asked.approval_id)
+        if known is not None and known.asked.user != asked.user:
+            return "deny", ""  # an id of somebody else's question
+        decision, by = await self.ask(asked)
+        if decision in ("allow_session", "allow_always") and by != "bridge":
+            session = "" if challenge.session is None else challenge.session.identity
+            if decision == "allow_always" or session:
+                await self.grant(
+                    asked.user, asked.tool, decision, session, bridge_id=challenge.bridge_id,
+                    own_tool=challenge.own_tool,
+                )  # fmt: skip
+        match decision:
+            case "allow_once" | "allow_session" | "allow_always" | "deny":
+                return decision, by
+            case _:
+                return None, ""
+
+    def settled_elsewhere(self, asked_id: str, decision: str) -> None:
+        """The bridge went on by itself."""
+        open_ = self._open.get(asked_id)
+        if open_ is not None and open_.answer is not None and not open_.answer.done():
+            open_.answer.set_result((decision, "bridge" if decision != "expired" else ""))
+        question = self._questions.get(asked_id)
+        if question is not None and not question[1].done():
+            question[1].set_result({"action": "cancel"})
+
+    async def ask_input(self, question_id: str, actor: Actor) -> JsonObject:
+        """Wait for the answer to an elicitation; silence cancels."""
+        future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
+        self._questions[question_id] = (actor.user, future)
+        try:
+            done, _ = await asyncio.wait({future}, timeout=INPUT_SECONDS)
+            return future.result() if done else {"action": "cancel"}
+        finally:
+            self._questions.pop(question_id, None)
+
+    # ------------------------------------------------------------ people's answers
+
+    async def pending(self, actor: Actor) -> Sequence[JsonObject]:
+        """`approval.list`: what waits for this person."""
+        now = time.time()
+        return [
+            open_.asked.public()
+            for open_ in self._open.values()
+            if open_.asked.user == actor.user and open_.decision is None and open_.asked.expires > now
+        ]
+
+    async def resolve(self, approval_id: str, decision: Decision, actor: Actor) -> bool:
+        """Answer a question. Raises NotFound where it isn't this person's or is over, Forbidden (nothing is spent)."""
+        if decision not in ("allow_once", "allow_session", "allow_always", "deny"):
+            raise BadParameters("a decision is allow_once, allow_session, allow_always or deny")
+        open_ = self._open.get(approval_id)
+        over = open_ is None or open_.decision is not None or open_.asked.expires <= time.time()
+        if open_ is None or over or open_.asked.user != actor.user:
+            raise NotFound("no such approval, or it is over")
+        if "approve" not in actor.scopes:
+            raise Forbidden("this needs the scope approve")
+        if open_.asked.where == "bridge" and decision != "deny":
+            raise Forbidden("only the terminal of the bridge may allow this: ai-bridge approve " + approval_id)
+        open_.decision = (decision, actor.user)
+        try:
+            await self._write(
+                "UPDATE approvals SET decision = ?, by = ? WHERE approval_id = ?", (decision, actor.user, approval_id)
+            )
+        except Overloaded:
+            open_.decision = None
+            raise
+        if open_.answer is not None and not open_.answer.done():
+            open_.answer.set_result(open_.decision)
+        return True
+
+    async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
+        """`question.answer`. Raises NotFound."""
+        question = self._questions.get(question_id)
+        if question is None or question[0] != actor.user or question[1].done():
+            raise NotFound("no such question, or it is over")
+        if "approve" not in actor.scopes:
+            raise Forbidden("this needs the scope approve")
+        question[1].set_result({"action": action} if content is None else {"action": action, "content": content})
+        return True
+
+    # ------------------------------------------------------------ permissions for longer
+
+    def granted(self, user: str, tool: str, session: SessionKey | None) -> bool:
+        """Whether the person allowed a cloud tool for longer."""
+        identity = "" if session is None else session.identity
+        rows = self._store.read(
+            "SELECT 1 FROM grants WHERE user = ? AND tool = ? AND bridge_id = '' "
+            "AND (scope = 'allow_always' OR (session = ? AND session != ''))",
+            (user, tool, identity),
+        )
+        return bool(rows)
+
+    async def grant(
+        self, user: str, tool: str, scope: str, session: str, *, bridge_id: str = "", own_tool: str = ""
+    ) -> None:
+        """Note a permission; the same one twice is one."""
+        kept = session if scope == "allow_session" else ""
+        there = self._store.read(
+            "SELECT 1 FROM grants WHERE user = ? AND tool = ? AND scope = ? AND session = ? AND bridge_id = ?",
+            (user, tool, scope, kept, bridge_id),
+        )
+        if not there:
+            await self._write(
+                "INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (new_id("grant"), user, tool, scope, kept, timestamp(), bridge_id, own_tool),
+            )
+
+    async def grants(self, actor: Actor) -> Sequence[JsonObject]:
+        """`approval.grants`: `{grant_id, tool, scope, since}`."""
+        rows = self._store.read(
+            "SELECT grant_id, tool, scope, since FROM grants WHERE user = ? ORDER BY since", (actor.user,)
+        )
+        return [dict(zip(("grant_id", "tool", "scope", "since"), row, strict=True)) for row in rows]
+
+    async def revoke(self, grant_id: str, actor: Actor) -> bool:
+        """`approval.revoke`. Raises NotFound."""
+        rows = self._store.read(
+            "SELECT grant_id, user, bridge_id, own_tool, session FROM grants WHERE grant_id = ? AND user = ?",
+            (grant_id, actor.user),
+        )
+        if not rows:
+            raise NotFound("no such grant")
+        await self._take_back(rows)
+        return True
+
+    async def session_ended(self, session: SessionKey) -> None:
+        """`/new` or a deletion: what was allowed for the session ends, and what waits in it is over."""
+        await self._take_back(
+            self._store.read(
+                "SELECT grant_id, user, bridge_id, own_tool, session FROM grants WHERE session = ?",
+                (session.identity,),
+            )
+        )
+        for approval_id, open_ in list(self._open.items()):
+            if open_.asked.session == session and open_.answer is None:
+                await self._over(approval_id)
+
+    async def _take_back(self, rows: Sequence[tuple[str, ...]]) -> None:
+        for grant_id, user, bridge_id, own_tool, session in rows:
+            await self._write("DELETE FROM grants WHERE grant_id = ?", (grant_id,))
+            if bridge_id and self.revoke_at_bridge is not None:
+                key = SessionKey.from_identity(session).text if session else None
+                await self.revoke_at_bridge(user, bridge_id, own_tool, key if key is not None else "")
+
+    # ------------------------------------------------------------ bridges in groups
+
+    def lent(self, user: str, session: SessionKey) -> bool:
+        """Whether this person said `/bridge on` in this group."""
+        return bool(self._store.read("SELECT 1 FROM lent WHERE user = ? AND session = ?", (user, session.identity)))
+
+    async def lend(self, user: str, session: SessionKey, on: bool) -> None:
+        """`/bridge on` and `/bridge off` in a group, for the speaker alone."""
+        if on:
+            await self._write("INSERT OR IGNORE INTO lent VALUES (?, ?)", (user, session.identity))
+        else:
+            await self._write("DELETE FROM lent WHERE user = ? AND session = ?", (user, session.identity))
+
+    async def _write(self, sql: str, parameters: Sequence[object]) -> None:
+        try:
+            await asyncio.to_thread(self._store.write, sql, parameters)
+        except sqlite3.Error as error:
+            raise Overloaded("the approval can't be kept on the disk", retry_after_ms=5000) from error

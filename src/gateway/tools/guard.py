@@ -1,0 +1,226 @@
+"""The one way to any tool, for the model, sub-agents, schedules, slash commands and `tools.call`.
+
+Itself a `ToolSource` over others: cloud tools first, whose names are reserved, then bridges. It routes by table,
+applies policy, dangerous words, scopes and the rule for groups, asks through the approval desk, and records
+intent and outcome. A bridge's tools are asked about by the bridge. It never looks at who the caller claims to be
+beyond the actor, which comes from the stored token.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from agent.ports import (
+    ApprovalAnswered,
+    ApprovalAsked,
+    Policy,
+    Report,
+    ToolCall,
+    ToolResult,
+    ToolSource,
+    ToolSpec,
+)
+from bridge.errors import BridgeError
+from bridge.policy import dangerous_word, strictest
+from bridge.protocol import arguments_hash
+from bus.context import new_id, timestamp
+from bus.deadline import Deadline
+from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied, from_code
+from bus.events import Actor, JsonObject
+from bus.keys import KeyKind, SessionKey, take_apart
+from gateway.tools.approvals import ApprovalDesk, Asked
+from gateway.tunnel.ports import Trail
+
+Rule: TypeAlias = Callable[[Actor, ToolSpec], Policy]
+"""The gateway's own policy for a tool and a person; the strictest of all rules and the tool's own holds."""
+
+_log = logging.getLogger(__name__)
+
+
+class Guard:
+    """`sources` in the order of their right to a name. `platforms` are the channels that have groups."""
+
+    def __init__(
+        self, sources: Sequence[ToolSource], *, desk: ApprovalDesk, trail: Trail, platforms: frozenset[str],
+        rules: Sequence[Rule] = (),
+    ) -> None:  # fmt: skip
+        self.calls = 0
+        self.refused = 0
+        self._sources = tuple(sources)
+        self._desk = desk
+        self._trail = trail
+        self._platforms = platforms
+        self._rules = tuple(rules)
+        self._reported: set[tuple[str, str]] = set()
+
+    async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]:
+        """What this person may see. With `session`, as it is there: a group where bridges are not lent has none."""
+        return [spec for spec, _ in (await self._table(actor)).values() if self._allowed_in(spec, actor, session)]
+
+    async def call(self, call: ToolCall, *, deadline: Deadline, report: Report) -> ToolResult:
+        """Run one call, if it may. Raises GatewayError with its effect."""
+        self.calls += 1
+        try:
+            return await self._call(call, deadline, report)
+        except GatewayError:
+            self.refused += 1
+            raise
+
+    async def _call(self, call: ToolCall, deadline: Deadline, report: Report) -> ToolResult:
+        if "tools" not in call.actor.scopes:
+            raise Forbidden("this needs the scope tools")
+        spec, source = await self._find(call.actor, call.name)
+        if not self._allowed_in(spec, call.actor, call.session):
+            raise ToolDenied("tools of your computer are off in this group: say /bridge on here to lend them")
+        digest = _digest(call)
+        word = dangerous_word(call.name, call.arguments)
+        if word is not None:
+            _log.warning("a tool call with a dangerous word: %s", word, extra={"tool": call.name})
+        policy = self._policy(call.actor, spec)
+        if policy == "deny":
+            self._trail.note("tool.denied", **self._facts(call))
+            raise ToolDenied(f"{call.name} is denied here")
+        if spec.source == "cloud" and (policy == "ask" or word is not None):
+            await self._ask(call, digest, word, deadline, report)
+        await self._intend(call, harmless=spec.read_only or spec.idempotent)
+        return await self._run(call, source, deadline, report)
+
+    async def _run(self, call: ToolCall, source: ToolSource, deadline: Deadline, report: Report) -> ToolResult:
+        begun = time.monotonic()
+        outcome: JsonObject = {"effect": "unknown"}
+        try:
+            result = await source.call(call, deadline=deadline, report=report)
+            outcome = {"effect": result.effect, "is_error": result.is_error}
+            return result
+        except GatewayError as error:
+            outcome = {"effect": error.effect, "code": error.code}
+            raise
+        except asyncio.CancelledError:
+            outcome = {"effect": "unknown", "code": 1009}
+            raise
+        finally:
+            took = int((time.monotonic() - begun) * 1000)
+            self._trail.note(
+                "tool.outcome", user=call.actor.user, call_id=call.call_id, tool=call.name, duration_ms=took, **outcome
+            )
+
+    # ------------------------------------------------------------ what there is
+
+    async def _find(self, actor: Actor, name: str) -> tuple[ToolSpec, ToolSource]:
+        """The first source that has the name. A source may find one tool without listing all. Raises NotFound."""
+        for source in self._sources:
+            finder: Callable[[Actor, str], ToolSpec | None] | None = getattr(source, "find_tool", None)
+            if finder is not None:
+                spec = finder(actor, name)
+            else:
+                spec = next((item for item in await source.list_tools(actor) if item.name == name), None)
+            if spec is not None:
+                return spec, source
+        raise NotFound(f"no such tool: {name[:64]}")
+
+    async def _table(self, actor: Actor) -> dict[str, tuple[ToolSpec, ToolSource]]:
+        """Name → tool and source. A name that a source before has taken is not given again."""
+        table: dict[str, tuple[ToolSpec, ToolSource]] = {}
+        for source in self._sources:
+            for spec in await source.list_tools(actor):
+                if spec.name in table:
+                    if (actor.user, spec.name) not in self._reported:
+                        self._reported.add((actor.user, spec.name))
+                        _log.warning("a tool was refused: its name is taken", extra={"tool": spec.name})
+                    continue
+                table[spec.name] = (self._shown(actor, spec), source)
+        return table
+
+    def _shown(self, actor: Actor, spec: ToolSpec) -> ToolSpec:
+        policy = self._policy(actor, spec)
+        if spec.source == "cloud" and policy == "allow" and dangerous_word(spec.name, None) is not None:
+            policy = "ask"
+        if policy == spec.policy:
+            return spec
+        return replace(spec, policy=policy)
+
+    def _policy(self, actor: Actor, spec: ToolSpec) -> Policy:
+        return strictest(spec.policy, *(rule(actor, spec) for rule in self._rules))
+
+    def _allowed_in(self, spec: ToolSpec, actor: Actor, session: SessionKey | None) -> bool:
+        """In a group, a person's bridge is off until that person says `/bridge on` there."""
+        if spec.source != "bridge" or session is None:
+            return True
+        if take_apart(session.text, self._platforms).kind is not KeyKind.GROUP or session.scope:
+            return True
+        return self._desk.lent(actor.user, session)
+
+    # ------------------------------------------------------------ asking
+
+    async def _ask(self, call: ToolCall, digest: str, word: str | None, deadline: Deadline, report: Report) -> None:
+        """Return when the person said yes. Raises ToolDenied, ConfirmationRequired."""
+        user = call.actor.user
+        if word is None and self._desk.granted(user, call.name, call.session):
+            return
+        if not call.attended or call.actor.role == "service":
+            raise ConfirmationRequired("this call needs a person's yes, and nobody is there to ask")
+        asked = self._desk.waiting_for(user, call.call_id, digest) or Asked(
+            approval_id=new_id("ap"), user=user, call_id=call.call_id, tool=call.name, digest=digest,
+            arguments=call.arguments, risk=f"'{word}' is a dangerous word" if word else "this tool asks first",
+            expires=time.time() + self._desk.cloud_seconds, session=call.session, message_id=call.message_id,
+        )  # fmt: skip
+        deadline.pause()
+        try:
+            report(
+                ApprovalAsked(
+                    approval_id=asked.approval_id, tool=asked.tool, arguments=asked.arguments, risk=asked.risk,
+                    expires_at=timestamp(asked.expires),
+                )
+            )  # fmt: skip
+            decision, by = await self._desk.ask(asked)
+        finally:
+            deadline.resume()
+        report(ApprovalAnswered(approval_id=asked.approval_id, decision=decision, by=by))
+        self._trail.note("tool.decided", decision=decision, by=by, **self._facts(call))
+        if decision not in ("allow_once", "allow_session", "allow_always"):
+            raise ToolDenied("nobody allowed it in time" if decision == "expired" else "the person said no")
+        if word is None and decision != "allow_once" and (decision == "allow_always" or call.session is not None):
+            session = "" if call.session is None else call.session.identity
+            await self._desk.grant(user, call.name, decision, session)
+
+    async def _intend(self, call: ToolCall, *, harmless: bool) -> None:
+        """No audit record, no call; only what may be repeated or only reads does not wait for the disk."""
+        facts = self._facts(call)
+        if harmless:
+            self._trail.note("tool.intent", **facts)
+            return
+        try:
+            await self._trail.intent("tool.intent", **facts)
+        except Exception as error:  # whatever keeps the record from being written, the call must not happen
+            raise Overloaded("the audit log can't be written, so nothing is done", retry_after_ms=5000) from error
+
+    def _facts(self, call: ToolCall) -> JsonObject:
+        facts: JsonObject = {
+            "user": call.actor.user, "channel": call.actor.channel, "call_id": call.call_id, "tool": call.name,
+            "arguments_sha256": arguments_hash(call.arguments), "shape": shape(call.arguments),
+        }  # fmt: skip
+        if call.session is not None:
+            facts["session_key"] = call.session.text
+        return facts
+
+
+def _digest(call: ToolCall) -> str:
+    """What a yes is bound to. Raises BadParameters for arguments that are no plain JSON."""
+    try:
+        return f"{call.name}\0{arguments_hash(call.arguments)}"
+    except BridgeError as error:
+        raise from_code(error.code, error.message) from error
+
+
+def shape(value: object, depth: int = 0) -> object:
+    """What the audit log may know of arguments: names and kinds, no contents."""
+    if isinstance(value, dict) and depth < 3:
+        return {str(key)[:64]: shape(item, depth + 1) for key, item in list(value.items())[:32]}
+    if isinstance(value, dict | list):
+        return f"{type(value).__name__}({len(value)})"
+    if isinstance(value, str):
+        return f"text({len(value)})"
+    return "null" if value is None else type(value).__name__

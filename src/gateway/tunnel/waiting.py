@@ -1,0 +1,171 @@
+"""One call that is waited for: its deadline, and the questions that come up in it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+from agent.ports import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, Report, ToolCall
+from bus.context import timestamp
+from bus.deadline import Deadline
+from bus.errors import ConfirmationRequired, GatewayError, TimedOut
+from bus.events import JsonObject
+from gateway.tunnel.bridge import Bridge
+from gateway.tunnel.ports import Challenge, Desk
+
+_CLOSING_SECONDS = 2.0
+Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
+
+
+class Waiting:
+    """A `Waiter` of the bridge. `result` ends with the JSON-RPC answer or a GatewayError."""
+
+    def __init__(
+        self, *, bridge: Bridge, call: ToolCall, own: str, content: tuple[str, str], wire_id: str, deadline: Deadline,
+        report: Report, desk: Desk, spawn: Spawn,
+    ) -> None:  # fmt: skip
+        self.content = content
+        self.reason = "the caller went away"
+        self.result: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
+        self._bridge = bridge
+        self._call = call
+        self._own_name = own
+        self._id = wire_id
+        self._deadline = deadline
+        self._report = report
+        self._desk = desk
+        self._spawn = spawn
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    # ------------------------------------------------------------ from the bridge
+
+    def answered(self, payload: JsonObject) -> None:
+        self._leave_questions("allow_once")
+        if not self.result.done():
+            self.result.set_result(payload)
+
+    def failed(self, error: GatewayError) -> None:
+        self._leave_questions("deny" if error.code == 2004 else "expired")
+        if not self.result.done():
+            self.result.set_exception(error)
+            self.result.exception()  # whoever waited may have gone
+
+    def progressed(self, payload: JsonObject) -> None:
+        state = payload.get("state")
+        if state == "awaiting_confirm":
+            self._confirm(payload)
+        elif state == "awaiting_input":
+            self._input(payload)
+        else:
+            if state == "running":
+                self._leave_questions("allow_once")
+            progress, total, message = payload.get("progress"), payload.get("total"), payload.get("message")
+            if isinstance(progress, int | float) and not isinstance(progress, bool):
+                self._report(
+                    Progress(
+                        progress=progress,
+                        total=total if isinstance(total, int | float) else None,
+                        message=message[:500] if isinstance(message, str) else None,
+                    )
+                )
+
+    # ------------------------------------------------------------ the deadline
+
+    def arm(self) -> None:
+        """Let the deadline end the call; again whenever it goes on after a pause."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._deadline.paused and not self.result.done():
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, self._deadline.remaining()), self._late)
+
+    def _late(self) -> None:
+        if self._deadline.paused:
+            return
+        if self._deadline.remaining() > 0:
+            self.arm()
+            return
+        self.reason = "the deadline passed"
+        away = self._bridge.too_late(self._id)
+        if not self.result.done():
+            self.result.set_exception(away or TimedOut("the tool did not answer in time", effect="unknown"))
+            self.result.exception()
+
+    async def end(self) -> None:
+        """Nobody waits any more; questions are closed before, so that nothing is reported after the call."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._leave_questions("expired")
+        open_ = [task for task in self._asking.values() if not task.done()]
+        if open_:
+            await asyncio.wait(open_, timeout=_CLOSING_SECONDS)
+
+    # ------------------------------------------------------------ questions
+
+    def _confirm(self, payload: JsonObject) -> None:
+        challenge, where = payload.get("challenge"), payload.get("where")
+        if not isinstance(challenge, str) or not 0 < len(challenge) <= 128 or challenge in self._asking:
+            return
+        local = where == "bridge"
+        if not local and (not self._call.attended or self._call.actor.role == "service"):
+            self.reason = "nobody is there who could be asked"
+            self._spawn(self._bridge.perform(self._bridge.give_up(self._id, self.reason)))
+            self.failed(ConfirmationRequired("this call needs a person's yes, and nobody is there to ask"))
+            return
+        self._leave_questions("expired")  # a bridge that was restarted asks anew
+        left = payload.get("expires_in_ms")
+        seconds = min(left, 600_000) / 1000 if isinstance(left, int) and left > 0 else 60.0
+        asked = Challenge(
+            approval_id=challenge, call_id=self._call.call_id, tool=self._call.name, arguments=self._call.arguments,
+            risk=str(payload.get("risk", ""))[:500], seconds=seconds, actor=self._call.actor,
+            bridge_id=self._bridge.bridge_id, own_tool=self._own_name, session=self._call.session,
+            message_id=self._call.message_id, where="bridge" if local else None,
+        )  # fmt: skip
+        self._asking[challenge] = self._spawn(self._ask(asked))
+
+    async def _ask(self, asked: Challenge) -> None:
+        self._deadline.pause()
+        try:
+            self._report(
+                ApprovalAsked(
+                    approval_id=asked.approval_id, tool=asked.tool, arguments=asked.arguments, risk=asked.risk,
+                    expires_at=timestamp(time.time() + asked.seconds), where=asked.where,
+                )
+            )  # fmt: skip
+            decision, by = await self._desk.ask_for_bridge(asked)
+        finally:
+            self._deadline.resume()
+            self.arm()
+        self._report(ApprovalAnswered(approval_id=asked.approval_id, decision=decision or "expired", by=by))
+        if decision in ("allow_once", "allow_session", "allow_always", "deny") and by != "bridge":
+            confirm = {"challenge": asked.approval_id, "decision": decision, "by": by, "at": timestamp()}
+            await self._bridge.perform(self._bridge.session.tell(self._id, confirm=confirm))
+
+    def _input(self, payload: JsonObject) -> None:
+        question_id, schema = payload.get("question_id"), payload.get("schema")
+        if not isinstance(question_id, str) or not 0 < len(question_id) <= 128 or question_id in self._asking:
+            return
+        message = str(payload.get("message", ""))[:4000]
+        self._asking[question_id] = self._spawn(
+            self._question(question_id, message, schema if isinstance(schema, dict) else {})
+        )
+
+    async def _question(self, question_id: str, message: str, schema: JsonObject) -> None:
+        answer: dict[str, Any] = {"action": "cancel"}
+        if self._call.attended and self._call.actor.role != "service":
+            self._deadline.pause()
+            try:
+                self._report(QuestionAsked(question_id=question_id, message=message, schema=schema))
+                answer = await self._desk.ask_input(question_id, self._call.actor)
+            finally:
+                self._deadline.resume()
+                self.arm()
+        told = {"question_id": question_id, **answer}
+        await self._bridge.perform(self._bridge.session.tell(self._id, answer=told))
+
+    def _leave_questions(self, decision: Literal["allow_once", "deny", "expired"]) -> None:
+        """The bridge went on without the chat's answer: its terminal said something, or the time was over."""
+        for asked in list(self._asking):
+            self._desk.settled_elsewhere(asked, decision)
