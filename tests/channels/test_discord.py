@@ -76,7 +76,7 @@ async def test_a_private_message_comes_in_and_an_answer_goes_out(discord: FakeDi
         sent = await channel.send(ME, Text(markdown="**hi**"), reply_to=message_id, nonce="n1")
         await channel.edit(ME, sent, Text(markdown="**hi** there"))
         assert discord.visible("42") == ["**hi** there"]
-        shown = discord.world.shown("742")[0]
+        shown = discord.world.shown("7042")[0]
         assert shown["message_reference"]["message_id"] == message_id
         assert shown["allowed_mentions"] == {"parse": []}
 
@@ -151,7 +151,7 @@ async def test_a_preview_of_a_link_is_no_edit(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes):
         message_id = await discord.says("42", "see http://x")
-        message = discord.world.find("742", message_id)
+        message = discord.world.find("7042", message_id)
         assert message is not None
         await discord.gateway.dispatch("MESSAGE_UPDATE", {**message, "embeds": [{"url": "http://x"}]})
         await discord.says("42", "after")
@@ -172,7 +172,7 @@ async def test_media_both_ways_and_the_limit_is_kept_while_downloading(discord: 
         with pytest.raises(TooLarge):
             await picture.fetch(399)
         await channel.send(ME, Media(data=b"PK", mime="application/zip", name="../a.zip", caption="here"), nonce="f")
-        shown = discord.world.shown("742")[-1]
+        shown = discord.world.shown("7042")[-1]
         assert shown["content"] == "here"
         assert shown["attachments"][0]["filename"] == ".._a.zip"
 
@@ -208,7 +208,7 @@ async def test_buttons_carry_their_data_over_a_restart_and_go_with_an_edit(disco
         assert [e["content"] for e in discord.rest.ephemeral] == ["not yours"]
         assert discord.rest.interactions[token]["answers"] == [{"type": 6}]
         await channel.edit(ME, message_id, Text(markdown="may I? – allowed"))
-        assert discord.world.shown("742")[0]["components"] == []
+        assert discord.world.shown("7042")[0]["components"] == []
     assert discord.visible("42") == ["may I? – allowed"]
 
 
@@ -218,7 +218,7 @@ async def test_typing_and_reactions(discord: FakeDiscord) -> None:
         message_id = await discord.says("42", "x")
         await channel.typing(ME)
         await channel.react(ME, message_id, "👀")
-        assert discord.world.typing == ["742"]
+        assert discord.world.typing == ["7042"]
         assert discord.world.reactions == [(message_id, "👀")]
         await channel.react(ME, message_id, "")
         assert discord.world.reactions == []
@@ -251,7 +251,7 @@ async def test_a_long_absence_is_read_page_by_page(discord: FakeDiscord) -> None
         await discord.says("42", "first")
         await until(lambda: notes.incoming)
     for number in range(130):
-        discord.world.add("742", user("42"), f"missed {number}")
+        discord.world.add("7042", user("42"), f"missed {number}")
     again = Notebook(notes=shelf)
     async with running(discord, again):
         await until(lambda: len(again.incoming) == 130)

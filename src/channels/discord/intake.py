@@ -55,11 +55,20 @@ class Receiver(Protocol):
 
 
 class Intake:
-    """`listed` are the groups of the settings: where something is said before anything was read there counts too."""
+    """`keep` writes the marks down. `listed` are the groups of the settings: what is said there counts from the
+    first connection on, also before anything was read."""
 
-    def __init__(self, receiver: Receiver, marks: Watermarks, downloads: Downloads, listed: frozenset[str]) -> None:
+    def __init__(
+        self,
+        receiver: Receiver,
+        marks: Watermarks,
+        keep: Callable[[], Awaitable[None]],
+        downloads: Downloads,
+        listed: frozenset[str],
+    ) -> None:
         self._receiver = receiver
         self._marks = marks
+        self._keep = keep
         self._downloads = downloads
         self._listed = listed
         self._client: GatewayClient | None = None
@@ -163,6 +172,10 @@ class Intake:
         await self._take(data, await self._where(data))
 
     async def _take(self, data: Object, where: Where) -> None:
+        if self._marks.get(where.channel) is None:
+            # Until now nothing was read here: kept before it is handed on, so that a crash in between finds it again.
+            self._marks.advance(where.channel, str(int(data["id"]) - 1))
+            await self._keep()
         parsed = parse_message(data, self.me, where, self._fetcher)
         if isinstance(parsed, Incoming):
             if not where.guild:
