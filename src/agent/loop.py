@@ -209,17 +209,38 @@ class AgentLoop(Conversations):
             text = await self._run_command(self, command, arguments, message)
         except GatewayError as error:
             text = error.message
+        return await self._keep_answered(lane, message, digest, text, command.name)
+
+    async def tell(self, message: InboundMessage, answer: str) -> Accepted:
+        """Put a question and its answer into a session, as if it had been asked there: once for a key.
+
+        Raises what `accept` does.
+        """
+        if message.idempotency_key is not None:
+            before = await self._store.duplicate(message.actor.user, message.idempotency_key)
+            if before is not None:
+                return Accepted(message_id=before.message_id, session=before.session, seq=before.seq, repeated=True)
+        lane = await self._lanes.enter(message.session)
+        try:
+            return await self._keep_answered(lane, message, acceptance.content_hash(message), answer, "")
+        finally:
+            self._lanes.leave(lane)
+
+    async def _keep_answered(
+        self, lane: Lane, message: InboundMessage, digest: str, text: str, command: str
+    ) -> Accepted:
+        """Question and answer as one append, and their events."""
         key, message_id = lane.key, message.message_id
         first = lane.take()
         started, delta, last = lane.take(), lane.take(), lane.take()
         head = None if lane.exists else acceptance.new_head(message, self._platforms)
-        question = acceptance.to_data(message, digest) | {"command": command.name}
+        question = acceptance.to_data(message, digest) | {"command": command}
         answer: JsonObject = {"message_id": message_id, "role": "assistant", "text": text, "finish_reason": "stop",
-                              "usage": {}, "command": command.name}  # fmt: skip
+                              "usage": {}, "command": command}  # fmt: skip
         held = lane.hold(self._announce(message, first))
         durable = lane.append(record(first, kinds.MESSAGE, question), record(last, kinds.DONE, answer), head=head)
-        lane.emit(events.ChatStarted(session=key, message_id=message_id, seq=started, mode="command", model="",
-                                     attempt=1))  # fmt: skip
+        mode = "command" if command else "told"
+        lane.emit(events.ChatStarted(session=key, message_id=message_id, seq=started, mode=mode, model="", attempt=1))
         lane.emit(events.ChatDelta(key, message_id, delta, text))
         lane.emit(events.ChatDone(session=key, message_id=message_id, seq=last, text=text, finish_reason="stop",
                                   usage=events.Usage()))  # fmt: skip

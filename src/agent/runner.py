@@ -35,8 +35,11 @@ RETRY_SECONDS = (0.1, 0.3, 0.6, 1.0, 2.0, 3.0, 3.0)
 class Answer(Protocol):
     """What a supervisor's run comes to; the text is the turn's."""
 
-    finish_reason: str
-    tool_calls: tuple[JsonObject, ...]
+    @property
+    def finish_reason(self) -> str: ...
+
+    @property
+    def tool_calls(self) -> tuple[JsonObject, ...]: ...
 
 
 class Supervisor(Protocol):

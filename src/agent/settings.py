@@ -1,8 +1,9 @@
 """The agent's slices of the settings: `models`, `agent`, `limits`, `sessions`."""
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 
 class _Strict(BaseModel):
@@ -15,6 +16,8 @@ class ModelSettings(_Strict):
     name: str = Field(min_length=1, max_length=64)
     base_url: str = "https://api.openai.com/v1"
     api_key: SecretStr | None = None
+    api_keys: tuple[SecretStr, ...] = ()
+    """More keys for the same model, tried in this order where the first is refused, used up or failing."""
     model: str = Field(min_length=1)
     tier: int = Field(default=1, ge=0, le=2)
     vision: bool = False
@@ -31,6 +34,20 @@ class ModelSettings(_Strict):
     """US dollars per million tokens; None takes the bundled table."""
     output_price: float | None = Field(default=None, ge=0)
     cached_price: float | None = Field(default=None, ge=0)
+
+    @field_validator("base_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            usable = (
+                parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            usable = False
+        if not usable or "@" in parts.netloc or not url.isprintable() or " " in url:
+            raise ValueError("an address such as http://127.0.0.1:11434/v1 is needed, without a password in it")
+        return url
 
 
 class AgentSettings(_Strict):

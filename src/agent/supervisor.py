@@ -11,11 +11,12 @@ from agent import prompts
 from agent.agents import Agents, tools_of
 from agent.modes import choose, fast, multi, single
 from agent.modes.work import Work
-from agent.ports import LanguageModel, MediaReader, ToolSource, ToolSpec
+from agent.ports import GuardedTools, LanguageModel, MediaReader, ToolSpec
 from agent.settings import AgentProfile, AgentSettings
 from agent.tools.executor import Executor
 from agent.turn import Turn
 from bus.events import Actor, JsonObject
+from bus.keys import SessionKey
 
 Persona = Callable[[str, Actor], Awaitable[str]]
 
@@ -33,7 +34,7 @@ class SupervisorAgent:
     """One instance for all turns."""
 
     model: LanguageModel
-    tools: ToolSource
+    tools: GuardedTools
     settings: AgentSettings
     media: MediaReader | None = None
     persona: Persona | None = None
@@ -50,7 +51,7 @@ class SupervisorAgent:
         message = turn.message
         agent_id = turn.lane.head.agent_id if turn.lane.head is not None else "main"
         profile = self.agents.profile(agent_id)
-        specs = tools_of(profile, await self._specs(message.actor))
+        specs = tools_of(profile, await self._specs(message.actor, turn.lane.key))
         choice = self._choose(turn, specs, profile)
         self.choices[choice.mode] = self.choices.get(choice.mode, 0) + 1
         work = Work(
@@ -83,7 +84,7 @@ class SupervisorAgent:
             media=len(message.media), turns_before=turn.lane.window.turns - 1,
         )  # fmt: skip
 
-    async def _specs(self, actor: Actor) -> Sequence[ToolSpec]:
+    async def _specs(self, actor: Actor, session: SessionKey) -> Sequence[ToolSpec]:
         if "tools" not in actor.scopes:
             return ()
-        return [spec for spec in await self.tools.list_tools(actor) if spec.policy != "deny"]
+        return [spec for spec in await self.tools.list_tools(actor, session) if spec.policy != "deny"]

@@ -67,6 +67,7 @@ class Aggregator:
         self._watchers: list[Callable[[], None]] = []
         self._due: asyncio.Handle | None = None
         self._apply(servers)
+        self._rebuild()
 
     # ------------------------------------------------------------ life
 
@@ -120,7 +121,7 @@ class Aggregator:
 
     def _make(self, settings: McpServerSettings) -> ServerOwner:
         owner = ServerOwner(settings, self._groups, changed=self._schedule)
-        owner.tools = self._memory.tools(settings.name) if settings.lazy else []
+        owner.tools = self._memory.tools(settings.name)
         return owner
 
     def _start(self, owner: ServerOwner) -> None:
@@ -270,7 +271,7 @@ class Aggregator:
                 changed()
 
     def _tools_of(self, owner: ServerOwner) -> list[JsonObject]:
-        if owner.settings.lazy and owner.tools:
+        if owner.tools:
             self._memory.saw(owner.name, owner.tools)
         entries = []
         for tool in owner.tools:

@@ -6,6 +6,7 @@ or a small answer passes between the chunks of a large one.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection
@@ -44,10 +45,12 @@ class Connection:
     """A socket that was opened. `run` lives as long as it does."""
 
     def __init__(
-        self, socket: ClientConnection, identity: BridgeIdentity, token: str, calls: Calls, outbox: Outbox
-    ) -> None:
+        self, socket: ClientConnection, identity: BridgeIdentity, token: str, calls: Calls, outbox: Outbox,
+        live: Callable[["Connection"], None],
+    ) -> None:  # fmt: skip
         self._socket = socket
         self._calls = calls
+        self._live = live
         self._link = BridgeLink(identity, token, outbox, time.monotonic())
         self._wake = asyncio.Event()
         self._welcome: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
@@ -183,6 +186,8 @@ class Connection:
                 case Welcome():
                     self._calls.set_limit(effect.max_result_bytes)
                     if not self._welcome.done():
+                        # At once: a call may be in the very next frame, and its answer needs a way out.
+                        self._live(self)
                         self._welcome.set_result(None)
                 case GoAway():
                     self._go_away(effect)

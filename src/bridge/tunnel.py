@@ -69,7 +69,7 @@ class Tunnel:
 
     def __init__(
         self, settings: LinkSettings, identity: BridgeIdentity, calls: Calls, executor: Executor, outbox: Outbox,
-        *, changed: Callable[[LinkStatus], None] = lambda status: None,
+        *, changed: Callable[[LinkStatus], None] = lambda status: None, healthy_seconds: float = HEALTHY_SECONDS,
     ) -> None:  # fmt: skip
         if settings.url is None or settings.token is None:
             raise ValueError("a tunnel needs a url and a token")
@@ -83,6 +83,7 @@ class Tunnel:
         self._executor = executor
         self._outbox = outbox
         self._changed = changed
+        self._healthy = healthy_seconds
         self._current: Connection | None = None
         self._all: set[Connection] = set()
         self.status = LinkStatus("connecting", time.time())
@@ -139,7 +140,6 @@ class Tunnel:
         while True:
             connection, wait = await self._dial(group)
             if connection is not None:
-                self._current = connection
                 self._say("connected")
                 if old is not None:
                     group.create_task(old.close())
@@ -147,7 +147,7 @@ class Tunnel:
                 self._announce()
                 self._calls.announce_questions()
                 ended = await connection.ended_or_drained()
-                if time.monotonic() - since >= HEALTHY_SECONDS:
+                if time.monotonic() - since >= self._healthy:
                     attempt = 0
                 if not ended.over:
                     old = connection  # it drains: dial anew, and keep this one meanwhile
@@ -195,7 +195,7 @@ class Tunnel:
             self._say("waiting", _why(error))
             return None, 0.0
         connection = Connection(
-            socket, self._identity, self._token.get_secret_value(), self._calls, self._outbox
+            socket, self._identity, self._token.get_secret_value(), self._calls, self._outbox, self._take
         )  # fmt: skip
         self._all.add(connection)
         task = group.create_task(connection.run())
@@ -206,6 +206,10 @@ class Tunnel:
         self._final(ended)
         self._say("waiting", ended.reason or "the gateway closed the link")
         return None, ended.after
+
+    def _take(self, connection: Connection) -> None:
+        """The gateway accepted the token: from now on everything goes this way."""
+        self._current = connection
 
     def _announce(self) -> None:
         """Tell the gateway which tools there are."""

@@ -37,7 +37,7 @@ class Tools:
         self.specs[name] = ToolSpec(name=name, description=f"does {name}", input_schema=schema, **spec)
         self.functions[name] = function
 
-    async def list_tools(self, actor: Actor) -> list[ToolSpec]:
+    async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> list[ToolSpec]:
         return list(self.specs.values())
 
     async def call(self, call: ToolCall, *, deadline: Any, report: Any) -> ToolResult:

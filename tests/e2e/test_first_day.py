@@ -19,8 +19,9 @@ async def test_a_chat_with_the_demo_model(tmp_path: Path) -> None:
             assert client.text(accepted["message_id"]) == done["text"]
             mine = client.of(accepted["message_id"])
             assert [e["seq"] for e in mine] == list(range(accepted["seq"] + 1, done["seq"] + 1))
-            whole = await client.call("chat.send", text="what time is it?")
+            whole = await client.call("chat.send", text="thank you")
             assert whole["finish_reason"] == "stop" and whole["text"]
+            assert (await client.ask("what time is it?"))["type"] == "chat.done"
             tools = [e for e in client.events if e["type"] == "tool.started"]
             assert [tool["name"] for tool in tools] == ["clock"]
             history = await client.call("chat.history", session_key=accepted["session_key"])

@@ -18,7 +18,8 @@ import orjson
 from agent.llm.deadlines import Deadlines
 from agent.llm.failures import failure, kind_of_status
 from agent.llm.prices import Price, price_of, usage_of
-from agent.llm.stream import Assembled, ReplyStream, StreamBroken
+from agent.llm.stream import ReplyStream
+from agent.llm.stream_limits import Assembled, StreamBroken
 from agent.ports import ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.events import JsonObject
@@ -53,8 +54,11 @@ class OpenAIModel:
     async def _ready(self) -> "Endpoint":
         if self._endpoint is None:
             self._sdk = await load_sdk()
-            if self._endpoint is None:  # another round may have come first
-                self._endpoint = self._sdk.Endpoint(self.settings.base_url, self._key or None)
+            opened = await self._sdk.Endpoint.open(self.settings.base_url, self._key or None)
+            if self._endpoint is None:
+                self._endpoint = opened
+            else:  # another round came first
+                await opened.close()
         return self._endpoint
 
     async def stream(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelReply:
@@ -62,6 +66,8 @@ class OpenAIModel:
         settings = self.settings
         if self._official and not self._key:
             raise failure("missing_key", settings.name, request.language)
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise failure("auth", settings.name, request.language)  # no header can hold it
         endpoint = await self._ready()
         stream = ReplyStream(on_delta)
         try:

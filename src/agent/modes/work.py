@@ -169,7 +169,7 @@ class Work:
         message = self.turn.message
         return self.executor.turn(
             message.actor, self.specs, session=self.turn.lane.key, message_id=message.message_id,
-            attended=message.actor.role != "service",
+            attended=message.actor.role != "service" and message.actor.channel != "schedule",
         )  # fmt: skip
 
     async def use(self, reply: ModelReply) -> bool:

@@ -1,8 +1,8 @@
 """What is remembered of servers and their offers, in a file such as `catalogue.json` beside the configuration.
 
-Below `aggregator.py` and the gateway's cloud servers. Fingerprints of tools as they were first seen, because a tool that changes after it was
-allowed is another tool; and the tools of servers that sleep, so that they are shown without being started. Losing
-the file costs no more than seeing everything for the first time.
+Below `aggregator.py` and the gateway's cloud servers. Fingerprints of tools as they were first seen, because a tool
+that changes after it was allowed is another tool; and the tools of servers that sleep or still start, so that they
+are shown at once. Losing the file costs no more than seeing everything for the first time.
 """
 
 import json
@@ -51,7 +51,7 @@ class Memory:
         return result
 
     def saw(self, server: str, tools: list[ToolDefinition]) -> None:
-        """Remember the tools of a server that will sleep."""
+        """Remember the tools of a server."""
         entries = [asdict(tool) for tool in tools]
         if entries != self._tools.get(server):
             self._tools[server] = entries

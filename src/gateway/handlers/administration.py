@@ -11,7 +11,7 @@ from gateway.auth import Principal, require
 from gateway.handlers.asking import AskingMethods, Days
 from gateway.handlers.call import Call, Nothing
 from gateway.handlers.house import HouseMethods, Resend
-from gateway.handlers.ports import Channels
+from gateway.handlers.ports import Channels, Lending
 from gateway.handlers.users import Approve, Deny, UserMethods
 from gateway.identity.gatekeeper import Gate
 from gateway.identity.preferences import Preferences
@@ -22,7 +22,7 @@ class Administration:
 
     def __init__(
         self, *, users: UserMethods, house: HouseMethods, asking: AskingMethods, gate: Gate, preferences: Preferences,
-        channels: Channels | None, platforms: frozenset[str],
+        channels: Channels | None, platforms: frozenset[str], lending: Lending,
     ) -> None:  # fmt: skip
         self._users = users
         self._house = house
@@ -31,6 +31,7 @@ class Administration:
         self._preferences = preferences
         self._channels = channels
         self._platforms = platforms
+        self._lending = lending
 
     async def command(self, name: str, arguments: str, actor: Actor, session: SessionKey) -> str:
         """The answer to a command. Raises GatewayError."""
@@ -88,7 +89,7 @@ class Administration:
             if session.scope or parts.kind is not KeyKind.GROUP:
                 raise BadParameters(say(actor, "/bridge on|off is for groups", "/bridge on|off 仅用于群聊"))
             lend = words[0].lower() == "on"
-            self._preferences.lend(actor.user, session, lend)
+            await self._lending.lend(actor.user, session, lend)
             if lend:
                 return say(actor, "Your computer's tools work here now.", "你的电脑工具现在可在此群使用。")
             return say(actor, "Your computer's tools are off here.", "你的电脑工具已在此群关闭。")

@@ -61,6 +61,12 @@ class Asking(Protocol):
     async def session_ended(self, session: SessionKey) -> None: ...
 
 
+class Lending(Protocol):
+    """Where a person lends his bridges to a group (`/bridge on`)."""
+
+    async def lend(self, user: str, session: SessionKey, on: bool) -> None: ...
+
+
 class Bridges(Protocol):
     """The bridges of a user, and the pairing of new ones."""
 

@@ -113,6 +113,8 @@ class SessionMethods:
     async def subscribe(self, call: Call, params: Subscribe) -> JsonObject:
         """Read a session's events from now on, or from a number."""
         found = await self._access.open(params.session_key, call.who)
+        if not found.exists and found.key.scope:
+            raise not_found()
         if call.reader is None:
             raise BadParameters("events need a WebSocket")
         known = self._last_seq(found.key, found.state.last_seq if found.state is not None else 0)

@@ -46,12 +46,11 @@ def language_of(text: str) -> str:
 
 
 class Gate:
-    """The gatekeeper. `now` gives wall-clock seconds; `moved(identity, before, after)` is told who changed user."""
+    """The gatekeeper. `now` gives wall-clock seconds."""
 
     def __init__(
         self, settings: ChannelsSettings, users: Users, links: Links, pairing: Pairing, *,
         now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic,
-        moved: Callable[[str, str, str], object] | None = None,
         preferences: Preferences | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
@@ -60,10 +59,14 @@ class Gate:
         self._pairing = pairing
         self._now = now
         self._monotonic = monotonic
-        self._moved = moved
+        self._moved: Callable[[str, str, str], object] | None = None
         self._preferences = preferences
         self._hinted: OrderedDict[str, float] = OrderedDict()
         self._tries = Tries()
+
+    def tell(self, moved: Callable[[str, str, str], object]) -> None:
+        """`moved(identity, before, after)` is told from now on of identities that changed user."""
+        self._moved = moved
 
     async def admit(self, identity: Identity, place: Place) -> Admission:
         """Admitted as a user, told how to ask, or met with silence."""

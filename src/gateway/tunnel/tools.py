@@ -28,6 +28,7 @@ class BridgeTools:
     def __init__(self, directory: Directory, desk: Desk) -> None:
         self._directory = directory
         self._desk = desk
+        self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def list_tools(self, actor: Actor) -> Sequence[ToolSpec]:
@@ -84,9 +85,19 @@ class BridgeTools:
         finally:
             await waiting.end()
             if bridge.waiters.get(wire_id) is waiting:
-                frames = bridge.give_up(wire_id, waiting.reason)
-                self._own(bridge.perform(frames))
+                self._leave(bridge, wire_id, waiting.reason)
         return result_of(answer, int((time.monotonic() - begun) * 1000))
+
+    def _leave(self, bridge: Bridge, wire_id: str, reason: str) -> None:
+        """Nobody waits any more: the bridge is told, unless it is only this gateway that stops."""
+        if self._closing:
+            bridge.waiters.pop(wire_id, None)
+        else:
+            self._own(bridge.perform(bridge.give_up(wire_id, reason)))
+
+    def closing(self) -> None:
+        """The gateway stops: turns are cut, but what runs at bridges goes on for the turns that will go on."""
+        self._closing = True
 
     async def close(self) -> None:
         """End what is under way."""

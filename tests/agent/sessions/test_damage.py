@@ -427,4 +427,3 @@ async def test_order_is_by_number_whatever_the_clock_says(folder: Path) -> None:
         assert [h.key for h in (await store.list_sessions("alice", limit=9))[0]] == [late, early]
         await store.append(early, [answered(2, "m1")])
         assert [h.key for h in (await store.list_sessions("alice", limit=9))[0]] == [early, late]
-

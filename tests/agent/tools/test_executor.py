@@ -103,6 +103,7 @@ class Notebook:
         self.finished: list[tuple[str, ToolResult]] = []
         self.updates: list[ToolUpdate] = []
         self.broken = False
+        self.texts: list[str] = []
 
     async def on_start(self, call: ToolCall, spec: ToolSpec | None) -> None:
         await asyncio.sleep(0.001)
@@ -114,8 +115,9 @@ class Notebook:
     def on_update(self, call: ToolCall, update: ToolUpdate) -> None:
         self.updates.append(update)
 
-    async def on_finish(self, call: ToolCall, result: ToolResult) -> None:
+    async def on_finish(self, call: ToolCall, result: ToolResult, text: str) -> None:
         await asyncio.sleep(0.001)
+        self.texts.append(text)
         self.finished.append((call.call_id, result))
 
 
@@ -129,9 +131,10 @@ def notebook(workshop: Workshop) -> Notebook:
     return Notebook(workshop)
 
 
-async def turn(workshop: Workshop, **members: Any) -> TurnTools:
-    executor = Executor(workshop, tool_seconds=members.pop("tool_seconds", 5), grace_seconds=0.05)
-    return await executor.turn(members.pop("actor", ALICE), session=SESSION, message_id="m1", **members)
+async def turn(workshop: Workshop, tool_seconds: float = 5, only: str = "") -> TurnTools:
+    executor = Executor(workshop, tool_seconds=tool_seconds, grace_seconds=0.05)
+    specs = [spec for spec in await workshop.list_tools(ALICE) if not only or spec.name == only]
+    return executor.turn(ALICE, specs, session=SESSION, message_id="m1")
 
 
 def ask(*named: str | tuple[str, Any]) -> list[RequestedCall]:
@@ -153,6 +156,7 @@ async def test_results_come_in_the_order_of_the_calls(workshop: Workshop, notebo
     assert texts(found) == ["read 1", "wrote 2", "read 3"]
     assert found.messages()[1] == {"role": "tool", "tool_call_id": "c1", "content": "wrote 2"}
     assert found.stop == ""
+    assert notebook.texts == texts(found)
     assert [call_id for call_id, _ in notebook.finished] == ["c0", "c1", "c2"]
     assert isinstance(notebook.updates[0], Progress)
     assert all(result.duration_ms >= 1 for _, result in notebook.finished[:1])
@@ -329,7 +333,7 @@ async def test_after_a_crash_only_what_is_safe_is_sent_again(workshop: Workshop,
 
 
 async def test_sub_agents_may_use_only_some(workshop: Workshop, notebook: Notebook) -> None:
-    tools = await turn(workshop, only=frozenset({"read"}))
+    tools = await turn(workshop, only="read")
     assert [tool["function"]["name"] for tool in tools.for_model()] == ["read"]
     found = await tools.run(ask("write"), notebook)
     assert "no tool named “write”" in found.outcomes[0].text
@@ -362,11 +366,12 @@ async def test_long_results_are_cut_and_can_be_read_on(workshop: Workshop, noteb
 
 async def test_another_person_cannot_read_on(workshop: Workshop, notebook: Notebook) -> None:
     executor = Executor(workshop, tool_seconds=5)
-    mine = await executor.turn(ALICE, session=SESSION)
+    specs = await workshop.list_tools(ALICE)
+    mine = executor.turn(ALICE, specs, session=SESSION)
     text = (await mine.run(ask("big"), notebook)).outcomes[0].text
     handle = json.loads(text[text.rindex("{") : text.rindex("}") + 1])
     for actor, session in ((BOB, SESSION), (ALICE, SessionKey("x", "alice"))):
-        other = await executor.turn(actor, session=session)
+        other = executor.turn(actor, specs, session=session)
         (outcome,) = (await other.run(ask(("read_result", handle)), notebook)).outcomes
         assert outcome.result.code == 3003
 
@@ -390,11 +395,9 @@ async def test_other_content_is_named(workshop: Workshop) -> None:
         {"type": "resource", "resource": {"uri": "file:///x", "text": "inside"}}, {"type": "resource_link", "uri": "u"},
         {"type": "unheard-of"}, {"type": "resource", "resource": None},
     )  # fmt: skip
-    assert text_of(ToolResult(content=content)).startswith(
-        "a\n[image image/png, shown to the person]\ninside\n[file  u]"
-    )
-    assert text_of(ToolResult(content=(), structured_content={"a": 1})) == '{"a": 1}'
-    assert text_of(ToolResult(content=({"type": "text", "text": "\ud800"},))) == "?"
+    assert text_of(content).startswith("a\n[image image/png, shown to the person]\ninside\n[file  u]")
+    assert text_of((), {"a": 1}) == '{"a": 1}'
+    assert text_of([{"type": "text", "text": "\ud800"}]) == "?"
 
 
 def names(tools: TurnTools) -> list[str]:

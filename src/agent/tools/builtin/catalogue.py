@@ -3,6 +3,8 @@
 The order is that of the list a model sees, and stays the same, so that providers' caches hit.
 """
 
+import asyncio
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,11 @@ class Builtins:
     source: BuiltinTools
     memory: MemoryBook
     scheduler: Scheduler
+
+    async def warm(self) -> None:
+        """Import what the first call needs, beside the loop. Call it when the port is open."""
+        for name in ("jsonschema", "referencing", "croniter"):
+            await asyncio.to_thread(importlib.import_module, name)
 
 
 def builtins(home: Path, settings: ToolSettings | None = None) -> Builtins:

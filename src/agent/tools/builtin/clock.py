@@ -1,5 +1,6 @@
 """`clock`: the time, anywhere. Time zones by IANA name, or by the name of a city that is in one."""
 
+import asyncio
 import difflib
 import zoneinfo
 from collections.abc import Callable
@@ -41,7 +42,8 @@ class Clock:
     async def run(self, call: ToolCall, deadline: Deadline) -> JsonObject:
         """Raises ToolProblem for a zone that doesn't exist."""
         name = str(call.arguments.get("zone") or "").strip()
-        zone: tzinfo | None = find_zone(name) if name else None
+        # The list of all zones is read from many small files.
+        zone: tzinfo | None = await asyncio.to_thread(find_zone, name) if name else None
         moment = self._now().astimezone(zone)
         return {
             "time": moment.isoformat(timespec="seconds"),

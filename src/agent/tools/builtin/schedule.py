@@ -4,6 +4,8 @@ Below it `schedule_book.py` (the file and the service) and `schedule_times.py` (
 idempotent: a call that was cut by a crash is not repeated.
 """
 
+import asyncio
+
 from agent.ports import ToolCall, ToolSpec
 from agent.tools.builtin.schedule_book import Scheduler, Task
 from agent.tools.builtin.schedule_times import check_cron, moment, next_time, shown, zone_named
@@ -57,7 +59,7 @@ class ScheduleTool:
         at, cron, zone = str(given.get("at") or ""), str(given.get("cron") or ""), str(given.get("zone") or "").strip()
         if not text or bool(at) == bool(cron):
             raise ToolProblem("add needs “text”, and either “at” or “cron”.")
-        place, now = zone_named(zone), self._scheduler.now()
+        place, now = await asyncio.to_thread(zone_named, zone), self._scheduler.now()
         if cron:
             cron = check_cron(cron)
             due = next_time(cron, place, now)
