@@ -106,7 +106,7 @@ class FakePlatform(ABC):
 class ChannelContract:
     """The suite. A subclass defines `make_platform`."""
 
-    settle = 0.4
+    settle = 0.25
     """Seconds after which nothing more is expected to happen."""
 
     def make_platform(self) -> FakePlatform:
