@@ -23,7 +23,7 @@ from channels.settings import DiscordSettings
 from tests.channels.notebook import Notebook, Shelf, until
 from tests.fakes.discord_rest import rate_limit
 from tests.fakes.discord_server import FakeDiscord
-from tests.fakes.discord_world import user
+from tests.fakes.discord_world import snowflake, user
 from tests.fakes.faults import Fault
 
 ME = Address(kind="direct", chat="42")
@@ -270,6 +270,32 @@ async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(
     async with running(discord, notes, groups={"60": {}}):
         await until(lambda: notes.incoming)
         assert notes.incoming[0].place.chat == "60"
+
+
+async def test_a_thread_that_began_while_away_is_read_from_its_beginning(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes, groups={"60": {}}):
+        await discord.says("42", "before", channel="60")
+        await until(lambda: notes.incoming)
+    thread = discord.world.channel(snowflake(), guild="50", parent="60")["id"]
+    await discord.says("42", "<@900> in a new thread", channel=thread)
+    again = Notebook(notes=shelf)
+    async with running(discord, again, groups={"60": {}}):
+        await until(lambda: again.incoming)
+        assert (again.incoming[0].thread, again.incoming[0].place.parent) == (thread, "60")
+
+
+async def test_the_first_word_of_a_person_survives_a_crash_before_it_is_durable(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        notes.hold.clear()
+        await discord.says("42", "my first word")
+        await until(lambda: shelf)
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.texts == ["my first word"])
 
 
 async def test_what_was_not_durable_yet_is_fetched_again(discord: FakeDiscord) -> None:

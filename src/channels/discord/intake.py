@@ -160,7 +160,16 @@ class Intake:
         for channel in (*(data.get("channels") or ()), *(data.get("threads") or ())):
             where = self._learn(channel, guild)
             if self._is_listed(where) and self._marks.get(where.channel) is None:
-                self._marks.advance(where.channel, channel.get("last_message_id") or snowflake_at(time.time()))
+                self._begin(where.channel, channel.get("last_message_id"))
+
+    def _begin(self, channel: str, last_message: str | None) -> None:
+        """Read a listed channel from here on; one that was made after all that was read, from its beginning."""
+        newest = self._marks.newest
+        if newest and int(channel) > newest:
+            self._marks.advance(channel, channel)
+            self._put(channel, lambda: self._look_back(channel))
+        else:
+            self._marks.advance(channel, last_message or snowflake_at(time.time()))
 
     def _thread(self, data: Object) -> None:
         self._learn(data, data.get("guild_id", ""))
