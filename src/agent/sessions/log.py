@@ -60,6 +60,7 @@ class SessionLog:
         self._index = Index(folder / "index.sqlite")
         self._overlay = Overlay(cached_sessions)
         self._readers = ThreadPoolExecutor(2, "sessions-read")
+        self._long_readers = ThreadPoolExecutor(1, "sessions-search")
         self._cuts: OrderedDict[tuple[str, int, str], Cut | None] = OrderedDict()
         self._touched = 0
         self._closed = True
@@ -92,7 +93,7 @@ class SessionLog:
         try:
             journal = Journal(self._disk, self._folder)
             files = SessionFiles(self._disk, self._folder)
-            recovery = Recovery(self._disk, self._folder, journal, files, self._index)
+            recovery = self._recovery(journal, files)
             recovery.run()
         except BaseException:
             self._undo()
@@ -103,9 +104,12 @@ class SessionLog:
         self._checkpointer = Checkpointer(self._disk, self._index, self._clock)
         self._writer = Writer(
             journal, Filing(files, recovery.changes, self._courier.written), self._checkpointer, self._courier,
-            refill=lambda paths: Recovery(self._disk, self._folder, journal, files, self._index).refill(paths),
+            refill=lambda paths: self._recovery(journal, files).refill(paths),
             checkpoint_bytes=self._limits[0], checkpoint_sessions=self._limits[1],
         )  # fmt: skip
+
+    def _recovery(self, journal: Journal, files: SessionFiles) -> Recovery:
+        return Recovery(self._disk, self._folder, journal, files, self._index, self._clock)
 
     def _undo(self) -> None:
         self._index.close()
@@ -128,6 +132,7 @@ class SessionLog:
         self._writer.join()
         self._checkpointer.close()
         self._readers.shutdown()
+        self._long_readers.shutdown()
         self._index.close()
         self._lock.give_back()
 
@@ -226,8 +231,10 @@ class SessionLog:
                     self._overlay.remember(loaded)
                 return loaded
 
-    async def _viewing(self, key: SessionKey, look: Callable[[View], T]) -> T:
-        """Run `look` over a session's log, off the loop."""
+    async def _viewing(
+        self, key: SessionKey, look: Callable[[View], T], pool: ThreadPoolExecutor | None = None
+    ) -> T:  # fmt: skip
+        """Run `look` over a session's log, off the loop; what may take long in a `pool` of its own."""
         summary = await self._summary(key)
         head = head_line(summary.head()) if summary else b""
         source = source_of(key, file_of(self._folder, key), head, self._overlay.unwritten(key.identity))
@@ -236,18 +243,18 @@ class SessionLog:
             with View(self._disk, source) as view:
                 return look(view)
 
-        return await self._in_pool(work)
+        return await self._in_pool(work, pool)
 
     def _adopt(self, summary: Summary) -> None:
         self._writer.put(lambda: self._writer.filing.adopt(summary))
 
     # ------------------------------------------------------------ threads
 
-    async def _in_pool(self, work: Callable[[], T]) -> T:
+    async def _in_pool(self, work: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
         if self._closed:
             raise Overloaded("the store of sessions is closed")
         try:
-            return await self._loop.run_in_executor(self._readers, work)
+            return await self._loop.run_in_executor(pool or self._readers, work)
         except (OSError, sqlite3.Error) as error:
             raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
 
