@@ -19,6 +19,7 @@ from bus.errors import BadParameters, Forbidden, NotFound
 from bus.events import Actor, Decision, InboundMessage
 
 SHOWN = 15
+QUEUES = ("followup", "collect", "steer", "interrupt")
 
 
 class SessionList(Protocol):
@@ -58,7 +59,8 @@ class CommandRunner:
             raise Forbidden(_say(actor, f"you may not use /{command.name}", f"你无权使用 /{command.name}"))
         own: dict[str, Callable[[AgentLoop, str, InboundMessage], Awaitable[str]]] = {
             "new": self._new, "stop": self._stop, "status": self._status, "help": self._help,
-            "sessions": self._sessions, "tools": self._tools, "mode": self._mode, "last": self._last,
+            "sessions": self._sessions, "tools": self._tools, "mode": self._mode, "queue": self._queue,
+            "last": self._last,
             "approve": self._approve, "deny": self._deny, "approvals": self._approvals, "memory": self._memory,
             "link": self._link,
         }  # fmt: skip
@@ -136,6 +138,17 @@ class CommandRunner:
             raise BadParameters(_say(message.actor, f"one of {', '.join(MODES)}", f"可选：{', '.join(MODES)}"))
         await loop.configure(message, {"mode": wanted})
         return _say(message.actor, f"Mode: {wanted}.", f"模式：{wanted}。")
+
+    async def _queue(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+        wanted = arguments.strip().lower()
+        state = await self.store.state(message.session)
+        if not wanted:
+            queue = "followup" if state is None else state.head.settings.get("queue", "followup")
+            return _say(message.actor, f"Queue: {queue}.", f"排队方式：{queue}。")
+        if wanted not in QUEUES:
+            raise BadParameters(_say(message.actor, f"one of {', '.join(QUEUES)}", f"可选：{', '.join(QUEUES)}"))
+        await loop.configure(message, {"queue": wanted})
+        return _say(message.actor, f"Queue: {wanted}.", f"排队方式：{wanted}。")
 
     async def _last(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
         ends = await self.store.read(message.session, types=frozenset({kinds.DONE}), limit=20, newest=True)

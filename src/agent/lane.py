@@ -30,6 +30,8 @@ class Pending:
     message: InboundMessage
     accepted: "asyncio.Future[None]"
     progress: TurnProgress = field(default_factory=TurnProgress)
+    merged: "list[Pending]" = field(default_factory=list)
+    """Messages that this one's turn answers too; each ends with it."""
 
 
 class Held:
@@ -132,6 +134,15 @@ class Lane:
         """Publish `event` once its record is durable; never if the disk refused it."""
         held = self.hold(event)
         durable.add_done_callback(lambda done: self.release(held, keep=not done.cancelled() and not done.exception()))
+
+    def absorb(self, pending: Pending) -> bool:
+        """Let the turn of `pending` answer what its own speaker has queued, too; False where nothing was."""
+        speaker = pending.message.actor.user
+        mine = [item for item in self.queue if item.message.actor.user == speaker and not item.message.options]
+        for item in mine:
+            self.queue.remove(item)
+            pending.merged.append(item)
+        return bool(mine)
 
     @property
     def settings(self) -> JsonObject:

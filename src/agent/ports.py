@@ -32,6 +32,8 @@ class ModelRequest:
     needs: frozenset[str] = frozenset()
     model: str | None = None
     """A model entry asked for by name."""
+    among: tuple[str, ...] = ()
+    """Names of the entries that may be asked; empty means all."""
     parameters: JsonObject = field(default_factory=dict)
     language: str = "en"
 
@@ -212,6 +214,12 @@ class ToolSource(Protocol):
         ...
 
 
+class GuardedTools(ToolSource, Protocol):
+    """All sources behind the guard, which knows what is lent to a group."""
+
+    async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]: ...
+
+
 class Approvals(Protocol):
     """Someone to ask."""
 
@@ -327,6 +335,30 @@ class MediaReader(Protocol):
 
     async def read(self, ref: MediaRef, owner: str) -> bytes:
         """Raises NotFound where it isn't this user's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one turn cost with one model. `attempt` tells the attempts of a turn apart."""
+
+    actor: Actor
+    message_id: str
+    attempt: int
+    model: str
+    usage: Usage
+    tool_calls: int
+
+
+class Accountant(Protocol):
+    """Who used how much, and whether he may use more."""
+
+    async def check(self, actor: Actor) -> str:
+        """A warning to show, or ''. Raises RateLimited, with the time of renewal, where a budget is used up."""
+        ...
+
+    async def charge(self, charges: Sequence[Charge]) -> None:
+        """Keep what a turn cost; the same charge twice counts once."""
         ...
 
 

@@ -10,12 +10,12 @@ import logging
 from typing import Protocol
 
 from agent.lane import Lane, Pending, record
-from agent.ports import ModelFailed
+from agent.ports import Accountant, ModelFailed
 from agent.sessions import records as kinds
 from agent.settings import LimitSettings
 from agent.slots import UserSlots
 from agent.turn import Turn, usage_data
-from bus import context, events
+from bus import context, events, tracing
 from bus.deadline import Deadline
 from bus.errors import CallCancelled, GatewayError, Overloaded, TimedOut
 from bus.events import JsonObject
@@ -25,6 +25,9 @@ log = logging.getLogger("agent.turn")
 ABORT = "abort"
 PAUSE = "pause"
 REFUSED = "refused"
+STEER = "steer"
+MERGED = "merged"
+End = tuple[str, JsonObject, events.ChatDone | events.ChatError]
 RETRY_SECONDS = (0.1, 0.3, 0.6, 1.0, 2.0, 3.0, 3.0)
 """Waits between attempts to record the end of a turn while the disk refuses."""
 
@@ -32,8 +35,11 @@ RETRY_SECONDS = (0.1, 0.3, 0.6, 1.0, 2.0, 3.0, 3.0)
 class Answer(Protocol):
     """What a supervisor's run comes to; the text is the turn's."""
 
-    finish_reason: str
-    tool_calls: tuple[JsonObject, ...]
+    @property
+    def finish_reason(self) -> str: ...
+
+    @property
+    def tool_calls(self) -> tuple[JsonObject, ...]: ...
 
 
 class Supervisor(Protocol):
@@ -45,14 +51,18 @@ class Supervisor(Protocol):
 class TurnRunner:
     """One instance for all lanes."""
 
-    def __init__(self, supervisor: Supervisor, limits: LimitSettings) -> None:
+    def __init__(self, supervisor: Supervisor, limits: LimitSettings, accountant: Accountant | None) -> None:
         self._supervisor = supervisor
+        self._accountant = accountant
         self._limits = limits
         self.slots = UserSlots(limits.turns_per_user)
         self.stopping = False
 
-    async def run(self, lane: Lane, pending: Pending) -> None:
-        """Run the turn; returns when its end is recorded, or it is paused. Raises only CancelledError."""
+    async def run(self, lane: Lane, pending: Pending, queue: str) -> None:
+        """Run the turn; returns when its end is recorded, or it is paused. Raises only CancelledError.
+
+        `queue` is the session's queue mode.
+        """
         message = pending.message
         context.trace_id.set(message.trace_id or context.new_trace_id())
         turn: Turn | None = None
@@ -64,10 +74,12 @@ class TurnRunner:
                 if self.stopping:
                     return
                 turn = Turn(lane, pending, Deadline(self._limits.turn_seconds))
+                turn.steering = queue == STEER
+                turn.warning = await self._accountant.check(message.actor) if self._accountant else ""
                 answer = await self._within_time(turn)
             finally:
                 self.slots.release(message.actor.user)
-            await self._done(lane, turn, answer)
+            await self._done(lane, pending, turn, answer)
         except asyncio.CancelledError:
             if not lane.abort_reason:
                 raise
@@ -93,13 +105,15 @@ class TurnRunner:
 
                 turn.clock_changed = changed
                 changed()
-                return await self._supervisor.run(turn)
+                with tracing.span(tracing.TURN, turn.message.session.text, conversation=turn.message.message_id):
+                    return await self._supervisor.run(turn)
         except TimeoutError as error:
             raise TimedOut(f"the answer took longer than {self._limits.turn_seconds:g} seconds") from error
 
     # ------------------------------------------------------------ the ends
 
-    async def _done(self, lane: Lane, turn: Turn, answer: Answer) -> None:
+    async def _done(self, lane: Lane, pending: Pending, turn: Turn, answer: Answer) -> None:
+        await self._charge(turn)
         message_id, text = turn.message.message_id, turn.text
         data: JsonObject = {
             "message_id": message_id,
@@ -120,12 +134,13 @@ class TurnRunner:
             session=lane.key, message_id=message_id, seq=seq, text=text, finish_reason=answer.finish_reason,
             usage=turn.usage, tool_calls=answer.tool_calls,
         )  # fmt: skip
-        await self._end(lane, kinds.DONE, data, event)
+        await self._end(lane, [(kinds.DONE, data, event), *self._merged(lane, pending)])
 
     async def _failed(
         self, lane: Lane, pending: Pending, turn: Turn | None, code: int, text: str, retryable: bool,
         retry_after_ms: int | None,
     ) -> None:  # fmt: skip
+        await self._charge(turn)
         message_id = pending.message.message_id
         data: JsonObject = {"message_id": message_id, "code": code, "message": text, "retryable": retryable}
         if turn is not None and turn.text:
@@ -136,7 +151,7 @@ class TurnRunner:
             session=lane.key, message_id=message_id, seq=seq, code=code, message=text, retryable=retryable,
             retry_after_ms=retry_after_ms, trace_id=context.current_trace_id(),
         )  # fmt: skip
-        await self._end(lane, kinds.ERROR, data, event)
+        await self._end(lane, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
 
     async def _cut(self, lane: Lane, pending: Pending, turn: Turn | None) -> None:
         """The turn was cancelled by us: for good, for now, or because its message is not durable."""
@@ -159,23 +174,51 @@ class TurnRunner:
             except GatewayError:
                 log.warning("the disk refused the record of a paused turn; it counts as an attempt")
 
-    async def _end(self, lane: Lane, kind: str, data: JsonObject, event: events.ChatDone | events.ChatError) -> None:
-        """Record the end, then tell it. While the disk refuses, try again for some seconds, then tell that."""
-        durable = lane.append(record(event.seq, kind, data))
-        held = lane.hold(event)
+    @staticmethod
+    def _merged(lane: Lane, pending: Pending) -> "list[End]":
+        """The ends of the messages that the turn answered too: they have no text of their own."""
+        ends: list[End] = []
+        for item in pending.merged:
+            message_id, seq = item.message.message_id, lane.take()
+            data: JsonObject = {"message_id": message_id, "role": "assistant", "text": "", "finish_reason": MERGED,
+                                "usage": {}, "into": pending.message.message_id}  # fmt: skip
+            event = events.ChatDone(session=lane.key, message_id=message_id, seq=seq, text="", finish_reason=MERGED,
+                                    usage=events.Usage())  # fmt: skip
+            ends.append((kinds.DONE, data, event))
+        return ends
+
+    async def _charge(self, turn: Turn | None) -> None:
+        """Before a number is taken: between taking one and appending its record nothing may be awaited."""
+        if turn is None or self._accountant is None:
+            return
+        try:
+            await self._accountant.charge(turn.charges())
+        except Exception:  # a broken account book must not keep an answer back
+            log.exception("what a turn cost could not be kept")
+
+    async def _end(self, lane: Lane, ends: "list[End]") -> None:
+        """Record the ends as one, then tell them. While the disk refuses, try again for some seconds."""
         for pause in (*RETRY_SECONDS, None):
+            durable = lane.append(*(record(event.seq, kind, data) for kind, data, event in ends))
+            held = [lane.hold(event) for _, _, event in ends]
             try:
                 await asyncio.shield(durable)
             except GatewayError as error:
                 if pause is None:
-                    held.event = self._not_durable(event, error)
                     lane.spoiled = True
-                    break
+                    for place, (_, _, event) in zip(held, ends, strict=True):
+                        place.event = self._not_durable(event, error)
+                        lane.release(place)
+                    return
+                for place in held:
+                    lane.release(place, keep=False)
                 await asyncio.sleep(pause)
-                durable = lane.append(record(event.seq, kind, data))
+                for _, _, event in ends:
+                    event.seq = lane.take()  # what was recorded meanwhile has gone past the old numbers
             else:
-                break
-        lane.release(held)
+                for place in held:
+                    lane.release(place)
+                return
 
     @staticmethod
     def _not_durable(event: events.ChatDone | events.ChatError, error: GatewayError) -> events.ChatError:

@@ -1,8 +1,9 @@
 """The agent's slices of the settings: `models`, `agent`, `limits`, `sessions`."""
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 
 class _Strict(BaseModel):
@@ -15,6 +16,8 @@ class ModelSettings(_Strict):
     name: str = Field(min_length=1, max_length=64)
     base_url: str = "https://api.openai.com/v1"
     api_key: SecretStr | None = None
+    api_keys: tuple[SecretStr, ...] = ()
+    """More keys for the same model, tried in this order where the first is refused, used up or failing."""
     model: str = Field(min_length=1)
     tier: int = Field(default=1, ge=0, le=2)
     vision: bool = False
@@ -32,6 +35,20 @@ class ModelSettings(_Strict):
     output_price: float | None = Field(default=None, ge=0)
     cached_price: float | None = Field(default=None, ge=0)
 
+    @field_validator("base_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            usable = (
+                parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            usable = False
+        if not usable or "@" in parts.netloc or not url.isprintable() or " " in url:
+            raise ValueError("an address such as http://127.0.0.1:11434/v1 is needed, without a password in it")
+        return url
+
 
 class AgentSettings(_Strict):
     """`agent:` in the gateway's file."""
@@ -40,9 +57,40 @@ class AgentSettings(_Strict):
     system_prompt: str | None = None
     max_rounds: int = Field(default=25, ge=1, le=200)
     tool_seconds: float = Field(default=120, gt=0)
+    queue: Literal["followup", "collect", "steer", "interrupt"] = "followup"
+    """What a message does that comes while a turn runs; `queues` says it for a channel, `/queue` for a session."""
+    queues: dict[str, Literal["followup", "collect", "steer", "interrupt"]] = {}
+    gather_seconds: float = Field(default=0.25, ge=0, le=2)
+    """With `collect`: how long to wait for the rest of a burst; twice this at most."""
     window_messages: int = Field(default=80, ge=4)
     """The most messages of the history that the model is given; cut in halves, so that prefixes stay stable."""
     window_tokens: int = Field(default=24_000, ge=500)
+    compaction: bool = True
+    """Whether what leaves the window is told in short by the cheapest model, off the reply path."""
+
+
+class WebSearchSettings(_Strict):
+    """`tools.web_search`. `auto`: SearXNG where `base_url` is set, else ddgs where it is installed."""
+
+    provider: Literal["auto", "searxng", "brave", "tavily", "ddgs", "off"] = "auto"
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    seconds: float = Field(default=15, gt=0)
+
+
+class WebFetchSettings(_Strict):
+    """`tools.web_fetch`."""
+
+    seconds: float = Field(default=20, gt=0)
+    max_bytes: int = Field(default=5 * 1024 * 1024, ge=1_024)
+
+
+class ToolSettings(_Strict):
+    """`tools:` in the gateway's file: the built-in tools. `disabled` are names of tools that nobody has."""
+
+    disabled: frozenset[str] = frozenset()
+    web_search: WebSearchSettings = WebSearchSettings()
+    web_fetch: WebFetchSettings = WebFetchSettings()
 
 
 class LimitSettings(_Strict):
@@ -54,6 +102,43 @@ class LimitSettings(_Strict):
     turns_per_user: int = Field(default=4, ge=1)
     turn_seconds: float = Field(default=600, gt=0)
     drain_seconds: float = Field(default=30, ge=0)
+
+
+class AgentProfile(_Strict):
+    """An entry of `agents`: what differs from `agent:`. Its persona is `agents/<id>/AGENTS.md` in the home folder."""
+
+    system_prompt: str | None = None
+    mode: Literal["auto", "fast", "single", "multi"] | None = None
+    models: list[str] = []
+    """Names of entries of `models` it may use; empty means all."""
+    tools: list[str] = ["*"]
+    """Patterns of tool names it may use."""
+
+
+class Binding(_Strict):
+    """An entry of `bindings`: who talks to which agent. What is not said fits everything."""
+
+    agent: str = Field(min_length=1)
+    channel: str | None = None
+    account: str | None = None
+    group: str | None = None
+    peer: str | None = None
+
+
+class Budget(_Strict):
+    """What one person may use in a day (UTC); None means no limit."""
+
+    daily_usd: float | None = Field(default=None, ge=0)
+    daily_tokens: int | None = Field(default=None, ge=0)
+
+
+class BudgetSettings(Budget):
+    """`budgets:` in the gateway's file: for everybody, then by role, then by user, the nearest wins."""
+
+    warn_at: float = Field(default=0.8, gt=0, le=1)
+    """The share of a budget from which on the person is warned."""
+    roles: dict[str, Budget] = {}
+    users: dict[str, Budget] = {}
 
 
 class SessionSettings(_Strict):

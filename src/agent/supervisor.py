@@ -8,14 +8,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from agent import prompts
+from agent.agents import Agents, tools_of
 from agent.modes import choose, fast, multi, single
 from agent.modes.work import Work
-from agent.ports import LanguageModel, MediaReader, ToolSource, ToolSpec
-from agent.settings import AgentSettings
+from agent.ports import GuardedTools, LanguageModel, MediaReader, ToolSpec
+from agent.settings import AgentProfile, AgentSettings
+from agent.tools.executor import Executor
 from agent.turn import Turn
 from bus.events import Actor, JsonObject
+from bus.keys import SessionKey
 
-Persona = Callable[[Actor], Awaitable[str]]
+Persona = Callable[[str, Actor], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +29,36 @@ class Answer:
     tool_calls: tuple[JsonObject, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass
 class SupervisorAgent:
     """One instance for all turns."""
 
     model: LanguageModel
-    tools: ToolSource
+    tools: GuardedTools
     settings: AgentSettings
     media: MediaReader | None = None
     persona: Persona | None = None
-    """What this person told the assistant about himself and how to answer; '' where nothing."""
+    """(agent id, person) -> what the agent is told about itself and about him; '' where nothing."""
+    agents: Agents = field(default_factory=lambda: Agents({}, []))
     choices: dict[str, int] = field(default_factory=dict)
     """How often each mode was chosen."""
+
+    def __post_init__(self) -> None:
+        self._executor = Executor(self.tools, tool_seconds=self.settings.tool_seconds)
 
     async def run(self, turn: Turn) -> Answer:
         """Answer the turn's message. Raises ModelFailed, GatewayError."""
         message = turn.message
-        specs = await self._specs(message.actor)
-        choice = self._choose(turn, specs)
+        agent_id = turn.lane.head.agent_id if turn.lane.head is not None else "main"
+        profile = self.agents.profile(agent_id)
+        specs = tools_of(profile, await self._specs(message.actor, turn.lane.key))
+        choice = self._choose(turn, specs, profile)
         self.choices[choice.mode] = self.choices.get(choice.mode, 0) + 1
         work = Work(
-            turn=turn, model=self.model, tools=self.tools, specs=specs, settings=self.settings,
-            system=self.settings.system_prompt or prompts.DEFAULT, media=self.media,
-            own=await self.persona(message.actor) if self.persona is not None else "",
+            turn=turn, model=self.model, executor=self._executor, specs=specs, settings=self.settings,
+            system=profile.system_prompt or self.settings.system_prompt or prompts.DEFAULT, media=self.media,
+            wishes=await self.persona(agent_id, message.actor) if self.persona is not None else "",
+            among=tuple(profile.models),
         )  # fmt: skip
         turn.begin(choice.mode, work.model_name(choice.mode), choice.reason)
         if choice.mode == choose.FAST:
@@ -61,7 +71,7 @@ class SupervisorAgent:
         finished = await single.run(work)
         return Answer(finished.reason, finished.tool_calls)
 
-    def _choose(self, turn: Turn, specs: Sequence[ToolSpec]) -> choose.Choice:
+    def _choose(self, turn: Turn, specs: Sequence[ToolSpec], profile: AgentProfile) -> choose.Choice:
         if turn.progress.rounds:
             return choose.Choice(choose.SINGLE, "goes on with the tools it had begun")
         message = turn.message
@@ -70,11 +80,11 @@ class SupervisorAgent:
             return choose.Choice(choose.SINGLE, "a program asks")
         asked = (options.mode if options is not None else None) or turn.lane.settings.get("mode")
         return choose.choose(
-            message.text, configured=self.settings.mode, asked=asked, tools=len(specs), media=len(message.media),
-            turns_before=turn.lane.window.turns - 1,
+            message.text, configured=profile.mode or self.settings.mode, asked=asked, tools=len(specs),
+            media=len(message.media), turns_before=turn.lane.window.turns - 1,
         )  # fmt: skip
 
-    async def _specs(self, actor: Actor) -> Sequence[ToolSpec]:
+    async def _specs(self, actor: Actor, session: SessionKey) -> Sequence[ToolSpec]:
         if "tools" not in actor.scopes:
             return ()
-        return [spec for spec in await self.tools.list_tools(actor) if spec.policy != "deny"]
+        return [spec for spec in await self.tools.list_tools(actor, session) if spec.policy != "deny"]

@@ -13,6 +13,7 @@ from agent.lane import BLOCK, Lane, Pending, record
 from agent.ports import (
     ApprovalAnswered,
     ApprovalAsked,
+    Charge,
     Progress,
     QuestionAsked,
     Record,
@@ -22,7 +23,7 @@ from agent.ports import (
 )
 from agent.resume import TurnProgress
 from agent.sessions import records as kinds
-from agent.window import result_text
+from agent.tools.results import text_of
 from bus import events
 from bus.deadline import Deadline
 from bus.events import JsonObject, Usage
@@ -37,6 +38,8 @@ class Turn:
     def __init__(self, lane: Lane, pending: Pending, clock: Deadline) -> None:
         self.lane = lane
         self.message = pending.message
+        self.steering = False
+        """Whether messages that come meanwhile join this turn."""
         self.progress: TurnProgress = pending.progress
         self.clock = clock
         self.usage = Usage()
@@ -44,6 +47,7 @@ class Turn:
         self.model = ""
         self.last_round = ""
         """The text of the round that streams now."""
+        self._pending = pending
         self._key = lane.key
         self._id = pending.message.message_id
         self._parts: list[str] = []
@@ -51,9 +55,23 @@ class Turn:
         self.clock_changed: Callable[[], None] = _nothing
         """Called when `clock` stands still or goes on."""
         self.began = False
+        self.warning = ""
+        """Said beside the answer: the budget runs low."""
+        self._spent: dict[str, Usage] = {}
+        self._tool_calls = 0
         self._asked: dict[str, str] = {}
         """Who is being asked what: question id -> call id."""
         self._writes: set[asyncio.Future[None]] = set()
+
+    @property
+    def also(self) -> list[str]:
+        """Ids of the other messages that this turn answers."""
+        return [item.message.message_id for item in self._pending.merged]
+
+    def steer(self) -> None:
+        """Between two rounds: take in what the person said meanwhile, where he wants it so."""
+        if self.steering and self.lane.absorb(self._pending):
+            self.note("supervisor", "steered")
 
     # ------------------------------------------------------------ text
 
@@ -70,12 +88,15 @@ class Turn:
         self.lane.reserved = seq + BLOCK
         data = {"message_id": self._id, "attempt": attempt, "mode": mode, "model": model, "reason": reason,
                 "reserved": self.lane.reserved}  # fmt: skip
-        self._record(
-            record(seq, kinds.TURN_STARTED, data),
+        # Not awaited: what is told before it is on the disk is at most an attempt that does not count.
+        self._write(record(seq, kinds.TURN_STARTED, data))
+        self.lane.emit(
             events.ChatStarted(
                 session=self._key, message_id=self._id, seq=seq, mode=mode, model=model, attempt=attempt, reason=reason
-            ),
+            )
         )
+        if self.warning:
+            self.note("budget", "warning", self.warning)
         for step in self.progress.rounds:
             self.next_round()
             if step.text:
@@ -109,17 +130,26 @@ class Turn:
             events.AgentNote(session=self._key, message_id=self._id, seq=seq, agent=agent, state=state, text=text)
         )
 
-    def add_usage(self, usage: Usage) -> None:
-        """Add a round's tokens and money to the turn's."""
-        mine = self.usage
-        cost = None if mine.cost is None and usage.cost is None else (mine.cost or 0.0) + (usage.cost or 0.0)
-        self.usage = Usage(
-            prompt_tokens=mine.prompt_tokens + usage.prompt_tokens,
-            completion_tokens=mine.completion_tokens + usage.completion_tokens,
-            cached_tokens=mine.cached_tokens + usage.cached_tokens,
-            total_tokens=mine.total_tokens + usage.total_tokens,
-            cost=cost,
-        )
+    def add_usage(self, usage: Usage, model: str = "") -> None:
+        """Add a round's tokens and money to the turn's; `model` is charged, where this attempt asked it."""
+        self.usage = together(self.usage, usage)
+        if model:
+            self._spent[model] = together(self._spent.get(model, Usage()), usage)
+
+    def charges(self) -> list[Charge]:
+        """What this attempt cost, by model."""
+        calls = self._tool_calls
+        spent = self._spent or ({"": Usage()} if calls else {})
+        out = []
+        for model, usage in spent.items():
+            out.append(
+                Charge(
+                    actor=self.message.actor, message_id=self._id, attempt=self.progress.attempts + 1, model=model,
+                    usage=usage, tool_calls=calls,
+                )
+            )  # fmt: skip
+            calls = 0
+        return out
 
     # ------------------------------------------------------------ tools
 
@@ -198,8 +228,9 @@ class Turn:
             self.clock.resume()
             self.clock_changed()
 
-    async def tool_finished(self, call: ToolCall, result: ToolResult, *, agent: str) -> None:
-        """Record the result before anybody uses it."""
+    async def tool_finished(self, call: ToolCall, result: ToolResult, text: str, *, agent: str) -> None:
+        """Record the result before anybody uses it; `text` is how the model gets it."""
+        self._tool_calls += 1
         for question, call_id in tuple(self._asked.items()):
             if call_id == call.call_id:
                 self._go_on(question)
@@ -211,13 +242,14 @@ class Turn:
         }  # fmt: skip
         if agent:
             data["agent"] = agent
-        preview = result_text({"content": result.content, "structured_content": result.structured_content,
-                               "is_error": result.is_error})[:PREVIEW_CHARS]  # fmt: skip
+        plain = text_of(result.content, result.structured_content)
+        if text != plain:
+            data["text"] = text
         durable = self._record(
             record(seq, kinds.TOOL_FINISHED, data),
             events.ToolFinished(
                 session=self._key, message_id=self._id, seq=seq, call_id=call.call_id, is_error=result.is_error,
-                duration_ms=result.duration_ms, preview=preview, media=result.media,
+                duration_ms=result.duration_ms, preview=plain[:PREVIEW_CHARS], media=result.media,
             ),
         )  # fmt: skip
         await asyncio.shield(durable)
@@ -225,8 +257,12 @@ class Turn:
     # ------------------------------------------------------------ records
 
     def _record(self, item: Record, event: events.Event) -> "asyncio.Future[None]":
-        durable = self.lane.append(item)
+        durable = self._write(item)
         self.lane.emit_when(durable, event)
+        return durable
+
+    def _write(self, item: Record) -> "asyncio.Future[None]":
+        durable = self.lane.append(item)
         self._writes.add(durable)
         durable.add_done_callback(self._written)
         return durable
@@ -239,6 +275,18 @@ class Turn:
 
 def _nothing() -> None:
     """Nobody listens yet."""
+
+
+def together(one: Usage, other: Usage) -> Usage:
+    """The sum of two."""
+    cost = None if one.cost is None and other.cost is None else (one.cost or 0.0) + (other.cost or 0.0)
+    return Usage(
+        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
+        completion_tokens=one.completion_tokens + other.completion_tokens,
+        cached_tokens=one.cached_tokens + other.cached_tokens,
+        total_tokens=one.total_tokens + other.total_tokens,
+        cost=cost,
+    )
 
 
 def usage_data(usage: Usage) -> JsonObject:

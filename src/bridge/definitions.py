@@ -4,14 +4,17 @@ A tool whose description or schema changes after it was allowed is another tool:
 the person agrees to the new one. Kept in the bridge's database, next to the ledger.
 """
 
+from collections.abc import Callable
+
 from bridge.database import Database
 
 
 class Definitions:
-    """Hashes of definitions by public name."""
+    """Hashes of definitions by public name. `agreed` is called when the person took a new one."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, agreed: Callable[[], None] = lambda: None) -> None:
         self._database = database
+        self.agreed = agreed
         self._known: dict[str, str] = {}
         for tool, digest in database.read("SELECT tool, hash FROM definitions"):
             self._known[tool] = digest
@@ -28,6 +31,7 @@ class Definitions:
         """The person said yes to a call of the tool as it is now."""
         if self._known.get(tool) != digest:
             self._keep(tool, digest)
+            self.agreed()
 
     def _keep(self, tool: str, digest: str) -> None:
         self._known[tool] = digest

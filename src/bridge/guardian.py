@@ -9,9 +9,10 @@ bridge's death. It refuses to know what the groups do.
 import os
 import signal
 import sys
+import time
 
 
-def _end(group: int, container: "dict[str, dict[str, str] | str] | None") -> None:
+def _end(group: int) -> None:
     try:
         if hasattr(os, "killpg"):
             os.killpg(group, signal.SIGKILL)
@@ -21,16 +22,20 @@ def _end(group: int, container: "dict[str, dict[str, str] | str] | None") -> Non
             subprocess.call(["taskkill", "/T", "/F", "/PID", str(group)])
     except OSError:
         pass
-    if container is None:
-        return
+
+
+def _remove(container: "dict[str, dict[str, str] | str]") -> None:
     try:
         with open(str(container["cidfile"])) as file:  # noqa: PTH123
             identity = file.read().strip()
-        if identity and os.fork() == 0:
-            tool, environment = str(container["tool"]), container["environment"]
-            os.execvpe(tool, [tool, "rm", "-f", identity], dict(environment))  # type: ignore[arg-type]  # noqa: S606
     except OSError:
-        pass
+        return
+    if identity and os.fork() == 0:
+        tool, environment = str(container["tool"]), container["environment"]
+        try:
+            os.execvpe(tool, [tool, "rm", "-f", identity], dict(environment))  # type: ignore[arg-type]  # noqa: S606
+        finally:
+            os._exit(1)
 
 
 def main() -> None:
@@ -51,8 +56,13 @@ def main() -> None:
             groups.pop(word["gone"], None)
         elif "bye" in word:
             return
-    for group, container in groups.items():
-        _end(group, container)
+    for _ in range(3):  # again, for what was being forked at that moment
+        for group in groups:
+            _end(group)
+        time.sleep(0.02)
+    for container in groups.values():
+        if container is not None:
+            _remove(container)
 
 
 if __name__ == "__main__":

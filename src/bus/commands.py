@@ -28,6 +28,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("tools", "", "tools the assistant can use for you", "查看可用工具", "tools"),
     Command("bridge", "[on|off]", "your computers; in a group: lend or withdraw them", "查看你的电脑；群里可开关"),
     Command("mode", "[auto|fast|single|multi]", "how the assistant works on an answer", "查看或切换工作模式"),
+    Command(
+        "queue", "[followup|collect|steer|interrupt]", "what a message does while I answer", "回答期间新消息的处理方式"
+    ),
     Command("usage", "", "tokens and cost", "查看用量和费用"),
     Command("last", "", "show the last answer once more", "再次显示上一条回答"),
     Command("approve", "ID", "allow a tool call", "允许一次工具调用", "approve"),

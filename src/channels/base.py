@@ -11,7 +11,7 @@ what is common on the way in, `delivery.py` and `manager.py` on the way out.
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
 from bus.commands import Command
 from bus.context import timestamp
@@ -45,7 +45,7 @@ class Capabilities:
     drafts: bool = False
     """Native streaming previews in private chats, which vanish when the message comes."""
     nonce_seconds: float = 0.0
-    """How long the platform remembers a nonce, so that a send may be repeated without being shown twice; 0: no nonce."""
+    """How long the platform remembers a nonce, so that a send may be repeated and is shown once; 0: no nonce."""
     final_edit: bool = False
     """A streaming message must be told that it is final, even where its text stays."""
     buttons: bool = True
@@ -75,6 +75,12 @@ class Address:
     kind: Literal["direct", "group"]
     chat: str
     thread: str | None = None
+
+
+def address_of(parts: KeyParts) -> Address:
+    """Where the answers of a session go."""
+    thread = parts.place.partition(":")[2] or None
+    return Address(kind="group" if parts.kind is KeyKind.GROUP else "direct", chat=parts.peer, thread=thread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +155,8 @@ class Incoming:
     media: tuple[MediaHandle, ...] = ()
     addressed: bool = False
     edits: str | None = None
+    also: tuple[str, ...] = ()
+    """Keys of further platform messages that are part of this one (an album)."""
     quoted: str = ""
     """The text replied to or forwarded: data, given to the model as a quotation."""
 
@@ -200,8 +208,19 @@ class ChannelState:
     since: str = field(default_factory=timestamp)
 
 
+class Notes(Protocol):
+    """Small things that an adapter keeps across restarts, by a name beginning with the channel's."""
+
+    async def note(self, name: str) -> str | None: ...
+
+    async def keep_note(self, name: str, value: str) -> None: ...
+
+
 class BaseChannel(ABC):
-    """One account on one platform. `manager.py` calls start, run, pause and stop, in this order.
+    """One account on one platform. `host.py` calls start, run, pause and stop, in this order, and makes
+    a new one after each failure. The registry calls `cls(settings, inbound)`; what more a subclass's
+    constructor takes has defaults. What an adapter must remember across restarts it keeps by
+    `inbound.notes` or in files under `inbound.folder`.
 
     `account` is the bot's own immutable id, known after `start`.
     """
@@ -210,6 +229,9 @@ class BaseChannel(ABC):
     place_word: ClassVar[Literal["topic", "thread"]] = "thread"
     """How this platform's threads are called in session keys."""
 
+    settings_model: ClassVar[type[ChannelSettings]] = ChannelSettings
+    """What `channels.<name>` of the configuration is checked against."""
+
     def __init__(self, settings: ChannelSettings, capabilities: Capabilities, inbound: "InboundPipeline") -> None:
         self.settings = settings
         self.capabilities = capabilities
@@ -217,7 +239,7 @@ class BaseChannel(ABC):
         self.account = ""
         self.state = ChannelState()
         self.on_ready: Callable[[], None] = lambda: None
-        """Set by the manager: what waits may go out now."""
+        """Set by the host: what waits may go out now."""
 
     # ------------------------------------------------------------ life
 
@@ -227,11 +249,10 @@ class BaseChannel(ABC):
 
     @abstractmethod
     async def run(self) -> None:
-        """Take in until cancelled; call `mark("ready")` once connected. Raises ChannelAuthFailed, ChannelUnavailable."""
+        """Take in until cancelled, `mark("ready")` once connected. Raises ChannelAuthFailed, ChannelUnavailable."""
 
-    async def pause(self) -> None:
+    async def pause(self) -> None:  # noqa: B027 (optional on purpose)
         """Take nothing in any more, confirm nothing any more; sending still works (drain)."""
-        return None
 
     @abstractmethod
     async def stop(self) -> None:
@@ -254,8 +275,9 @@ class BaseChannel(ABC):
     ) -> str:
         """Show `content` as a new message and return its id on the platform.
 
-        `nonce` is of 24 letters and digits, the same when it is repeated. `final` is False for a message that goes on streaming by `edit`. Markup that the platform
-        refuses is sent again as plain text, here. A `reply_to` that is gone is left out, here.
+        `nonce` is of 24 letters and digits, the same when it is repeated. `final` is False for a
+        message that goes on streaming by `edit`. Markup that the platform refuses is sent again as
+        plain text, here. A `reply_to` that is gone is left out, here.
         """
 
     async def edit(self, to: Address, message_id: str, content: Text, *, final: bool = True) -> None:
@@ -270,17 +292,14 @@ class BaseChannel(ABC):
         """Show or replace the passing preview `draft_id`."""
         raise NotImplementedError
 
-    async def typing(self, to: Address) -> None:
+    async def typing(self, to: Address) -> None:  # noqa: B027 (optional on purpose)
         """Show that something is being written, for `typing_seconds`."""
-        return None
 
-    async def react(self, to: Address, message_id: str, emoji: str) -> None:
+    async def react(self, to: Address, message_id: str, emoji: str) -> None:  # noqa: B027 (optional on purpose)
         """Put a reaction under a person's message; '' takes it away."""
-        return None
 
-    async def set_commands(self, commands: Sequence[Command]) -> None:
+    async def set_commands(self, commands: Sequence[Command]) -> None:  # noqa: B027 (optional on purpose)
         """Make the platform's native command menu, in English and Chinese."""
-        return None
 
     # ------------------------------------------------------------ in
 
@@ -327,8 +346,3 @@ class BaseChannel(ABC):
         if self.place_word == "topic":
             return group_key(self.name, chat, topic=incoming.thread)
         return group_key(self.name, chat, thread=incoming.thread)
-
-    def address_of(self, parts: KeyParts) -> Address:
-        """Where the answers of a session go."""
-        thread = parts.place.partition(":")[2] or None
-        return Address(kind="group" if parts.kind is KeyKind.GROUP else "direct", chat=parts.peer, thread=thread)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from bus.events import Actor, Decision, Event, MediaRef
+from bus.keys import SessionKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +102,18 @@ class Transcriber(Protocol):
 
 
 Metadata: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a turn stands: `open` (events will come), `ended` with its text, or `unknown` (no such turn)."""
+
+    state: Literal["open", "ended", "unknown"]
+    text: str = ""
+    failed: bool = False
+
+
+class Answers(Protocol):
+    """What became of a turn, asked after a restart for those whose end nobody here has heard."""
+
+    async def outcome(self, session: SessionKey, message_id: str) -> Outcome: ...

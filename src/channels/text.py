@@ -19,7 +19,9 @@ from typing import Literal, TypeAlias
 Counting: TypeAlias = Literal["utf16", "characters", "bytes"]
 Measure: TypeAlias = Callable[[str], int]
 
-_FENCE = re.compile(r"^(?P<lead>[ \t]*(?:>[ \t]?)*[ \t]*)(?:[-*+][ \t]+|\d{1,9}[.)][ \t]+)?(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
+_FENCE = re.compile(
+    r"^(?P<lead>[ \t]*(?:>[ \t]?)*[ \t]*)(?:[-*+][ \t]+|\d{1,9}[.)][ \t]+)?(?P<fence>`{3,}|~{3,})(?P<info>.*)$"
+)
 _RULE = re.compile(r"^[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -238,7 +240,11 @@ def _inside_grapheme(body: str, at: int) -> bool:
     before, after = body[at - 1], body[at]
     if before == _ZERO_WIDTH_JOINER or after == _ZERO_WIDTH_JOINER:
         return True
-    if unicodedata.combining(after) or unicodedata.category(after) in ("Mn", "Me") or "\U0001f3fb" <= after <= "\U0001f3ff":
+    if (
+        unicodedata.combining(after)
+        or unicodedata.category(after) in ("Mn", "Me")
+        or "\U0001f3fb" <= after <= "\U0001f3ff"
+    ):
         return True
     if "\U0001f1e6" <= after <= "\U0001f1ff":
         flags = 0

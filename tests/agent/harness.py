@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.sessions.jsonl_store import JsonlStore
-
+from agent.agents import Agents
 from agent.commands import CommandRunner
 from agent.loop import AgentLoop
 from agent.ports import Approvals, LanguageModel, ToolCall, ToolResult, ToolSource, ToolSpec
+from agent.sessions.jsonl_store import JsonlStore
 from agent.settings import AgentSettings, LimitSettings
 from agent.supervisor import SupervisorAgent
 from bus.context import new_id
@@ -37,7 +37,7 @@ class Tools:
         self.specs[name] = ToolSpec(name=name, description=f"does {name}", input_schema=schema, **spec)
         self.functions[name] = function
 
-    async def list_tools(self, actor: Actor) -> list[ToolSpec]:
+    async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> list[ToolSpec]:
         return list(self.specs.values())
 
     async def call(self, call: ToolCall, *, deadline: Any, report: Any) -> ToolResult:
@@ -79,6 +79,9 @@ class Agent:
                  limits: dict[str, Any] | None = None, settings: dict[str, Any] | None = None) -> None:  # fmt: skip
         self.folder = folder
         self.bus = MemoryBus()
+        self.accountant: Any = None
+        self.compactor: Any = None
+        self.agents = Agents({}, [])
         self.model = model
         self.tools = tools or Tools()
         self.limits = LimitSettings(**limits or {})
@@ -126,7 +129,8 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
         agent.store = store  # type: ignore[attr-defined]
         nobody: Any = Nobody()
         approvals: Approvals = nobody
-        supervisor = SupervisorAgent(model=agent.model, tools=agent.tools, settings=agent.settings)
+        supervisor = SupervisorAgent(model=agent.model, tools=agent.tools, settings=agent.settings,
+                                     agents=agent.agents)  # fmt: skip
         runner = CommandRunner(store=store, sessions=store, tools=agent.tools, approvals=approvals,
                                administration=nobody, linker=nobody)  # fmt: skip
         agent.loop = AgentLoop(  # type: ignore[attr-defined]
@@ -137,6 +141,8 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
             settings=agent.settings,
             run_command=runner,
             open_turns=store.open_turns,
+            accountant=agent.accountant,
+            compactor=agent.compactor,
         )
         service = asyncio.get_running_loop().create_task(agent.loop.run())  # type: ignore[attr-defined]
         try:

@@ -212,3 +212,45 @@ async def test_a_deleted_session_is_gone_and_can_begin_anew(tmp_path: Path) -> N
         done = await agent.ask("back again")
         assert done.text == "you said: back again"
         assert done.seq > last + 1
+
+
+async def test_collect_answers_a_burst_in_one_turn(tmp_path: Path) -> None:
+    model = EchoModel()
+    settings = {"queue": "collect", "gather_seconds": 0.05}
+    async with running(Agent(tmp_path, model, settings=settings)) as agent:
+        items = [await agent.send(text) for text in ("one", "two", "three")]
+        ends = [await agent.end(item) for item in items]
+        assert [end.finish_reason for end in ends] == ["stop", "merged", "merged"]
+        assert [m["content"] for m in model.requests[0].messages[1:]] == ["one", "two", "three"]
+        assert len(model.requests) == 1
+        assert [event.seq for event in agent.events] == list(range(1, len(agent.events) + 1))
+        assert (await agent.ask("four")).text == "you said: four"
+
+
+async def test_steer_joins_the_running_turn_between_two_rounds(tmp_path: Path) -> None:
+    tools = Tools()
+    model = ScriptedModel(("", [("c1", "wait", "{}")]), "done with both")
+
+    async def wait(call: object) -> str:
+        tools.second = await agent.send("and this")  # type: ignore[attr-defined]
+        return "waited"
+
+    tools.add("wait", wait)
+    agent = Agent(tmp_path, model, tools, settings={"queue": "steer"})
+    async with running(agent):
+        first = await agent.send("go")
+        assert (await agent.end(first)).text == "done with both"
+        assert (await agent.end(tools.second)).finish_reason == "merged"  # type: ignore[attr-defined]
+        assert model.requests[1].messages[-1]["content"] == "and this"
+
+
+async def test_interrupt_takes_the_running_turns_place(tmp_path: Path) -> None:
+    model = StallingModel()
+    async with running(Agent(tmp_path, model)) as agent:
+        assert "interrupt" in (await agent.ask("/queue interrupt")).text
+        first = await agent.send("a")
+        await model.streaming.wait()
+        second = await agent.send("b")
+        assert (await agent.end(first)).code == 1009
+        model.go_on.set()
+        assert (await agent.end(second)).text == "half whole"

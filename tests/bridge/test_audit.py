@@ -156,9 +156,7 @@ def test_threads_and_processes_write_one_chain(path: Path):
     )
     log = AuditLog(path, fsync=False)
     with subprocess.Popen([sys.executable, "-c", program, str(path)]) as other:
-        threads = [
-            threading.Thread(target=lambda: [log.append("mine", number=n) for n in range(40)]) for _ in range(3)
-        ]
+        threads = [threading.Thread(target=lambda: [log.append("mine", number=n) for n in range(40)]) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -172,11 +170,25 @@ def test_threads_and_processes_write_one_chain(path: Path):
 
 async def test_records_from_many_tasks(path: Path):
     log = AuditLog(path)
-    await asyncio.gather(*(log.record("x", number=number) for number in range(20)))
+    await asyncio.gather(*(log.intent({"event": "x", "number": number}) for number in range(20)))
     log.close()
     assert verify(path).records == 20
     with pytest.raises(AuditFailed):
-        await log.record("too late")
+        await log.intent({"event": "too late"})
+    assert [record["event"] for record in await log.tail(2)] == ["x", "x"]
+
+
+@pytest.mark.attack(72)
+def test_a_note_that_cannot_be_written_is_logged_and_an_intent_fails_closed(path: Path, caplog):
+    log = AuditLog(path)
+    log.note({"event": "done", "tool": "x"})
+    log.record("token.create", user="a")
+    log.close()
+    log.record("late", user="a")
+    assert "did not take a record" in caplog.text
+    assert verify(path).records == 2
+    with pytest.raises(OSError):
+        asyncio.run(log.intent({"event": "dangerous"}))
 
 
 @pytest.mark.attack(72)

@@ -121,7 +121,7 @@ class Bench:
 
     def restart(self) -> None:
         """What the outbox does: only what was kept comes back."""
-        turns = [t for t in self.chat.turns.values()]
+        turns = list(self.chat.turns.values())
         kept = sorted(self.everything.values(), key=lambda i: (i.index,))
         self.chat = self.machine(self.capabilities)
         for old in turns:
@@ -418,7 +418,9 @@ def test_an_answer_that_was_cut_by_a_restart_is_overwritten() -> None:
 FAULTS = st.lists(st.sampled_from(["", "", "", "429", "503", "timeout", "lost"]), max_size=25)
 
 
-@given(FAULTS, st.sampled_from([PLAIN, NONCE, DRAFTS]), st.integers(0, 10_000), st.lists(st.integers(0, 40), max_size=2))
+@given(
+    FAULTS, st.sampled_from([PLAIN, NONCE, DRAFTS]), st.integers(0, 10_000), st.lists(st.integers(0, 40), max_size=2)
+)
 @settings(max_examples=300, deadline=None)
 def test_whatever_happens_one_answer_or_none_that_is_listed(
     faults: list[str], capabilities: Capabilities, seed: int, restarts: list[int]

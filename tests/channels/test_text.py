@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from channels.text import clean, count, split_markdown
 
 WORDS = st.text(st.sampled_from("abc de中文，。😀é\u0301👨\u200d👩🇩🇪|*_`#-1 "), max_size=60)
-CODE = st.lists(WORDS.filter(lambda t: "```" not in t), max_size=12).map(lambda ls: "```python\n" + "\n".join(ls) + "\n```")
-TABLE = st.lists(st.tuples(st.sampled_from(["a", "中文", "😀😀"]), st.sampled_from(["1", "22", "x" * 20])), min_size=1, max_size=12).map(
-    lambda rows: "| left | right |\n|---|---|\n" + "\n".join(f"| {a} | {b} |" for a, b in rows)
+CODE = st.lists(WORDS.filter(lambda t: "```" not in t), max_size=12).map(
+    lambda ls: "```python\n" + "\n".join(ls) + "\n```"
 )
+TABLE = st.lists(
+    st.tuples(st.sampled_from(["a", "中文", "😀😀"]), st.sampled_from(["1", "22", "x" * 20])), min_size=1, max_size=12
+).map(lambda rows: "| left | right |\n|---|---|\n" + "\n".join(f"| {a} | {b} |" for a, b in rows))
 DOCUMENT = st.lists(st.one_of(WORDS, CODE, TABLE), max_size=8).map("\n\n".join)
 FENCE = re.compile(r"^[ \t>]*(?:[-*+][ \t]+|\d{1,9}[.)][ \t]+)?```", re.M)
 

@@ -11,14 +11,14 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from bridge.audit.chain import MAX_LINE_BYTES, Head, encode_head, head_path, last_record, line_hash, read_head
+from bridge.audit.chain import MAX_LINE_BYTES, Head, encode_head, head_path, last_record, line_hash, read_head, tail
 
 try:
     import fcntl
@@ -28,7 +28,7 @@ except ImportError:  # Windows has no flock
 _log = logging.getLogger(__name__)
 
 
-class AuditFailed(Exception):
+class AuditFailed(OSError):
     """The record is not in the log. What it was to witness must not happen."""
 
 
@@ -60,25 +60,44 @@ class AuditLog:
         """Number and hash of the last record this process knows of; for a log line elsewhere."""
         return self._head.seq, self._head.hash
 
-    def append(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Write one record and wait for the disk. Raises AuditFailed; then nothing was written.
+    def append(self, event: str, *, sync: bool = True, **fields: Any) -> dict[str, Any]:
+        """Write one record and, with `sync`, wait for the disk. Raises AuditFailed; then nothing was written.
 
         `fields` are JSON values; secrets and contents don't belong here (`fingerprint`).
         """
         with self._guard, self._locked():
             try:
                 self._catch_up()
-                return self._write(event, fields)
+                return self._write(event, fields, sync)
+            except AuditFailed:
+                raise
             except OSError as error:
                 self._size = -1
                 raise AuditFailed(f"{self.path.name}: {error.strerror or error}") from error
 
-    async def record(self, event: str, **fields: Any) -> dict[str, Any]:
-        """`append`, without holding up the event loop while the disk works.
+    async def intent(self, record: Mapping[str, Any]) -> None:
+        """Write `record` (its `event` is what is about to happen) and sync, while the event loop goes on.
 
-        A caller that is cancelled meanwhile leaves a whole record behind.
+        Raises AuditFailed. A caller that is cancelled meanwhile leaves a whole record behind.
         """
-        return await asyncio.shield(asyncio.to_thread(self.append, event, **fields))
+        fields = dict(record)
+        await asyncio.shield(asyncio.to_thread(self.append, str(fields.pop("event", "")), **fields))
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Write `record` without waiting for the disk; a failure is logged."""
+        fields = dict(record)
+        self.record(str(fields.pop("event", "")), **fields)
+
+    def record(self, action: str, **details: Any) -> None:
+        """Write down what was done, without waiting for the disk; a failure is logged, for it was done."""
+        try:
+            self.append(action, sync=False, **details)
+        except AuditFailed as error:
+            _log.error("the audit log did not take a record: %s", error)
+
+    async def tail(self, limit: int = 50) -> list[dict[str, Any]]:
+        """The last `limit` records, oldest first."""
+        return await asyncio.to_thread(tail, self.path, limit)
 
     def close(self) -> None:
         """Close the files; the log can be opened again."""
@@ -114,7 +133,7 @@ class AuditLog:
         if reason:
             _log.error("the audit log is broken: %s", reason)
             self._head = Head(max(found.seq, 0), found.hash)
-            self._write("audit.broken", {"reason": reason})
+            self._write("audit.broken", {"reason": reason}, True)
 
     def _cut(self, end: int, size: int) -> None:
         """Take a torn tail off, keeping it aside."""
@@ -127,7 +146,7 @@ class AuditLog:
         os.ftruncate(self._file, end)
         _log.warning("the audit log ended in the middle of a record; kept aside", extra={"bytes": size - end})
 
-    def _write(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
+    def _write(self, event: str, fields: dict[str, Any], sync: bool) -> dict[str, Any]:
         record = {
             "seq": self._head.seq + 1,
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -146,7 +165,7 @@ class AuditLog:
             written = os.write(self._file, line + b"\n")
             if written != len(line) + 1:
                 raise OSError(28, "no space left on device")
-            if self._fsync:
+            if sync and self._fsync:
                 os.fsync(self._file)
         except OSError:
             with contextlib.suppress(OSError):

@@ -63,7 +63,7 @@ class ProcessGroups:
             self.remove(group)
         guardian, self._guardian = self._guardian, None
         if guardian is not None and guardian.stdin is not None:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 guardian.stdin.write(b'{"bye":true}\n')
                 guardian.stdin.flush()
             with suppress(OSError):

@@ -30,7 +30,16 @@ class TooLong:
     size: int
 
 
-Incoming: TypeAlias = Line | Message | TooLong
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The transport knows that this request will get no answer; `seen` says whether the server may have acted on it."""
+
+    id: Any
+    reason: str
+    seen: bool
+
+
+Incoming: TypeAlias = Line | Message | TooLong | Unanswered
 Receive: TypeAlias = Callable[[Incoming], None]
 Closed: TypeAlias = Callable[[str], None]
 """Called once, when the server is gone, with the reason for people."""

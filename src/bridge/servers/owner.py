@@ -7,7 +7,7 @@ noise concerns that server alone.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -59,6 +59,8 @@ class ServerOwner:
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._wanted = asyncio.Event()
         self._again = False
+        self._learning = False
+        self._waiters = 0
         self._stale: set[str] = set()
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()
@@ -96,7 +98,9 @@ class ServerOwner:
                             sent = True
                             if not repeatable:
                                 raise
-                        await asyncio.sleep(0)
+                        except ServerDown:
+                            call.sent = False  # it was surely not seen: the next start may have it
+                        await self._gone(session)
         except TimeoutError:
             effect: Literal["none", "unknown"] = "unknown" if sent or call.sent else "none"
             raise TimedOut(f"{self.name} did not answer within {seconds:g} s", effect=effect) from None
@@ -104,6 +108,15 @@ class ServerOwner:
             if not sent:
                 raise
             raise OutcomeUnknown(error.message, effect="unknown") from None
+
+    async def _gone(self, session: Session) -> None:
+        """Wait until a session that failed a call is put away; one that is still well is used again."""
+        if session.lost.is_set():
+            while self._session is session:
+                self._turned.clear()
+                await self._turned.wait()
+        else:
+            await asyncio.sleep(0.05)
 
     async def _once(self, session: Session, method: str, params: JsonObject, call: Call) -> Reply:
         self.in_flight += 1
@@ -117,17 +130,19 @@ class ServerOwner:
 
     async def _ready(self, on_wait: Callable[[str], None] | None) -> Session:
         self._wanted.set()
-        told = False
-        while True:
-            if self.state == "ready" and self._session is not None and not self._session.lost.is_set():
-                return self._session
-            if self.state == "failed":
-                raise ServerDown(f"{self.name} is down: {self.error}")
-            if not told and on_wait is not None:
-                told = True
-                on_wait("starting")
-            self._turned.clear()
-            await self._turned.wait()
+        if on_wait is not None and self.state != "failed":
+            on_wait("starting")
+        self._waiters += 1
+        try:
+            while True:
+                if self.state == "ready" and self._session is not None and not self._session.lost.is_set():
+                    return self._session
+                if self.state == "failed":
+                    raise ServerDown(f"{self.name} is down: {self.error}")
+                self._turned.clear()
+                await self._turned.wait()
+        finally:
+            self._waiters -= 1
 
     def restart(self) -> None:
         """Stop the server and start it again, also where it was given up."""
@@ -135,14 +150,24 @@ class ServerOwner:
         self._wanted.set()
         self._wake.set()
 
+    def learn(self) -> None:
+        """Start a lazy server once to see what it offers, and let it sleep again."""
+        if self.state == "stopped":
+            self._learning = True
+            self._turn("starting", None)
+            self._wanted.set()
+
     def refresh(self) -> None:
         """Look at the server's listings again."""
         self._stale |= {"tools", "resources", "prompts"}
         self._wake.set()
 
-    async def settled(self) -> None:
-        """Wait until the server is no longer starting: ready, stopped or failed."""
-        while self.state == "starting":
+    async def settled(self, *, first: bool = False) -> None:
+        """Wait until the server is no longer starting: ready, stopped or failed.
+
+        With `first` only for the outcome of the first start, not for those after it.
+        """
+        while self.state == "starting" and not (first and self.error is not None):
             self._turned.clear()
             await self._turned.wait()
 
@@ -152,7 +177,7 @@ class ServerOwner:
         """Keep the server alive until cancelled."""
         try:
             while True:
-                if self.settings.lazy and self.state == "stopped":
+                if self.settings.lazy and (self.state == "stopped" or self._learning):
                     await self._wanted.wait()
                 await self._live_once()
         finally:
@@ -227,6 +252,9 @@ class ServerOwner:
             self._used = asyncio.get_running_loop().time()
             self._session = session
             self._turn("ready", None)
+            learnt, self._learning = self._learning, False
+            if learnt and not self._waiters:
+                return True
             return await self._watch(session)
         finally:
             self._session = None
@@ -325,14 +353,13 @@ class ServerOwner:
 
 async def open_link(settings: McpServerSettings, receive: Receive, closed: Closed, groups: ProcessGroups) -> Link:
     """Connect to a server in its own way. What HTTP needs is imported only where such a server is configured."""
-    opener: Callable[..., Awaitable[Link]]
     if settings.kind == "stdio":
-        from bridge.servers.stdio import open_stdio as opener
-    else:
-        from bridge.servers.http import open_http
+        from bridge.servers.stdio import open_stdio
 
-        return await open_http(settings, receive, closed)
-    return await opener(settings, receive, closed, groups)
+        return await open_stdio(settings, receive, closed, groups)
+    from bridge.servers.http import open_http
+
+    return await open_http(settings, receive, closed)
 
 
 def describe(error: BaseException) -> str:

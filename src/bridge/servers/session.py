@@ -15,7 +15,7 @@ from bridge.errors import McpError, OutcomeUnknown, ServerDown, TimedOut, ToolRe
 from bridge.servers import jsonrpc
 from bridge.servers.calls import Call, Question, read_progress, unlimited
 from bridge.servers.jsonrpc import Answered, Asked, Invalid, JsonObject, Noise, Notified, Peer, Refused, Reply, Stray
-from bridge.servers.link import Incoming, Line, Link, LinkLost, Message
+from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Unanswered
 from bridge.version import VERSION
 
 HANDSHAKE_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
@@ -216,6 +216,10 @@ class Session:
             effects: Iterable[jsonrpc.Effect] = self._peer.receive(incoming.data)
         elif isinstance(incoming, Message):
             effects = self._peer.message(incoming.value)
+        elif isinstance(incoming, Unanswered):
+            if incoming.id in self._open:
+                self._settle(incoming.id, LinkLost(incoming.reason, sent=incoming.seen))
+            return
         else:
             effects = self._peer.too_long(incoming.start, incoming.end, incoming.size)
         for effect in effects:
@@ -260,7 +264,10 @@ class Session:
             ):
                 call = self._open[news[0]][1]
                 if call.on_progress is not None:
-                    call.on_progress(news[1])
+                    try:
+                        call.on_progress(news[1])
+                    except Exception:  # a listener's mistake must not end the reading of everybody's answers
+                        self._log.exception("a listener to progress failed")
         elif method == "notifications/message":
             self._log.info("%s", str(params.get("data"))[:500])
         elif method == "notifications/cancelled":

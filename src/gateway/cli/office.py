@@ -36,9 +36,7 @@ class Office:
             raise Failure(f"cannot read the admin token: {error.strerror or error}") from None
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         try:
-            _, answer = http(
-                self.running.url + "/api/v1/rpc", body=request, token=token, certificate=self.certificate
-            )
+            _, answer = http(self.running.url + "/api/v1/rpc", body=request, token=token, certificate=self.certificate)
         except OSError as error:
             raise Failure(f"the running gateway (pid {self.running.pid}) did not answer: {error}") from None
         if isinstance(answer, dict) and "result" in answer:

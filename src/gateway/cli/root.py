@@ -40,7 +40,7 @@ class LazyCommands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]  # only the names, for suggestions
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # the names, for suggestions
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -78,7 +78,9 @@ def gateway(
     config: Annotated[str | None, typer.Option(help="The configuration file.", metavar="FILE")] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 0 for any free one.")] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """One assistant for many people and many places. Without a command it serves."""
     if ctx.invoked_subcommand is not None:

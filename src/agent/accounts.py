@@ -1,0 +1,183 @@
+"""Who used how much: tokens, money and tool calls by user and day, kept in SQLite.
+
+A charge is one turn's use of one model, written before the turn's end is told, so
+that the sums survive a restart and agree with what the providers counted. Days are
+UTC. Above are `runner.py` (charges) and the handlers (`usage.get`, `/usage`).
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from agent.ports import Charge
+from agent.settings import Budget, BudgetSettings
+from bus.errors import RateLimited
+from bus.events import Actor, JsonObject
+
+_T = TypeVar("_T")
+KEPT_DAYS = 400
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS charges (
+  message_id TEXT NOT NULL, attempt INTEGER NOT NULL, model TEXT NOT NULL,
+  user TEXT NOT NULL, day TEXT NOT NULL,
+  prompt INTEGER NOT NULL, completion INTEGER NOT NULL, cached INTEGER NOT NULL, total INTEGER NOT NULL,
+  cost REAL NOT NULL, priced INTEGER NOT NULL, tool_calls INTEGER NOT NULL,
+  PRIMARY KEY (message_id, attempt, model)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS charges_by_user ON charges (user, day);
+"""
+
+
+@dataclass(slots=True)
+class _Today:
+    day: str
+    tokens: int
+    cost: float
+    warned: bool = False
+
+
+class Accounts:
+    """Implements `Accountant` and the handlers' `UsageBook`. An async context manager."""
+
+    def __init__(self, file: Path, budgets: BudgetSettings) -> None:
+        self._file = file
+        self._budgets = budgets
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
+        self._today: dict[str, _Today] = {}
+
+    async def __aenter__(self) -> "Accounts":
+        await self._do(self._open)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._do(self._close)
+        self._thread.shutdown()
+
+    async def _do(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _open(self) -> None:
+        self._database = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
+        self._file.chmod(0o600)
+        self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        oldest = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).strftime("%Y-%m-%d")
+        self._database.execute("DELETE FROM charges WHERE day < ?", (oldest,))
+
+    def _close(self) -> None:
+        self._database.close()
+
+    # ------------------------------------------------------------ budgets
+
+    def budget_of(self, actor: Actor) -> Budget:
+        """The nearest budget: the user's own, else the role's, else everybody's."""
+        return self._budgets.users.get(actor.user) or self._budgets.roles.get(actor.role) or self._budgets
+
+    async def check(self, actor: Actor) -> str:
+        """A warning, once a day when the budget runs low, or ''. Raises RateLimited until the next day (UTC)."""
+        budget = self.budget_of(actor)
+        if budget.daily_usd is None and budget.daily_tokens is None:
+            return ""
+        today = await self._sums(actor.user)
+        used = max(
+            today.cost / budget.daily_usd if budget.daily_usd else (1.0 if budget.daily_usd == 0 else 0.0),
+            today.tokens / budget.daily_tokens if budget.daily_tokens else (1.0 if budget.daily_tokens == 0 else 0.0),
+        )
+        if used >= 1:
+            renewal = _midnight()
+            text = f"today's budget is used up; it is renewed at {renewal:%Y-%m-%dT%H:%MZ}"
+            if actor.language.startswith("zh"):
+                text = f"今天的额度已用完，将于 {renewal:%Y-%m-%dT%H:%MZ} 恢复"
+            raise RateLimited(text, retry_after_ms=max(1000, round((renewal.timestamp() - time.time()) * 1000)))
+        if used >= self._budgets.warn_at and not today.warned:
+            today.warned = True
+            chinese = actor.language.startswith("zh")
+            return f"今天的额度已使用 {used:.0%}" if chinese else f"{used:.0%} of today's budget is used"
+        return ""
+
+    async def _sums(self, user: str) -> _Today:
+        day = _day()
+        known = self._today.get(user)
+        if known is None or known.day != day:
+            row = await self._do(
+                lambda: self._database.execute(
+                    "SELECT COALESCE(SUM(total), 0), COALESCE(SUM(cost), 0) FROM charges WHERE user = ? AND day = ?",
+                    (user, day),
+                ).fetchone()
+            )
+            if len(self._today) > 10_000:
+                self._today.clear()
+            known = self._today[user] = _Today(day, row[0], row[1])
+        return known
+
+    # ------------------------------------------------------------ charges
+
+    async def charge(self, charges: Sequence[Charge]) -> None:
+        """Keep them; a charge that is there already is left as it is."""
+        if not charges:
+            return
+        day = _day()
+        rows = [
+            (
+                c.message_id, c.attempt, c.model, c.actor.user, day, c.usage.prompt_tokens, c.usage.completion_tokens,
+                c.usage.cached_tokens, c.usage.total_tokens, c.usage.cost or 0.0, int(c.usage.cost is not None),
+                c.tool_calls,
+            )
+            for c in charges
+        ]  # fmt: skip
+        fresh = await self._do(lambda: self._insert(rows))
+        for row, kept in zip(rows, fresh, strict=True):
+            known = self._today.get(row[3])
+            if kept and known is not None and known.day == day:
+                known.tokens += row[8]
+                known.cost += row[9]
+
+    def _insert(self, rows: Sequence[tuple[object, ...]]) -> list[bool]:
+        marks = ",".join("?" * 12)
+        self._database.execute("BEGIN")
+        try:
+            kept = [
+                self._database.execute(f"INSERT OR IGNORE INTO charges VALUES ({marks})", row).rowcount > 0  # noqa: S608
+                for row in rows
+            ]
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+        return kept
+
+    async def usage(self, user: str, days: int) -> JsonObject:
+        """`{days: [{day, turns, prompt_tokens, …, cost, tool_calls}], total, budget}`, the newest day first."""
+        oldest = (datetime.now(UTC) - timedelta(days=days - 1)).strftime("%Y-%m-%d")
+        rows = await self._do(
+            lambda: self._database.execute(
+                "SELECT day, COUNT(DISTINCT message_id), SUM(prompt), SUM(completion), SUM(cached), SUM(total),"
+                " SUM(cost), SUM(tool_calls) FROM charges WHERE user = ? AND day >= ? GROUP BY day ORDER BY day DESC",
+                (user, oldest),
+            ).fetchall()
+        )
+        names = ("turns", "prompt_tokens", "completion_tokens", "cached_tokens", "total_tokens", "cost", "tool_calls")
+        by_day = [{"day": row[0]} | dict(zip(names, row[1:], strict=True)) for row in rows]
+        total = {name: sum(entry[name] for entry in by_day) for name in names}
+        budget = self._budgets.users.get(user) or self._budgets
+        return {
+            "days": by_day,
+            "total": total,
+            "budget": {"daily_usd": budget.daily_usd, "daily_tokens": budget.daily_tokens},
+        }
+
+
+def _day() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+def _midnight() -> datetime:
+    """When the next day begins."""
+    return (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,101 @@
+"""What an assistant is told about itself and about the person, from files that people write.
+
+`$GATEWAY_HOME/agents/<agent>/AGENTS.md` is the agent's persona, `users/<user>/AGENTS.md`
+what one person wants, `skills/<name>/SKILL.md` what it can learn when it needs to. Files
+are read again when they change. What one user wrote reaches nobody else: his folder is
+found by his id, which holds no path.
+"""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bus.errors import NotFound
+from bus.events import Actor
+
+FILE_CHARS = 8_000
+SKILL_CHARS = 40_000
+MAX_SKILLS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """A folder with a SKILL.md: its name, what it is for, and the text."""
+
+    name: str
+    description: str
+    file: Path
+
+
+class Personas:
+    """Reads the files below `home`."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._kept: dict[Path, tuple[int, str]] = {}
+
+    async def text(self, agent_id: str, actor: Actor) -> str:
+        """What goes behind the system prompt; '' where nobody wrote anything."""
+        return await asyncio.to_thread(self._text, agent_id, actor.user) if self._any() else ""
+
+    def _any(self) -> bool:
+        return any((self._home / name).is_dir() for name in ("agents", "users", "skills"))
+
+    def _text(self, agent_id: str, user: str) -> str:
+        parts = [self._read(self._home / "agents" / _name(agent_id) / "AGENTS.md", FILE_CHARS)]
+        own = self._read(self._home / "users" / _name(user) / "AGENTS.md", FILE_CHARS)
+        if own:
+            parts.append(f"What this person wants of you:\n{own}")
+        skills = self.skills()
+        if skills:
+            lines = "\n".join(f"- {skill.name}: {skill.description}" for skill in skills)
+            parts.append(f"Skills (read one with the tool `skill` before you use it):\n{lines}")
+        return "\n\n".join(part for part in parts if part)
+
+    def _read(self, file: Path, limit: int) -> str:
+        try:
+            changed = file.stat().st_mtime_ns
+        except OSError:
+            return ""
+        kept = self._kept.get(file)
+        if kept is None or kept[0] != changed:
+            descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            with os.fdopen(descriptor, encoding="utf-8", errors="replace") as opened:
+                kept = self._kept[file] = (changed, opened.read(limit).strip())
+        return kept[1]
+
+    def skills(self) -> list[Skill]:
+        """The skills there are, by name."""
+        found = []
+        for file in sorted((self._home / "skills").glob("*/SKILL.md"))[:MAX_SKILLS]:
+            found.append(Skill(file.parent.name, description_of(self._read(file, SKILL_CHARS)), file))
+        return found
+
+    async def skill(self, name: str) -> str:
+        """The text of one skill. Raises NotFound."""
+        for skill in await asyncio.to_thread(self.skills):
+            if skill.name == name:
+                return await asyncio.to_thread(self._read, skill.file, SKILL_CHARS)
+        raise NotFound(f"there is no skill named {name!r}")
+
+
+def _name(text: str) -> str:
+    """A folder's name that cannot lead elsewhere."""
+    return text if text not in ("", ".", "..") and "/" not in text and "\\" not in text and "\0" not in text else "-"
+
+
+def description_of(text: str) -> str:
+    """`description:` of the front matter, else the first line of the text."""
+    lines = text.splitlines()
+    if lines and lines[0].strip() == "---":
+        for line in lines[1:]:
+            if line.strip() == "---":
+                break
+            name, _, value = line.partition(":")
+            if name.strip() == "description":
+                return value.strip().strip("\"'")[:300]
+    for line in lines:
+        if line.strip() and not line.startswith(("---", "name:")):
+            return line.lstrip("# ").strip()[:300]
+    return ""

@@ -1,0 +1,72 @@
+"""`ai-bridge connect`: where the gateway is, and the token for it, into the configuration and the secrets."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import ValidationError
+
+from bridge.configuration import ConfigurationError, Place, Problem, RefusedForSafety
+from bridge.editing import ConfigurationFile, add_secrets, check_private
+from bridge.loading import config_path, host_name
+from bridge.pairing import PairingFailed, http_base, qr_lines, request_code, wait_for_token
+from bridge.settings import LinkSettings, is_loopback_url
+
+TOKEN = "AI_BRIDGE_TOKEN"  # noqa: S105 - the name of a secret, not one
+
+
+def remember(
+    config: Path | None, url: str, *, pair: bool, token: str | None, name: str | None, say: Callable[[str], None]
+) -> None:
+    """Write the gateway's address and token down. Raises ConfigurationError, RefusedForSafety, PairingFailed."""
+    address = _address(url)
+    path = config_path(config)
+    file = ConfigurationFile(path)
+    secrets = path.parent / "secrets.yaml"
+    check_private(secrets)
+    called = name or (file.data.get("server") or {}).get("name") or host_name()
+    secret = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - stdin
+    if pair:
+        secret = _pair(address, str(called), say)
+    known = (file.data.get("server") or {}).get("token")
+    if secret:
+        add_secrets(secrets, {TOKEN: secret})
+        known = f"${{secret:{TOKEN}}}"
+    elif not known:
+        raise ConfigurationError([Problem(Place(str(path)), "server.token", "is missing; use --pair or --token")])
+    file.put("server", {"url": address, "token": known, "name": called})
+    file.save()
+    say(f"written to {path}")
+
+
+def _address(url: str) -> str:
+    """`https://host` and `host` are understood; the path of the tunnel is added where there is none."""
+    text = url if "://" in url else f"wss://{url}"
+    parts = urlsplit(text)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    address = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") or "/v1/tunnel", parts.query, ""))
+    place = Place("URL")
+    try:
+        LinkSettings(url=address)
+    except ValidationError as error:
+        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise ConfigurationError([Problem(place, "", reason)]) from None
+    if scheme == "ws" and not is_loopback_url(address):
+        raise RefusedForSafety([Problem(place, "", "ws:// is only for this machine: use wss://")])
+    return address
+
+
+def _pair(address: str, name: str, say: Callable[[str], None]) -> str:
+    try:
+        offer = request_code(address, name)
+        say(f"code: {offer.code}   (until {offer.expires_at})")
+        say(f"confirm it in the chat: /bridge pair {offer.code}   or at {http_base(address)}")
+        if sys.stderr.isatty() and (sys.stderr.encoding or "").lower().startswith("utf"):
+            for line in qr_lines(f"{http_base(address)}/#pair={offer.code}"):
+                say(line)
+        token = wait_for_token(address, offer)
+    except PairingFailed as error:
+        raise ConfigurationError([Problem(Place(http_base(address)), "", str(error))]) from None
+    say("confirmed")
+    return token

@@ -1,0 +1,108 @@
+"""Asking a gateway for a place: a code that a person confirms in the chat, and then a token, once.
+
+Below `cli.py`. Plain HTTP requests by the standard library, since this runs once in a bridge's life.
+"""
+
+import json
+import platform
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+_SECONDS = 15.0
+_MOST = 65_536
+
+
+class PairingFailed(Exception):
+    """The gateway refused, or can't be reached. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A code for the person to confirm. `expires_at` is the gateway's RFC 3339 time."""
+
+    pair_id: str
+    code: str
+    expires_at: str
+
+
+def http_base(url: str) -> str:
+    """`wss://host/tunnel` to `https://host`."""
+    parts = urlsplit(url)
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    path = parts.path.removesuffix("/").removesuffix("/tunnel").removesuffix("/v1")
+    return urlunsplit((scheme, parts.netloc, path, "", ""))
+
+
+def request_code(url: str, name: str) -> Offer:
+    """Ask for a code. Raises PairingFailed."""
+    answer = _ask(f"{http_base(url)}/api/v1/bridge/pair", {"name": name, "os": platform.system().lower()})
+    try:
+        return Offer(str(answer["pair_id"]), str(answer["code"]), str(answer.get("expires_at", "")))
+    except KeyError:
+        raise PairingFailed("the gateway's answer is no pairing code") from None
+
+
+def wait_for_token(
+    url: str, offer: Offer, *, pause: float = 1.5, seconds: float = 900.0, sleep: Callable[[float], None] = time.sleep
+) -> str:
+    """Poll until a person confirmed the code. Raises PairingFailed where it is refused, spent or too late."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        answer = _ask(f"{http_base(url)}/api/v1/bridge/pair/{offer.pair_id}", None)
+        if answer.get("status") == "confirmed" and isinstance(answer.get("token"), str):
+            token: str = answer["token"]
+            return token
+        sleep(pause)
+    raise PairingFailed("nobody confirmed the code in time; run this again for a new one")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect could lead the token's way to somebody else."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def _ask(url: str, body: dict[str, str] | None) -> dict[str, Any]:
+    handlers: list[urllib.request.BaseHandler] = [_NoRedirects(), urllib.request.ProxyHandler({})]
+    if url.startswith("https:"):
+        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310 - http or https
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=_SECONDS) as response:
+            answer = json.loads(response.read(_MOST))
+    except urllib.error.HTTPError as error:
+        with error:
+            raise PairingFailed(_refusal(error.code)) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise PairingFailed(f"the gateway can't be reached: {reason}") from None
+    if not isinstance(answer, dict):
+        raise PairingFailed("the gateway's answer is no pairing code")
+    return answer
+
+
+def _refusal(status: int) -> str:
+    return {
+        404: "this gateway does not know the code (any more)",
+        410: "the code was refused, has expired or is spent; run this again for a new one",
+        429: "too many attempts; wait a minute and run this again",
+    }.get(status, f"the gateway answered {status}")
+
+
+def qr_lines(text: str) -> Iterator[str]:
+    """The text as a QR code of half blocks for a terminal."""
+    import segno
+
+    rows = [list(row) for row in segno.make(text, error="l").matrix_iter(border=2)]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        yield "".join(" ▄▀█"[2 * (not above) + (not below)] for above, below in zip(upper, lower, strict=True))

@@ -1,0 +1,91 @@
+"""What a reader of one session has seen: events in, each at most once, the answer kept together. Pure.
+
+`seq` counts per session one by one. After a drop the gateway replays what came after
+`last_seq`; what was seen already is left out here, whatever the network repeats.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Event = dict[str, Any]
+TERMINAL = ("chat.done", "chat.error")
+
+
+@dataclass(slots=True)
+class Answer:
+    """One turn as it grows. `restarted` counts how often its deltas were voided."""
+
+    message_id: str
+    text: str = ""
+    restarted: int = 0
+    ended: Event | None = None
+
+
+@dataclass(slots=True)
+class Follower:
+    """What was seen of the session so far."""
+
+    last_seq: int = 0
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def take(self, event: Event) -> Event | None:
+        """The event if it is news, else None. A merged delta that overlaps is cut down to nothing known twice."""
+        seq = event.get("seq")
+        if isinstance(seq, int):
+            if seq <= self.last_seq:
+                return None
+            if event["type"] == "chat.delta" and event.get("from_seq", seq) <= self.last_seq:
+                self.last_seq = seq
+                return None  # part of it is known and where it joins isn't: the final text brings the rest
+            self.last_seq = seq
+        self._note(event)
+        return event
+
+    def accepted(self, message_id: str, seq: int) -> Answer:
+        """A message of ours is durable under this number."""
+        self.last_seq = max(self.last_seq, seq)
+        return self.answers.setdefault(message_id, Answer(message_id))
+
+    def answer(self, message_id: str) -> Answer:
+        """The turn `message_id`."""
+        return self.answers.setdefault(message_id, Answer(message_id))
+
+    def forget(self, message_id: str) -> None:
+        """Drop a turn that was shown to its end."""
+        self.answers.pop(message_id, None)
+
+    def _note(self, event: Event) -> None:
+        message_id = event.get("message_id")
+        if not message_id or not str(event["type"]).startswith("chat.") or event["type"] == "chat.message":
+            return
+        answer = self.answer(message_id)
+        if event["type"] == "chat.started":
+            if answer.text:
+                answer.restarted += 1
+            answer.text = ""
+        elif event["type"] == "chat.delta":
+            answer.text += str(event.get("delta", ""))
+        elif event["type"] in TERMINAL:
+            answer.ended = event
+
+
+def from_history(messages: list[Event], message_id: str, session_key: str) -> Event | None:
+    """A `chat.done` made of the history, where the events of the turn are no longer kept; None while it goes on."""
+    texts = [
+        str(message.get("text") or "")
+        for message in messages
+        if message.get("message_id") == message_id and message.get("role") == "assistant"
+    ]
+    if not texts or _open(messages, message_id):
+        return None
+    text = "\n\n".join(part for part in texts if part)
+    return {
+        "type": "chat.done", "session_key": session_key, "message_id": message_id, "text": text,
+        "finish_reason": "stop", "usage": {},
+    }  # fmt: skip
+
+
+def _open(messages: list[Event], message_id: str) -> bool:
+    """Whether the last thing known of the turn is a tool call: then it goes on."""
+    last = [message for message in messages if message.get("message_id") == message_id][-1]
+    return last.get("role") == "tool" or bool(last.get("tool_calls"))

@@ -1,0 +1,297 @@
+"""What comes in from Discord: events into lanes, places found, gaps filled, interactions answered in time.
+
+Between `client.py` (raw events, requests) and the channel's `receive*`. A message
+counts as read when `receive` has returned; only then does its channel's mark
+advance. Decides nothing about who may speak.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from channels.arrivals import Lanes
+from channels.base import Incoming, Reaction, Tap
+from channels.discord.client import Downloads, GatewayClient, Handler
+from channels.discord.parse import (
+    THREADS,
+    Fetch,
+    Object,
+    Self,
+    Where,
+    parse_command_use,
+    parse_edit,
+    parse_message,
+    parse_reaction,
+    parse_tap,
+    snowflake_at,
+)
+from channels.discord.refusals import FOREIGN, refusal
+from channels.discord.watermarks import Watermarks
+from channels.errors import ChannelError, DeliveryRejected
+
+_log = logging.getLogger("channels.discord")
+
+LOOK_BACK_SECONDS = 24 * 3600.0
+"""As long as a repeated message is certainly recognised, and as an answer is still wanted."""
+_PAGE = 100
+_MOST_PAGES = 10
+_PLACES = 20_000
+_RETRIES = 3
+_EPHEMERAL = 64
+_DEFERRED_MESSAGE, _DEFERRED_UPDATE = 5, 6
+
+
+class Receiver(Protocol):
+    """The common pipeline, as `BaseChannel` offers it."""
+
+    async def receive(self, incoming: Incoming) -> None: ...
+
+    async def receive_tap(self, tap: Tap) -> None: ...
+
+    async def receive_reaction(self, reaction: Reaction) -> None: ...
+
+
+class Intake:
+    """`keep` writes the marks down. `listed` are the groups of the settings: what is said there counts from the
+    first connection on, also before anything was read."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        marks: Watermarks,
+        keep: Callable[[], Awaitable[None]],
+        downloads: Downloads,
+        listed: frozenset[str],
+    ) -> None:
+        self._receiver = receiver
+        self._marks = marks
+        self._keep = keep
+        self._downloads = downloads
+        self._listed = listed
+        self._client: GatewayClient | None = None
+        self.me = Self("")
+        self._places: OrderedDict[str, Where] = OrderedDict()
+        self.private: dict[str, str] = {}
+        """The private channel with each person, as far as known."""
+        self._lanes = Lanes(self._look_back)
+        self._gate = asyncio.Semaphore(4)
+        self.paused = False
+
+    def attach(self, client: GatewayClient, me: Self) -> None:
+        """Work with this connection from now on."""
+        self._client, self.me = client, me
+
+    def handlers(self) -> dict[str, Handler]:
+        """What the gateway's events go to."""
+        return {
+            "READY": self._ready,
+            "GUILD_CREATE": self._guild,
+            "THREAD_CREATE": self._thread,
+            "MESSAGE_CREATE": lambda data: self._put(data["channel_id"], lambda: self._message(data)),
+            "MESSAGE_UPDATE": lambda data: self._put(data["channel_id"], lambda: self._edit(data)),
+            "MESSAGE_REACTION_ADD": lambda data: self._put(data["channel_id"], lambda: self._reaction(data)),
+            "INTERACTION_CREATE": self._interaction,
+        }
+
+    async def close(self) -> None:
+        """Stop where it stands; what was not confirmed is read again."""
+        await self._lanes.close()
+
+    # ------------------------------------------------------------ places
+
+    def _learn(self, channel: Object, guild: str) -> Where:
+        parent = str(channel.get("parent_id") or "") if channel.get("type") in THREADS else ""
+        where = Where(str(channel.get("guild_id") or guild), str(channel["id"]), parent)
+        self._places[where.channel] = where
+        self._places.move_to_end(where.channel)
+        if len(self._places) > _PLACES:
+            self._places.popitem(last=False)
+        return where
+
+    async def _where(self, data: Object) -> Where:
+        """The place of an event. Asks Discord about a channel it does not know; raises ChannelError."""
+        channel = data["channel_id"]
+        known = self._places.get(channel)
+        if known is not None:
+            return known
+        if "channel" in data:
+            return self._learn(data["channel"], data.get("guild_id", ""))
+        return self._learn(
+            await self._call("GET", "/channels/{channel_id}", {"channel_id": channel}), data.get("guild_id", "")
+        )
+
+    async def _call(self, method: str, path: str, words: Mapping[str, str], body: Any = None) -> Any:
+        assert self._client is not None
+        try:
+            return await self._client.call(method, path, words, body=body)
+        except FOREIGN as error:
+            raise refusal(error) from error
+
+    # ------------------------------------------------------------ events
+
+    def _put(self, lane: str, job: Callable[[], Awaitable[None]]) -> None:
+        if self.paused:
+            return
+
+        async def done() -> None:
+            try:
+                await job()
+            except ChannelError as error:
+                _log.warning("an event of discord channel %s is left out: %s", lane, error.reason)
+            except Exception:  # one odd event must not take its lane's later ones along
+                _log.exception("an event of discord channel %s could not be read", lane)
+
+        self._lanes.put(lane, done)
+
+    def _ready(self, data: Object) -> None:
+        """A fresh session: whatever was said since the marks may have been missed."""
+        self.me.application = str((data.get("application") or {}).get("id") or self.me.application)
+        for channel in self._marks.channels():
+            self._put(channel, lambda channel=channel: self._look_back(channel))  # type: ignore[misc]
+
+    def _guild(self, data: Object) -> None:
+        guild = str(data["id"])
+        for role in data.get("roles") or ():
+            if (role.get("tags") or {}).get("bot_id") == self.me.user:
+                self.me.roles.add(str(role["id"]))
+        for channel in (*(data.get("channels") or ()), *(data.get("threads") or ())):
+            where = self._learn(channel, guild)
+            if self._is_listed(where) and self._marks.get(where.channel) is None:
+                self._begin(where.channel, channel.get("last_message_id"))
+
+    def _begin(self, channel: str, last_message: str | None) -> None:
+        """Read a listed channel from here on; one that was made after all that was read, from its beginning."""
+        newest = self._marks.newest
+        if newest and int(channel) > newest:
+            self._marks.advance(channel, channel)
+            self._put(channel, lambda: self._look_back(channel))
+        else:
+            self._marks.advance(channel, last_message or snowflake_at(time.time()))
+
+    def _thread(self, data: Object) -> None:
+        self._learn(data, data.get("guild_id", ""))
+
+    def _is_listed(self, where: Where) -> bool:
+        return where.channel in self._listed or where.parent in self._listed
+
+    async def _message(self, data: Object) -> None:
+        await self._take(data, await self._where(data))
+
+    async def _take(self, data: Object, where: Where) -> None:
+        if self._marks.get(where.channel) is None:
+            # Until now nothing was read here: kept before it is handed on, so that a crash in between finds it again.
+            self._marks.advance(where.channel, str(int(data["id"]) - 1))
+            await self._keep()
+        parsed = parse_message(data, self.me, where, self._fetcher)
+        if isinstance(parsed, Incoming):
+            if not where.guild:
+                self.private[parsed.identity.peer] = where.channel
+            await self._receiver.receive(parsed)
+        elif parsed is not None:
+            await self._receiver.receive_reaction(parsed)
+        self._marks.advance(where.channel, data["id"])
+
+    async def _edit(self, data: Object) -> None:
+        parsed = parse_edit(data, self.me, await self._where(data), self._fetcher)
+        if parsed is not None:
+            await self._receiver.receive(parsed)
+
+    async def _reaction(self, data: Object) -> None:
+        parsed = parse_reaction(data, self.me, await self._where(data))
+        if parsed is not None:
+            await self._receiver.receive_reaction(parsed)
+
+    def _fetcher(self, url: str) -> Fetch:
+        async def fetch(limit: int) -> bytes:
+            try:
+                return await self._downloads.fetch(url, limit)
+            except FOREIGN as error:
+                raise refusal(error) from error
+
+        return fetch
+
+    # ------------------------------------------------------------ the history
+
+    async def _look_back(self, channel: str) -> None:
+        """Take in what was said in `channel` after its mark, oldest first; a day back at most."""
+        mark = self._marks.get(channel)
+        if mark is None:
+            return
+        after = max(mark, int(snowflake_at(time.time() - LOOK_BACK_SECONDS)))
+        try:
+            async with self._gate:
+                where = await self._where({"channel_id": channel})
+            for _ in range(_MOST_PAGES):
+                page = await self._page(channel, after)
+                for message in page:
+                    await self._take(message, where)
+                if len(page) < _PAGE:
+                    return
+                after = int(page[-1]["id"])
+        except DeliveryRejected as error:
+            _log.info("no look back at discord channel %s: %s", channel, error.reason)
+
+    async def _page(self, channel: str, after: int) -> list[Object]:
+        for attempt in range(_RETRIES):
+            try:
+                async with self._gate:
+                    path = f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}"
+                    page: list[Object] = await self._call("GET", path, {"channel_id": channel})
+                return sorted(page, key=lambda message: int(message["id"]))
+            except DeliveryRejected:
+                raise
+            except ChannelError as error:
+                if attempt == _RETRIES - 1:
+                    raise
+                await asyncio.sleep(getattr(error, "retry_after", 0.5 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    # ------------------------------------------------------------ interactions
+
+    def _interaction(self, data: Object) -> None:
+        """Discord waits 3 seconds for a sign, so that comes first and waits for nothing."""
+        if self.paused:
+            return
+        alone = f"interaction {data['id']}"
+        if data["type"] == 3:
+            self._put(alone, lambda: self._tap(data))
+        elif data["type"] == 2:
+            self._put(alone, lambda: self._acknowledge(data, _DEFERRED_MESSAGE))
+            self._put(data["channel_id"], lambda: self._command(data))
+
+    async def _acknowledge(self, data: Object, kind: int) -> None:
+        body: Object = {"type": kind}
+        if kind == _DEFERRED_MESSAGE:
+            body["data"] = {"flags": _EPHEMERAL}
+        words = {"id": data["id"], "token": data["token"]}
+        await self._call("POST", "/interactions/{id}/{token}/callback", words, body)
+
+    async def _tap(self, data: Object) -> None:
+        await self._acknowledge(data, _DEFERRED_UPDATE)
+
+        async def tell(text: str) -> None:
+            if text:
+                await self._follow_up("POST", data, {"content": text, "flags": _EPHEMERAL})
+
+        parsed = parse_tap(data, self.me, await self._where(data), tell)
+        if parsed is not None:
+            await self._receiver.receive_tap(parsed)
+
+    async def _command(self, data: Object) -> None:
+        parsed = parse_command_use(data, self.me, await self._where(data))
+        if parsed is not None:
+            if parsed.place.kind == "direct":
+                self.private[parsed.identity.peer] = data["channel_id"]
+            await self._receiver.receive(parsed)
+        await self._follow_up("DELETE", data, None)
+
+    async def _follow_up(self, method: str, data: Object, body: Object | None) -> None:
+        """After the sign: a note to this person alone, or the end of the waiting sign."""
+        path = "/webhooks/{webhook_id}/{webhook_token}" + ("" if method == "POST" else "/messages/@original")
+        try:
+            await self._call(method, path, {"webhook_id": self.me.application, "webhook_token": data["token"]}, body)
+        except ChannelError as error:
+            _log.info("an interaction could not be finished: %s", error.reason)

@@ -1,0 +1,370 @@
+"""One channel in the house: runs it under supervision and brings its sessions' events to its chats.
+
+The channel itself is made anew after every failure; the chats (`lane.py`) stay,
+and go on when it is back. A refused token is tried again after 15 s, doubling to
+5 minutes, everything else after 1 s, doubling to a minute. A turn whose end was
+not heard before a restart is asked for. Above is `manager.py`.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+from bus.commands import COMMANDS
+from bus.events import (
+    TERMINAL,
+    ApprovalResolved,
+    ChatMessage,
+    SessionEvent,
+    SessionUpdated,
+)
+from bus.keys import KeyParts, SessionKey, take_apart
+from channels import narrator
+from channels.base import Address, BaseChannel, ChannelState, address_of
+from channels.bucket import Bucket
+from channels.delivery import ChatDelivery
+from channels.errors import ChannelAuthFailed, ChannelError
+from channels.inbound import InboundPipeline
+from channels.items import Item, StreamMode, Turn
+from channels.lane import Lane
+from channels.ledger import Ledger, OpenApproval, OpenTurn
+from channels.outbox import Outbox
+from channels.ports import Answers, MediaStore
+from channels.settings import ChannelSettings
+from channels.tasks import Tasks
+from channels.wording import say
+
+log = logging.getLogger(__name__)
+AUTH_SECONDS = (15.0, 300.0)
+RETRY_SECONDS = (1.0, 60.0)
+STEADY_SECONDS = 60.0
+STOP_SECONDS = 5.0
+LANES_KEPT = 256
+
+MakeChannel = Callable[[InboundPipeline], BaseChannel]
+
+
+class ChannelHost:
+    """A channel's supervisor and its chats."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ChannelSettings,
+        make: MakeChannel,
+        *,
+        pipeline: Callable[["ChannelHost"], InboundPipeline],
+        outbox: Outbox,
+        ledger: Ledger,
+        media: MediaStore,
+        answers: Answers | None,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self._make = make
+        self._outbox = outbox
+        self._ledger = ledger
+        self._media = media
+        self._answers = answers
+        self._tasks = Tasks(f"channel {name}")
+        self._inbound = pipeline(self)
+        self._channel: BaseChannel | None = None
+        self._open = False
+        self._draining = False
+        self._restored = False
+        self._lanes: dict[str, Lane] = {}
+        self._expected: dict[str, Turn] = {}
+        self._ended: deque[str] = deque(maxlen=4096)
+        self._total: Bucket | None = None
+        self.retry_seconds = RETRY_SECONDS
+        self.auth_seconds = AUTH_SECONDS
+
+    # ------------------------------------------------------------ supervision
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        try:
+            await self._supervise()
+        finally:
+            await self._tasks.close()
+
+    async def _supervise(self) -> None:
+        auth, retry = self.auth_seconds[0], self.retry_seconds[0]
+        while True:
+            began = time.monotonic()
+            try:
+                await self._live()
+                error: Exception = ChannelError("the channel ended by itself")
+            except Exception as caught:
+                # Whatever a platform's SDK raises concerns this channel alone.
+                error = caught
+            if time.monotonic() - began > STEADY_SECONDS:
+                auth, retry = self.auth_seconds[0], self.retry_seconds[0]
+            reason = error.reason if isinstance(error, ChannelError) else f"{type(error).__name__}"
+            if not isinstance(error, ChannelError):
+                log.error("%s failed", self.name, exc_info=error)
+            if isinstance(error, ChannelAuthFailed):
+                delay, auth = auth, min(2 * auth, self.auth_seconds[1])
+                self._mark("failed", reason)
+            else:
+                delay, retry = retry * random.uniform(0.5, 1.0), min(2 * retry, self.retry_seconds[1])
+                self._mark("degraded", reason)
+            log.warning("%s: %s; again in %.0f s", self.name, reason, delay)
+            await asyncio.sleep(delay)
+
+    async def _live(self) -> None:
+        before = self.state
+        channel = self._make(self._inbound)
+        channel.state = before
+        if before.state == "off":
+            channel.mark("starting")
+        channel.on_ready = self._kick
+        self._channel = channel
+        self._total = self._total or Bucket(channel.capabilities.total_rate, time.monotonic())
+        try:
+            if not self._restored:
+                await self._restore(channel)
+            await channel.start()
+            self._open = True
+            self._kick()
+            menu = self._tasks.spawn(self._menu(channel))
+            try:
+                await channel.run()
+            finally:
+                menu.cancel()
+        finally:
+            self._open = False
+            await self._close(channel)
+
+    async def _close(self, channel: BaseChannel) -> None:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await channel.stop()
+        except Exception as error:
+            # Closing is the SDK's affair; what fails here must not hide why the channel ended.
+            log.warning("%s did not close cleanly: %s", self.name, type(error).__name__)
+
+    async def _menu(self, channel: BaseChannel) -> None:
+        try:
+            await channel.set_commands(COMMANDS)
+        except ChannelError as error:
+            log.info("%s: the command menu was not set: %s", self.name, error.reason)
+
+    def _mark(self, state: str, reason: str) -> None:
+        if self._channel is None:
+            self._fallback = ChannelState(state, reason)  # type: ignore[arg-type]
+        else:
+            self._channel.mark(state, reason)  # type: ignore[arg-type]
+
+    _fallback = ChannelState()
+
+    @property
+    def state(self) -> ChannelState:
+        """How the channel is."""
+        return self._channel.state if self._channel is not None else self._fallback
+
+    @property
+    def queued(self) -> int:
+        """How many messages wait to go out."""
+        return sum(lane.chat.queued for lane in self._lanes.values())
+
+    @property
+    def channel(self) -> BaseChannel | None:
+        """The channel while it is open."""
+        return self._channel if self._open else None
+
+    async def pause(self) -> None:
+        """Take nothing in any more; what waits goes on going out."""
+        self._draining = True
+        if self._channel is not None and self._open:
+            await self._channel.pause()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that could go out now is still here."""
+        return self._open and any(lane.busy for lane in self._lanes.values())
+
+    # ------------------------------------------------------------ chats
+
+    def _kick(self) -> None:
+        for lane in self._lanes.values():
+            lane.chat.kick()
+            lane.wake()
+
+    def _lane(self, to: Address) -> Lane | None:
+        channel = self._channel
+        if channel is None or self._total is None:
+            return None
+        key = channel.bucket(to)
+        lane = self._lanes.get(key)
+        if lane is None:
+            if len(self._lanes) >= LANES_KEPT:
+                self._lanes = {k: v for k, v in self._lanes.items() if not v.idle}
+            chat = ChatDelivery(channel.capabilities, channel.take, group=to.kind == "group", now=time.monotonic())
+            lane = self._lanes[key] = Lane(
+                self.name, key, chat, link=lambda: self.channel, outbox=self._outbox, ledger=self._ledger,
+                read_media=self._media.read, total=self._total, spawn=self._tasks.spawn,
+            )  # fmt: skip
+        return lane
+
+    def notice(self, to: Address, markdown: str, *, reply_to: str | None = None) -> None:
+        """Say something that is nobody's answer."""
+        if (lane := self._lane(to)) is not None:
+            lane.chat.notice(to, markdown, reply_to=reply_to)
+            lane.wake()
+
+    def expect(self, turn: Turn) -> None:
+        """A message is being submitted: events of this turn may come at any moment."""
+        self._expected[turn.message_id] = turn
+
+    def forget(self, message_id: str) -> None:
+        """It was not accepted after all, or is a repetition."""
+        self._expected.pop(message_id, None)
+
+    def accepted(self, message_id: str) -> None:
+        """It is durable: typing begins."""
+        turn = self._expected.pop(message_id, None)
+        if turn is not None and message_id not in self._ended and (lane := self._lane(turn.address)) is not None:
+            lane.chat.begin(turn, self.mode_of(turn.address))
+            lane.wake()
+
+    def mode_of(self, to: Address) -> StreamMode:
+        """How a turn streams in this chat."""
+        wish, can = self.settings.streaming, self._channel.capabilities if self._channel else None
+        if can is None or wish == "off" or not (can.edits or can.drafts):
+            return "off"
+        if can.drafts and to.kind == "direct" and wish in ("auto", "draft"):
+            return "draft"
+        return "edit" if can.edits else "off"
+
+    # ------------------------------------------------------------ events
+
+    def take(self, event: SessionEvent, parts: KeyParts) -> None:
+        """An event of one of this channel's sessions. Never waits."""
+        if isinstance(event, ChatMessage | SessionUpdated) or event.session is None:
+            return
+        to = address_of(parts)
+        if (lane := self._lane(to)) is None:
+            return
+        if isinstance(event, ApprovalResolved):
+            self._decided(lane, event)
+            return
+        turn = self._turn(lane, event.session, event.message_id, to)
+        if turn is None:
+            return
+        kept = narrator.tell(lane.chat, turn, event, time.monotonic())
+        if isinstance(kept, OpenApproval):
+            lane.asked.append(replace(kept, channel=self.name))
+        elif kept is not None:
+            lane.finals.append((event.message_id, kept))
+        if isinstance(event, TERMINAL):
+            self._ended.append(event.message_id)
+        lane.wake()
+
+    def _turn(self, lane: Lane, session: SessionKey, message_id: str, to: Address) -> Turn | None:
+        turn = lane.chat.turns.get(message_id)
+        if turn is not None:
+            return turn
+        if message_id in self._ended:
+            return None
+        turn = self._expected.get(message_id)
+        if turn is None:
+            turn = Turn(message_id=message_id, session=session.text, address=to)
+            self._tasks.spawn(self._introduce(lane, turn))
+        lane.chat.begin(turn, self.mode_of(to))
+        return turn
+
+    async def _introduce(self, lane: Lane, turn: Turn) -> None:
+        """A turn that didn't begin here: it belongs to who spoke last in this chat."""
+        person = await self._ledger.person(turn.session)
+        if person is not None:
+            turn.requester, turn.user, turn.language = person
+        if turn.message_id in lane.chat.turns:
+            await self._ledger.open_turn(self.name, turn)
+
+    def _decided(self, lane: Lane, event: ApprovalResolved) -> None:
+        item = next((i for i in lane.chat.items if i.reference == event.approval_id), None)
+        if item is None:
+            self._tasks.spawn(self._decided_before(lane, event))
+            return
+        turn = lane.chat.turns.get(item.turn)
+        narrator.decide(lane.chat, item, event, turn.language if turn else "en")
+        lane.wake()
+
+    async def _decided_before(self, lane: Lane, event: ApprovalResolved) -> None:
+        """The question was asked before a restart."""
+        asked = await self._ledger.asked_about(event.approval_id)
+        for item in await self._outbox.by_reference(event.approval_id):
+            if item.platform_id is not None:
+                lane.chat.restore(item, time.monotonic())
+                narrator.decide(lane.chat, item, event, asked.language if asked else "en")
+        lane.wake()
+
+    def question_closed(self, approval_id: str, session: SessionKey, parts: KeyParts) -> None:
+        """A tap on a question that nobody asks any more: its buttons go."""
+        if (lane := self._lane(address_of(parts))) is not None:
+            event = ApprovalResolved(approval_id=approval_id, decision="closed", by="", user="", session=session)
+            self._decided(lane, event)
+
+    # ------------------------------------------------------------ after a restart
+
+    async def _restore(self, channel: BaseChannel) -> None:
+        now = time.monotonic()
+        opened = await self._ledger.open_turns(self.name)
+        for found in opened:
+            if (lane := self._lane(found.turn.address)) is not None:
+                lane.chat.begin(found.turn, self.mode_of(found.turn.address))
+        for item in await self._outbox.load(self.name):
+            if (lane := self._lane(item.address)) is not None:
+                lane.chat.restore(item, now)
+        self._restored = True
+        for found in opened:
+            self._tasks.spawn(self._take_up(found))
+
+    async def _take_up(self, found: OpenTurn) -> None:
+        """Finish a turn that ended unheard; leave one that goes on; say so where it is lost."""
+        turn, text = found.turn, found.final
+        if text is None and self._answers is not None:
+            outcome = await self._answers.outcome(SessionKey(turn.session), turn.message_id)
+            if outcome.state == "open":
+                return
+            if outcome.state == "ended":
+                text = say("failed", turn.language, message=outcome.text) if outcome.failed else outcome.text
+                text = text or say("empty", turn.language)
+            elif found.accepted:
+                text = say("interrupted", turn.language)
+            else:
+                await self._drop(turn)
+                return
+        lane = self._lane(turn.address)
+        if text is not None and lane is not None and turn.message_id in lane.chat.turns and not turn.ended:
+            self._ended.append(turn.message_id)
+            lane.chat.finish(turn.message_id, text)
+            lane.finals.append((turn.message_id, text))
+            lane.wake()
+
+    async def _drop(self, turn: Turn) -> None:
+        """It was never durable: the platform will bring the message again."""
+        if (lane := self._lane(turn.address)) is not None:
+            lane.chat.turns.pop(turn.message_id, None)
+        await self._ledger.close_turn(turn.message_id)
+
+    async def resend(self, item: Item) -> bool:
+        """Once more, as a new message. False while the channel can't be made."""
+        lane = self._lane(item.address)
+        if lane is None:
+            return False
+        lane.chat.resend(item)
+        lane.wake()
+        return True
+
+
+@lru_cache(maxsize=8192)
+def parts_of(session: SessionKey, platforms: frozenset[str]) -> KeyParts:
+    """The parts of a session's key, kept, since every delta asks."""
+    return take_apart(session.text, platforms)

@@ -1,0 +1,312 @@
+"""The common way in: gate, repetition, media, transcription, submission, until the message is durable.
+
+An adapter hands in what it parsed and confirms to its platform when `message`
+returns: then the message is durable, was a repetition, or was refused in sight
+of its sender. Where the gateway is overloaded the pipeline waits, as long as
+nothing else gets through either; a single full session is told and not waited
+for. Knows no platform; who may speak is the gatekeeper's decision.
+"""
+
+import asyncio
+import hashlib
+import logging
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from bus import commands
+from bus.context import new_id, new_trace_id
+from bus.errors import GatewayError, IdempotencyConflict, Overloaded, RateLimited
+from bus.events import Accepted, Actor, InboundMessage, MediaRef
+from bus.keys import take_apart
+from bus.message_bus import Inbound
+from channels.attachments import Attachments
+from channels.base import Address, BaseChannel, Incoming, Notes, Reaction, Tap, address_of
+from channels.items import Turn
+from channels.ledger import Ledger, Seen
+from channels.ports import Admitted, Gatekeeper, Hint
+from channels.taps import Taps
+from channels.text import clean
+from channels.wording import say
+
+log = logging.getLogger(__name__)
+PATIENCE_SECONDS = 30.0
+EDIT_SECONDS = 86_400.0
+_NAME_CHARS = 64
+_QUOTED_CHARS = 2000
+
+
+class Chats(Protocol):
+    """What the way in needs of the way out. `host.py` answers."""
+
+    def notice(self, to: Address, markdown: str, *, reply_to: str | None = None) -> None: ...
+
+    def expect(self, turn: Turn) -> None: ...
+
+    def forget(self, message_id: str) -> None: ...
+
+    def accepted(self, message_id: str) -> None: ...
+
+
+class InboundPipeline:
+    """For one channel. `patience` in seconds is how long a full gateway is waited for; None without end.
+
+    `notes` and `folder` are where its adapter remembers what it must across restarts.
+    """
+
+    def __init__(
+        self,
+        chats: Chats,
+        *,
+        bus: Inbound,
+        gatekeeper: Gatekeeper,
+        ledger: Ledger,
+        attachments: Attachments,
+        taps: Taps,
+        notes: Notes,
+        folder: Path,
+        patience: float | None = None,
+    ) -> None:
+        self._chats = chats
+        self._bus = bus
+        self._gate = gatekeeper
+        self._ledger = ledger
+        self._attachments = attachments
+        self._taps = taps
+        self.notes = notes
+        self.folder = folder
+        self.patience = patience
+        self._under_way: dict[str, asyncio.Event] = {}
+        self._last_accepted = 0.0
+
+    async def message(self, channel: BaseChannel, incoming: Incoming) -> None:
+        """Returns when `incoming` is durable, a repetition, or refused. Raises Overloaded with `patience` only."""
+        job = _Job(channel, incoming)
+        while (running := self._under_way.get(job.key)) is not None:
+            await running.wait()
+        done = self._under_way[job.key] = asyncio.Event()
+        try:
+            await self._message(job)
+        finally:
+            del self._under_way[job.key]
+            done.set()
+
+    async def _message(self, job: "_Job") -> None:
+        incoming = job.incoming
+        if incoming.identity.bot or await self._seen(job.key) is not None:
+            return
+        admission = await self._gate.admit(incoming.identity, incoming.place)
+        if not isinstance(admission, Admitted):
+            await self._stranger(job, admission)
+            return
+        before = None if incoming.edits is None else await self._seen(job.scoped(incoming.edits))
+        if incoming.edits is not None and _says_nothing_new(incoming, before, job.digest):
+            return
+        message = await self._compose(job, admission.actor)
+        if message is None:
+            return
+        if before is not None:
+            message = replace(message, replaces=before.message_id)
+        await self._submit(job, message)
+
+    async def _seen(self, key: str) -> Seen | None:
+        try:
+            return await self._ledger.seen(key)
+        except sqlite3.Error as error:
+            log.error("the channels' file can't be read (%s)", error)
+            return None
+
+    async def _stranger(self, job: "_Job", admission: object) -> None:
+        """Not let in: a link code may still tie this identity to a user; else the hint, or silence."""
+        incoming = job.incoming
+        if incoming.place.kind != "direct":
+            return
+        found = commands.parse(incoming.text)
+        if found is not None and found[0].name == "link" and found[1]:
+            try:
+                user = await self._gate.link(found[1], incoming.identity)
+            except GatewayError:
+                pass
+            else:
+                self._chats.notice(job.to, say("linked", incoming.identity.language, user=user))
+                return
+        if isinstance(admission, Hint):
+            self._chats.notice(job.to, admission.text)
+
+    async def _compose(self, job: "_Job", actor: Actor) -> InboundMessage | None:
+        """The message as the agent gets it; None where nothing is in it."""
+        incoming, settings = job.incoming, job.channel.settings
+        wants_reply = incoming.place.kind == "direct" or incoming.addressed or settings.group_policy == "open"
+        name = spoken_name(incoming.identity.name)
+        text = quoting(clean(incoming.text), clean(incoming.quoted))
+        media: tuple[MediaRef, ...] = ()
+        if wants_reply:
+            taken = await self._attachments.take(incoming.media, actor, settings.max_media_bytes)
+            media, text = taken.refs, "\n\n".join(part for part in (text, *taken.texts) if part)
+            for file in taken.too_large:
+                megabytes = settings.max_media_bytes // 1_048_576
+                self._chats.notice(job.to, say("too_large", actor.language, file=file, limit=megabytes))
+        else:
+            text = "\n".join(part for part in (text, *(f"[{h.kind}: {clean(h.name)}]" for h in incoming.media)) if part)
+        if not text.strip() and not media:
+            return None
+        return InboundMessage(
+            session=job.channel.session_of(incoming),
+            actor=actor,
+            text=text if wants_reply else f"{name or incoming.identity.peer}: {text}",
+            message_id=new_id("msg"),
+            received_at=time.time(),
+            media=media,
+            idempotency_key=job.key,
+            wants_reply=wants_reply,
+            origin=f"channel:{job.channel.name}",
+            reply_to=incoming.message_id,
+            trace_id=new_trace_id(),
+            metadata={"platform_message": incoming.message_id, "sender": name},
+        )
+
+    async def _submit(self, job: "_Job", message: InboundMessage) -> None:
+        turn = job.turn(message) if message.wants_reply else None
+        if turn is not None:
+            self._chats.expect(turn)
+        try:
+            accepted = await self._until_durable(message, turn, job.channel.name)
+        except GatewayError as error:
+            await self._refused(job, message, error)
+            return
+        except BaseException:
+            self._chats.forget(message.message_id)
+            raise
+        await self._keep(job, accepted.message_id)
+        if accepted.message_id == message.message_id:
+            self._chats.accepted(message.message_id)
+        else:
+            self._chats.forget(message.message_id)
+            await self._close(message.message_id)
+
+    async def _until_durable(self, message: InboundMessage, turn: Turn | None, channel: str) -> Accepted:
+        """Submit until it is taken. Raises GatewayError for a refusal, Overloaded when patience is over."""
+        began, delay = time.monotonic(), 0.1
+        while True:
+            try:
+                if turn is not None:
+                    await self._ledger.open_turn(channel, turn)
+                accepted = await self._bus.submit(message)
+            except sqlite3.Error as error:
+                log.error("the channels' file can't be written (%s)", error)
+                refusal = Overloaded("the gateway can't keep messages now")
+            except Overloaded as error:
+                refusal = error
+            else:
+                self._last_accepted = time.monotonic()
+                return accepted
+            waited = time.monotonic() - began
+            if self.patience is not None and waited > self.patience:
+                raise refusal
+            if waited > PATIENCE_SECONDS and self._last_accepted > began:
+                raise refusal
+            delay = min(5.0, max(delay * 2, (refusal.retry_after_ms or 0) / 1000))
+            await asyncio.sleep(delay)
+
+    async def _refused(self, job: "_Job", message: InboundMessage, error: GatewayError) -> None:
+        """The gateway will not take it: its sender is told, and it isn't offered again."""
+        self._chats.forget(message.message_id)
+        await self._close(message.message_id)
+        if isinstance(error, Overloaded) and self.patience is not None:
+            raise error
+        if isinstance(error, IdempotencyConflict):
+            log.info("a platform repeated a message with other content; the first stands")
+        elif message.wants_reply:
+            self._chats.notice(job.to, _sorry(error, message.actor.language), reply_to=message.reply_to)
+        await self._keep(job, message.message_id)
+
+    async def _keep(self, job: "_Job", message_id: str) -> None:
+        try:
+            await self._ledger.see(job.keys, message_id, job.digest)
+        except sqlite3.Error as error:
+            log.error("the channels' file can't be written (%s)", error)
+
+    async def _close(self, message_id: str) -> None:
+        try:
+            await self._ledger.close_turn(message_id)
+        except sqlite3.Error as error:
+            log.error("the channels' file can't be written (%s)", error)
+
+    async def tap(self, channel: BaseChannel, tap: Tap) -> None:
+        """A button was pressed."""
+        await self._taps.tap(channel, tap)
+
+    async def reaction(self, channel: BaseChannel, reaction: Reaction) -> None:
+        """Reactions, joins and polls pass the gate and change nothing."""
+        admission = await self._gate.admit(reaction.identity, reaction.place)
+        if isinstance(admission, Admitted):
+            log.debug("%s: %s", channel.name, reaction.what)
+
+
+class _Job:
+    """One message on its way through the pipeline."""
+
+    def __init__(self, channel: BaseChannel, incoming: Incoming) -> None:
+        self.channel = channel
+        self.incoming = incoming
+        self.key = self.scoped(incoming.key)
+        self.digest = digest_of(incoming)
+        session = channel.session_of(incoming)
+        self.to = address_of(take_apart(session.text, frozenset({channel.name})))
+
+    def scoped(self, key: str) -> str:
+        """A platform's key made unique over all channels and accounts."""
+        return f"{self.incoming.identity.channel}:{self.incoming.identity.account}:{key}"
+
+    @property
+    def keys(self) -> list[str]:
+        """All keys that this message stands for; an edit takes the place of its original."""
+        others = (*self.incoming.also, *([self.incoming.edits] if self.incoming.edits else []))
+        return [self.key, *(self.scoped(key) for key in others)]
+
+    def turn(self, message: InboundMessage) -> Turn:
+        """What the way out needs to know of it."""
+        return Turn(
+            message_id=message.message_id,
+            session=message.session.text,
+            address=self.to,
+            reply_to=self.incoming.message_id,
+            requester=str(self.incoming.identity),
+            user=message.actor.user,
+            language=message.actor.language,
+            acknowledge=self.channel.capabilities.reactions,
+        )
+
+
+def _says_nothing_new(incoming: Incoming, before: Seen | None, digest: str) -> bool:
+    """An edit that changed nothing we read, or of a message too old to be asked again."""
+    return before.digest == digest if before is not None else time.time() - incoming.at > EDIT_SECONDS
+
+
+def digest_of(incoming: Incoming) -> str:
+    """Tells whether an edit changed what we read."""
+    names = "\x00".join(f"{h.kind}:{h.name}:{h.size}" for h in incoming.media)
+    return hashlib.sha256(f"{incoming.text}\x00{names}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def quoting(text: str, quoted: str) -> str:
+    """`text` after what it answers to or passes on, as a quotation; a command stays alone."""
+    if not quoted or text.startswith("/"):
+        return text
+    lines = "\n".join(f"> {line}" for line in quoted[:_QUOTED_CHARS].split("\n"))
+    return f"{lines}\n\n{text}" if text else lines
+
+
+def spoken_name(name: str) -> str:
+    """A display name as one harmless line."""
+    return " ".join("".join(c for c in clean(name) if c.isprintable()).replace(":", " ").split())[:_NAME_CHARS]
+
+
+def _sorry(error: GatewayError, language: str) -> str:
+    if isinstance(error, RateLimited):
+        return say("too_fast", language, seconds=max(1, round((error.retry_after_ms or 1000) / 1000)))
+    if isinstance(error, Overloaded):
+        return say("busy", language)
+    return say("refused", language, message=error.message)

@@ -1,0 +1,184 @@
+"""One chat's way out: performs what `ChatDelivery` names, one call at a time, and keeps what changed.
+
+A lane has a task only while there is something to do. Lanes share nothing but
+the channel's total rate, so that one slow chat holds up no other. Before a send
+leaves, its row is in the outbox.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from bus.errors import GatewayError
+from bus.events import MediaRef
+from channels.base import BaseChannel, Media, Text
+from channels.bucket import Bucket
+from channels.delivery import ChatDelivery
+from channels.errors import ChannelError, ChannelUnavailable, DeliveryRejected, OutcomeUnknown
+from channels.items import Body, Call, Delete, Draft, Edit, Item, React, Send, Typing, Wait
+from channels.ledger import Ledger, OpenApproval
+from channels.outbox import Outbox
+
+log = logging.getLogger(__name__)
+CALL_SECONDS = 90.0
+"""No call to a platform takes longer; the adapters' own time-outs are shorter."""
+
+ReadMedia = Callable[[MediaRef, str], Awaitable[bytes]]
+
+
+class Lane:
+    """The shell around one `ChatDelivery`. `link` gives the channel while it is open, else None."""
+
+    def __init__(
+        self,
+        channel: str,
+        name: str,
+        chat: ChatDelivery,
+        *,
+        link: Callable[[], BaseChannel | None],
+        outbox: Outbox,
+        ledger: Ledger,
+        read_media: ReadMedia,
+        total: Bucket,
+        spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
+    ) -> None:
+        self.channel = channel
+        self.name = f"{channel} {name}"
+        self.chat = chat
+        self._link = link
+        self._outbox = outbox
+        self._ledger = ledger
+        self._read_media = read_media
+        self._total = total
+        self._spawn = spawn
+        self.asked: list[OpenApproval] = []
+        self.finals: list[tuple[str, str]] = []
+        """What is still to be kept besides items: questions, and the texts of turns that ended."""
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        """Something changed."""
+        self._wake.set()
+        if self._task is None or self._task.done():
+            self._task = self._spawn(self._work())
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is on its way or waits to be kept."""
+        return self.chat.queued > 0 or bool(self.chat.changed or self.chat.closed or self.asked or self.finals)
+
+    @property
+    def idle(self) -> bool:
+        """Whether this lane may be forgotten."""
+        return (self._task is None or self._task.done()) and not self.busy and not self.chat.turns
+
+    async def _work(self) -> None:
+        while True:
+            self._wake.clear()
+            await self._keep()
+            channel = self._link()
+            call = self.chat.next(time.monotonic()) if channel is not None else Wait(3600)
+            if call is None:
+                if self.chat.changed or self.chat.closed:
+                    continue
+                if not self._wake.is_set():
+                    return
+            elif isinstance(call, Wait):
+                await self._sleep(call.seconds)
+            elif channel is not None:
+                await self._make(channel, call)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _make(self, channel: BaseChannel, call: Call) -> None:
+        await self._keep()
+        await self._total_rate()
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                identifier = await self._perform(channel, call)
+        except ChannelError as error:
+            log.info("%s: %s of %s failed: %s", self.name, type(call).__name__, type(error).__name__, error.reason)
+            self.chat.outcome(call, time.monotonic(), error=error)
+        except TimeoutError:
+            self.chat.outcome(call, time.monotonic(), error=OutcomeUnknown("no answer in time"))
+        except Exception as error:
+            # An adapter's mistake must neither end the lane nor be repeated for ever: a send may have left.
+            log.exception("%s: %s raised what no adapter may raise", self.name, type(call).__name__)
+            kind = OutcomeUnknown if isinstance(call, Send) else DeliveryRejected
+            self.chat.outcome(call, time.monotonic(), error=kind(f"internal: {type(error).__name__}"))
+        else:
+            self.chat.outcome(call, time.monotonic(), platform_id=identifier)
+
+    async def _total_rate(self) -> None:
+        while (wait := self._total.wait(time.monotonic())) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(wait)
+        self._total.take()
+
+    async def _perform(self, channel: BaseChannel, call: Call) -> str:
+        match call:
+            case Send(item, body):
+                return await self._send(channel, item, body)
+            case Edit(item, body):
+                await channel.edit(item.address, item.platform_id or "", _text(body), final=body.final)
+            case Delete(item):
+                await channel.delete(item.address, item.platform_id or "")
+            case Draft(turn, body):
+                await channel.draft(turn.address, _draft_id(turn.message_id), _text(body))
+            case Typing(turn):
+                await channel.typing(turn.address)
+            case React(turn, emoji):
+                await channel.react(turn.address, turn.reply_to or "", emoji)
+        return ""
+
+    async def _send(self, channel: BaseChannel, item: Item, body: Body) -> str:
+        turn = self.chat.turns.get(item.turn)
+        owner = item.owner or (turn.user if turn else "")
+        content = _text(body) if body.media is None else await self._media(body.media, owner)
+        return await channel.send(item.address, content, reply_to=item.reply_to, nonce=item.nonce, final=body.final)
+
+    async def _media(self, ref: MediaRef, owner: str) -> Media:
+        try:
+            data = await self._read_media(ref, owner)
+        except GatewayError as error:
+            raise DeliveryRejected(f"the file can't be read: {error.message}") from error
+        except OSError as error:
+            raise ChannelUnavailable("the file can't be read now") from error
+        return Media(data=data, mime=ref.mime, name=ref.name)
+
+    async def _keep(self) -> None:
+        """Write down what changed; where the disk refuses, delivery goes on and says so."""
+        changed, self.chat.changed = self.chat.changed, {}
+        closed, self.chat.closed = self.chat.closed, []
+        asked, self.asked = self.asked, []
+        finals, self.finals = self.finals, []
+        try:
+            for message_id, text in finals:
+                await self._ledger.answered(message_id, text)
+            for approval in asked:
+                await self._ledger.ask(approval)
+            await self._outbox.save(self.channel, changed.values())
+            for message_id in closed:
+                await self._ledger.close_turn(message_id)
+        except sqlite3.Error as error:
+            log.error("%s: the outbox can't be written (%s)", self.name, error)
+
+
+def _text(body: Body) -> Text:
+    return Text(markdown=body.markdown, plain=body.plain, activity=body.activity, buttons=body.buttons)
+
+
+def _draft_id(message_id: str) -> int:
+    """A positive 31-bit number, the same for the whole turn."""
+    number = 0
+    for character in message_id:
+        number = (number * 131 + ord(character)) & 0x7FFFFFFF
+    return number or 1

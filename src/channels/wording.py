@@ -1,0 +1,54 @@
+"""What the channels themselves say to people, in English and Chinese. No platform, no logic."""
+
+from bus.events import Decision
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    "allow_once": ("Allow once", "允许一次"),
+    "allow_session": ("Allow for this session", "本次会话内允许"),
+    "allow_always": ("Always allow", "始终允许"),
+    "deny": ("Deny", "拒绝"),
+    "decided_allow_once": ("✅ Allowed once", "✅ 已允许一次"),
+    "decided_allow_session": ("✅ Allowed for this session", "✅ 本次会话内已允许"),
+    "decided_allow_always": ("✅ Always allowed", "✅ 已始终允许"),
+    "decided_deny": ("⛔ Denied", "⛔ 已拒绝"),
+    "decided_expired": ("⌛ Expired", "⌛ 已过期"),
+    "closed": ("This question is no longer open.", "该请求已失效。"),
+    "question": ("🔐 **{tool}** wants to run", "🔐 请求运行 **{tool}**"),
+    "risk": ("Risk: {risk}", "风险：{risk}"),
+    "at_bridge": (
+        "Answer on your computer: `ai-bridge approve {id}`",
+        "请在你的电脑上执行：`ai-bridge approve {id}`",
+    ),
+    "by_command": ("Answer with `/approve {id}` or `/deny {id}`.", "请回复 `/approve {id}` 或 `/deny {id}`。"),
+    "asks": ("❓ {message}\n\nAnswer it in the web chat.", "❓ {message}\n\n请在网页聊天中回答。"),
+    "failed": ("⚠️ {message}", "⚠️ {message}"),
+    "stopped": ("⏹ Stopped.", "⏹ 已停止。"),
+    "cut": ("✂️ Cut: the answer reached its limit.", "✂️ 回答达到长度上限，已截断。"),
+    "empty": ("(no text in the answer)", "（回答没有文字内容）"),
+    "interrupted": (
+        "⚠️ This answer was lost in a restart. Please ask again.",
+        "⚠️ 该回答因重启丢失，请重新提问。",
+    ),
+    "too_fast": ("⏳ Too many messages. Try again in {seconds} s.", "⏳ 消息过多，请在 {seconds} 秒后重试。"),
+    "busy": ("⏳ I could not take this message. Please send it again.", "⏳ 未能接收这条消息，请重新发送。"),
+    "refused": ("⚠️ I could not take this message: {message}", "⚠️ 未能接收这条消息：{message}"),
+    "too_large": ("📎 {file} is too large (limit {limit} MB).", "📎 {file} 过大（上限 {limit} MB）。"),
+    "linked": ("🔗 This account now belongs to {user}.", "🔗 此账号已关联到 {user}。"),
+    "not_yours": ("Only who asked may answer.", "只有提问者可以回答。"),
+}
+
+
+def say(name: str, language: str, **values: object) -> str:
+    """The text `name` in `language` (`zh…` is Chinese, everything else English)."""
+    english, chinese = _TEXTS[name]
+    return (chinese if language.lower().startswith("zh") else english).format(**values)
+
+
+def decided(decision: str, language: str) -> str:
+    """What the text of a question says after the decision."""
+    name = f"decided_{decision}"
+    return say(name if name in _TEXTS else "closed", language)
+
+
+DECISIONS: dict[str, Decision] = {"o": "allow_once", "s": "allow_session", "a": "allow_always", "d": "deny"}
+"""One letter per decision, as the buttons carry it."""

@@ -1,0 +1,69 @@
+"""Sums that survive, agree and stop."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.accounts import Accounts
+from agent.ports import Charge
+from agent.settings import Budget, BudgetSettings
+from bus.errors import RateLimited
+from bus.events import Actor, ChatDone, Usage
+from tests.agent.harness import Agent, Tools, running
+from tests.fakes.models import ScriptedModel
+
+ALICE, BOB = Actor(user="alice"), Actor(user="bob", role="service")
+
+
+def charge(actor: Actor, number: int, tokens: int, cost: float | None = None) -> Charge:
+    usage = Usage(prompt_tokens=tokens - 1, completion_tokens=1, total_tokens=tokens, cost=cost)
+    return Charge(actor=actor, message_id=f"m{number}", attempt=1, model="main", usage=usage, tool_calls=2)
+
+
+async def test_sums_survive_and_a_charge_counts_once(tmp_path: Path) -> None:
+    file = tmp_path / "usage.sqlite"
+    async with Accounts(file, BudgetSettings()) as accounts:
+        await accounts.charge([charge(ALICE, 1, 10, 0.5), charge(ALICE, 2, 5)])
+        await accounts.charge([charge(ALICE, 1, 10, 0.5)])
+        await accounts.charge([charge(BOB, 3, 99)])
+    async with Accounts(file, BudgetSettings()) as accounts:
+        total = (await accounts.usage("alice", 7))["total"]
+        assert (total["turns"], total["total_tokens"], total["cost"], total["tool_calls"]) == (2, 15, 0.5, 4)
+        assert len((await accounts.usage("alice", 7))["days"]) == 1
+        assert (await accounts.usage("nobody", 7))["days"] == []
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_warning_once_then_a_stop_with_its_time(tmp_path: Path) -> None:
+    budgets = BudgetSettings(daily_tokens=100, roles={"service": Budget(daily_usd=1.0)})
+    async with Accounts(tmp_path / "u", budgets) as accounts:
+        assert await accounts.check(ALICE) == ""
+        await accounts.charge([charge(ALICE, 1, 85)])
+        assert "85%" in await accounts.check(ALICE)
+        assert await accounts.check(ALICE) == ""
+        await accounts.charge([charge(ALICE, 2, 20)])
+        with pytest.raises(RateLimited) as stopped:
+            await accounts.check(ALICE)
+        assert 0 < (stopped.value.retry_after_ms or 0) <= 86_400_000
+        await accounts.charge([charge(BOB, 3, 1000, 0.2)])
+        assert await accounts.check(BOB) == ""
+        await accounts.charge([charge(BOB, 4, 1, 0.9)])
+        with pytest.raises(RateLimited):
+            await accounts.check(BOB)
+
+
+async def test_a_turn_is_charged_as_the_provider_counted(tmp_path: Path) -> None:
+    tools = Tools()
+    tools.add("look", lambda call: "seen", read_only=True)
+    model = ScriptedModel(("", [("c1", "look", "{}")]), "done")
+    async with Accounts(tmp_path / "u", BudgetSettings(daily_tokens=4)) as accounts:
+        agent = Agent(tmp_path / "s", model, tools)
+        agent.accountant = accounts
+        async with running(agent):
+            done = await agent.ask("go")
+            assert isinstance(done, ChatDone) and done.usage.total_tokens == 4
+            total = (await accounts.usage("alice", 1))["total"]
+            assert (total["turns"], total["total_tokens"], total["tool_calls"]) == (1, 4, 1)
+            refused = await agent.ask("more")
+            assert (refused.code, refused.retryable) == (1005, True) and refused.retry_after_ms
+            assert len(model.requests) == 2

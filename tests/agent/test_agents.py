@@ -1,0 +1,79 @@
+"""Named agents, bindings, personas and skills."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.agents import Agents, route, tools_of
+from agent.persona import Personas
+from agent.ports import ToolSpec
+from agent.settings import AgentProfile, Binding
+from bus.errors import NotFound
+from bus.events import Actor
+from bus.keys import SessionKey
+from tests.agent.harness import Agent, running
+from tests.fakes.models import EchoModel
+
+BINDINGS = [
+    Binding(agent="shop", channel="telegram"),
+    Binding(agent="desk", channel="telegram", account="7"),
+    Binding(agent="team", channel="telegram", group="-100"),
+    Binding(agent="boss", channel="telegram", peer="42"),
+    Binding(agent="late", channel="telegram"),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "agent"),
+    [
+        ({"channel": "telegram"}, "shop"),
+        ({"channel": "telegram", "account": "7"}, "desk"),
+        ({"channel": "telegram", "account": "7", "group": "-100"}, "team"),
+        ({"channel": "telegram", "account": "7", "group": "-100", "peer": "42"}, "boss"),
+        ({"channel": "discord", "peer": "42"}, "main"),
+    ],
+)
+def test_the_most_specific_binding_wins_and_says_so(place: dict[str, str], agent: str) -> None:
+    found = route(BINDINGS, **place)
+    assert found.agent_id == agent and found.reason
+
+
+def test_an_agent_has_its_tools() -> None:
+    specs = [ToolSpec(name=name, description="", input_schema={}) for name in ("fs_read", "fs_write", "clock")]
+    assert [s.name for s in tools_of(AgentProfile(tools=["fs_*"]), specs)] == ["fs_read", "fs_write"]
+    assert tools_of(AgentProfile(), specs) == specs
+
+
+async def test_personas_are_read_again_and_stay_apart(tmp_path: Path) -> None:
+    personas = Personas(tmp_path)
+    alice, bob = Actor(user="alice"), Actor(user="bob")
+    assert await personas.text("main", alice) == ""
+    for folder, text in (("agents/main", "You are Ada."), ("users/alice", "Call me A.")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "AGENTS.md").write_text(text)
+    assert "You are Ada." in await personas.text("main", alice)
+    assert "Call me A." in await personas.text("main", alice)
+    assert "Call me A." not in await personas.text("main", bob)
+    (tmp_path / "agents/main/AGENTS.md").write_text("You are Bea, and longer.")
+    assert "Bea" in await personas.text("main", bob)
+    assert await personas.text("..", Actor(user="..")) == ""
+
+
+async def test_skills_are_named_and_read_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "skills/tea").mkdir(parents=True)
+    (tmp_path / "skills/tea/SKILL.md").write_text("---\nname: tea\ndescription: How to make tea\n---\n# Tea\nBoil.")
+    personas = Personas(tmp_path)
+    assert "- tea: How to make tea" in await personas.text("main", Actor(user="a"))
+    assert "Boil." in await personas.skill("tea")
+    with pytest.raises(NotFound):
+        await personas.skill("../tea")
+
+
+async def test_a_session_of_another_agent_has_its_prompt(tmp_path: Path) -> None:
+    model = EchoModel()
+    agent = Agent(tmp_path, model)
+    agent.agents = Agents({"poet": AgentProfile(system_prompt="You rhyme.")}, [])
+    async with running(agent):
+        await agent.ask("hello", key=SessionKey("agent:poet:websocket:direct:alice"))
+        await agent.ask("hello")
+    assert [request.messages[0]["content"][:9] for request in model.requests] == ["You rhyme", "You are t"]
