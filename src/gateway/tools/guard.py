@@ -151,14 +151,14 @@ class Guard:
             return True
         if take_apart(session.text, self._platforms).kind is not KeyKind.GROUP or session.scope:
             return True
-        return self._desk.lent(actor.user, session)
+        return self._desk.permissions.lent(actor.user, session)
 
     # ------------------------------------------------------------ asking
 
     async def _ask(self, call: ToolCall, digest: str, word: str | None, deadline: Deadline, report: Report) -> None:
         """Return when the person said yes. Raises ToolDenied, ConfirmationRequired."""
         user = call.actor.user
-        if word is None and self._desk.granted(user, call.name, call.session):
+        if word is None and self._desk.permissions.granted(user, call.name, call.session):
             return
         if not call.attended or call.actor.role == "service":
             raise ConfirmationRequired("this call needs a person's yes, and nobody is there to ask")
@@ -182,7 +182,7 @@ class Guard:
             raise ToolDenied("nobody allowed it in time" if decision == "expired" else "the person said no")
         if word is None and decision != "allow_once" and (decision == "allow_always" or call.session is not None):
             session = "" if call.session is None else call.session.identity
-            await self._desk.grant(user, call.name, decision, session)
+            await self._desk.permissions.give(user, call.name, decision, session)
 
     async def _intend(self, call: ToolCall, *, harmless: bool) -> None:
         """No audit record, no call; only what may be repeated or only reads does not wait for the disk."""
