@@ -73,7 +73,7 @@ class CallBook:
             if value is not None:
                 control[name] = value
         request = {"jsonrpc": "2.0", "id": call.id, "method": call.method, "params": call.params}
-        signed = signature(link.key, call.id, self._bridge_id, request, control)
+        signed = signature(link.key, call.id, self._bridge_id, request, control, call.arguments_sha256)
         self.remember(call.id, attempt)
         call.sent = True
         return [Send(encode("MCP_REQUEST", call.id, request, ctl=control, sig=signed))]

@@ -272,8 +272,7 @@ async def test_intent_before_outcome_after_and_no_contents(house: House) -> None
 
 
 async def test_no_audit_no_call(house: House) -> None:
-    house.trail._synced.close()
-    house.trail._quick.close()
+    house.trail._audit.close()
     error = await house.failing("send_mail")
     assert isinstance(error, Overloaded) and error.effect == "none"
     assert house.cloud.calls == []
