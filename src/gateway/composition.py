@@ -19,7 +19,7 @@ from agent.loop import AgentLoop
 from agent.sessions.jsonl_store import JsonlStore
 from agent.supervisor import SupervisorAgent
 from bridge.audit import AuditLog
-from bus.events import Event, JsonObject
+from bus.events import ChatDelta, Event, JsonObject
 from bus.message_bus import MemoryBus
 from channels.manager import ChannelManager
 from gateway import __version__
@@ -42,6 +42,8 @@ from gateway.identity.gatekeeper import Gate
 from gateway.identity.media import MediaFolder
 from gateway.limits import MessageRate
 from gateway.metered_bus import MeteredBus
+from gateway.observability.figures import figures_of
+from gateway.observability.metrics import Metrics
 from gateway.people import People
 from gateway.schedules import Schedules
 from gateway.settings import Loaded
@@ -85,9 +87,13 @@ class Gateway:
     schedules: Schedules
     supervisor: SupervisorAgent
     agents: Agents
+    metrics: Metrics
 
     def observe(self, event: Event) -> None:
-        """What the gateway itself notes of the bus's events."""
+        """What the gateway itself notes of the bus's events; a delta is none of them."""
+        if type(event) is ChatDelta:
+            return
+        self.metrics.observe(event)
         self.started.ended(event)
         self.schedules.observe(event)
 
@@ -207,11 +213,15 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of
     )
     runner.administration = runner.linker = administration
-    return Gateway(
+    metrics = Metrics(version=__version__)
+    gateway = Gateway(
         loaded=loaded, phase=phase, people=people, admin=admin, bus=bus, store=store, model=model, loop=loop, hub=hub,
         sockets=sockets, started=started, channels=channels, media=media, access=access, chat=chat, house=house,
         dispatcher=dispatcher, moves=moves, toolbox=toolbox, schedules=schedules, supervisor=supervisor, agents=agents,
+        metrics=metrics,
     )  # fmt: skip
+    metrics.offer(lambda: figures_of(gateway.status()))
+    return gateway
 
 
 class _Later:

@@ -7,7 +7,6 @@ from aiohttp import web
 from gateway.composition import Gateway
 from gateway.connection import House
 from gateway.http.api import PersonalRoutes, StateRoutes
-from gateway.http.metrics import page
 from gateway.http.openai import OpenAiRoutes
 from gateway.http.rpc import RpcRoute
 from gateway.http.webui import WebUi
@@ -23,7 +22,7 @@ def make_listener(gateway: Gateway, more: Sequence[web.AbstractRouteDef] = ()) -
     families = (
         StateRoutes(
             authenticator=authenticator, doors=doors, ready=lambda: gateway.phase.ready, status=gateway.status,
-            metrics=lambda: page(gateway.status()),
+            metrics=gateway.metrics.render,
         ),
         PersonalRoutes(
             authenticator=authenticator, tokens=people.tokens, users=people.users, logins=people.logins,
