@@ -19,7 +19,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.output import ConfigOption, Failure
+from gateway.cli.failure import Failure
+from gateway.cli.output import ConfigOption
 
 app = typer.Typer(rich_markup_mode=None)
 PATIENCE_SECONDS = 60.0

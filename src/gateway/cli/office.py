@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 from bus.errors import GatewayError
-from gateway.cli.output import Failure
+from gateway.cli.failure import Failure
 from gateway.cli.running import admin_token, find_running, http
 from gateway.settings import Loaded, load_settings
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import typer
 
-from gateway.cli.output import ConfigOption, Failure, JsonOption, print_json, print_table
+from gateway.cli.failure import Failure
+from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 from gateway.observability.redaction import escape_controls
 
 app = typer.Typer(rich_markup_mode=None)
