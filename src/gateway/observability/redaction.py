@@ -89,6 +89,7 @@ def secrets_of(settings: Any) -> Iterable[str]:
     elif isinstance(settings, BaseModel):
         for name in type(settings).model_fields:
             yield from secrets_of(getattr(settings, name))
+        yield from secrets_of(settings.__pydantic_extra__ or {})
     elif isinstance(settings, Mapping):
         for inner in settings.values():
             yield from secrets_of(inner)
