@@ -57,6 +57,8 @@ KEY_ZH = (
     "多个模型写在 `config/gateway.yaml` 的 `models:` 下；`gateway init` 会一步一步引导您完成设置。"
 )
 
+_PLANNED = re.compile(r"\(Planned earlier by this person[^)]*\) |（用户之前安排的事项[^）]*）")
+"""How the house marks a scheduled task."""
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _USE = re.compile(
     r"^[ \t]*(?:please\s+)?(?:use|call|调用|使用|请调用|请使用)\s*(?:the\s+)?(?:tool\s+|工具\s*)?"
@@ -80,6 +82,9 @@ def answer(messages: Sequence[JsonObject], tools: frozenset[str]) -> Answer:
     last = messages[-1] if messages else {}
     said = [spoken(message) for message in messages if message.get("role") == "user"]
     current = said[-1] if said else ""
+    planned = _PLANNED.match(current)
+    if planned and last.get("role") == "user":
+        return _remind(answer([{"role": "user", "content": current[planned.end() :]}], tools), current[planned.end() :])
     system = spoken(messages[0]) if messages and messages[0].get("role") == "system" else ""
     talk = Talk(current, tuple(said[:-1]), tools, _images(messages), is_chinese(current), "HANDOVER" in system)
     if '{"parts"' in system:
@@ -131,6 +136,13 @@ def _results(messages: Sequence[JsonObject], chinese: bool) -> str:
         text = spoken(result)
         lines.append(f"工具 `{name}` 的结果：{text}" if chinese else f"The tool `{name}` says: {text}")
     return "\n\n".join(lines)
+
+
+def _remind(found: Answer, task: str) -> Answer:
+    """A scheduled task: done where the rules can do it, else told."""
+    if found.calls or _short(task) not in found.text:
+        return found
+    return Answer(f"提醒：{task}" if is_chinese(task) else f"Reminder: {task}")
 
 
 def _plan(text: str) -> str:
