@@ -162,7 +162,7 @@ async def test_bridge_revoke_locks_out_and_the_token_with_it(gateway: GatewayRig
         assert await bridge.closed() == 4501
         assert await gateway.directory.list_bridges("alice") == []
         assert await gateway.guard.list_tools(tool_call("x", {}).actor) == []
-    frames, code = await refused(gateway, json.dumps({"type": "AUTH", "token": token}))
+    _, code = await refused(gateway, json.dumps({"type": "AUTH", "token": token}))
     assert code == 4501
 
 
