@@ -153,7 +153,7 @@ async def test_users_and_invitations(tmp_path: Path) -> None:
         assert (added["user"], added["role"]) == ("carol", "user")
         assert await code(gateway, "user.add", user="carol") == 3002
         assert await code(gateway, "user.remove", user="nobody") == 1003
-        assert await code(gateway, "user.remove", str((await owner_token(tmp_path))), user="admin") == 1002
+        assert await code(gateway, "user.remove", str(await owner_token(tmp_path)), user="admin") == 1002
         invited = await result(gateway, "user.invite", user="carol")
         assert invited["user"] == "carol" and f"#login={invited['code']}" in str(invited["url"])
         async with gateway.http.post(gateway.url + "/api/v1/login", json={"code": invited["code"]}) as response:

@@ -79,8 +79,8 @@ async def lines(response: aiohttp.ClientResponse) -> list[dict[str, Any]]:
 
 async def test_a_stream_over_http(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
-        body = {"jsonrpc": "2.0", "id": "a", "method": "chat.send_stream", "params": {"text": "count to 20",
-                                                                                     "idempotency_key": "k"}}  # fmt: skip
+        said = {"text": "count to 20", "idempotency_key": "k"}
+        body = {"jsonrpc": "2.0", "id": "a", "method": "chat.send_stream", "params": said}
         stories = []
         for _ in range(2):
             async with gateway.http.post(gateway.url + "/api/v1/rpc", json=body, headers=bearer("alice")) as response:
@@ -175,8 +175,10 @@ async def test_media_goes_with_a_message_and_a_repeat_stays_the_same_message(tmp
         await wire.done(first["message_id"])
         told = await other.event("chat.message")
         assert [m["name"] for m in told["media"]] == ["a.txt"]
-        for bad in ([{"data": "###"}], [{}], [{"media_id": "x", "data": "aGk="}], [{"data": "aGk=", "mime": "nonsense"}],
-                    [{"data": "aGk=", "path": "/etc/passwd"}], [{"data": "aGk="}] * 21):  # fmt: skip
+        for bad in (
+            [{"data": "###"}], [{}], [{"media_id": "x", "data": "aGk="}], [{"data": "aGk=", "mime": "nonsense"}],
+            [{"data": "aGk=", "path": "/etc/passwd"}], [{"data": "aGk="}] * 21,
+        ):  # fmt: skip
             assert await wire.code("chat.send", text="x", media=bad) == -32602, bad
         assert await wire.code("chat.send", text="x", media=[{"media_id": "med_none"}]) == 1003
         assert await wire.code("chat.send", text="", media=[{"data": "aGk="}]) == 0
