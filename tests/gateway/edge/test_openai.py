@@ -35,7 +35,10 @@ async def test_whole_and_streamed(tmp_path: Path) -> None:
         assert "5" in (choice.message.content or "")
         assert whole.usage is not None and whole.usage.total_tokens > 0
         stream = await ai.chat.completions.create(
-            model="any-name", messages=[user("count to 5")], stream=True, stream_options={"include_usage": True}  # type: ignore[list-item]
+            model="any-name",
+            messages=[user("count to 5")],
+            stream=True,
+            stream_options={"include_usage": True},  # type: ignore[list-item]
         )
         text, usage, ends, roles = "", [], [], []
         async for chunk in stream:
@@ -64,7 +67,11 @@ async def test_the_clients_messages_are_the_history(tmp_path: Path) -> None:
                 ]},
             ]  # fmt: skip
             answer = await ai.chat.completions.create(
-                model="m", messages=messages, temperature=0.5, max_completion_tokens=77, seed=4  # type: ignore[arg-type]
+                model="m",
+                messages=messages,
+                temperature=0.5,
+                max_completion_tokens=77,
+                seed=4,  # type: ignore[arg-type]
             )
             assert answer.choices[0].message.content
             asked = model.requests[-1]
@@ -107,7 +114,8 @@ async def test_tools_of_the_gateway_are_run_by_the_gateway(tmp_path: Path) -> No
         entry = {"name": "m", "base_url": model.url, "api_key": "x", "model": "up"}
         async with running(tmp_path, models=[entry]) as gateway, client(gateway) as ai:
             whole = await ai.chat.completions.create(
-                model="m", messages=[user('!tool calculator {"expression": "6*7"}')]  # type: ignore[list-item]
+                model="m",
+                messages=[user('!tool calculator {"expression": "6*7"}')],  # type: ignore[list-item]
             )
             assert "42" in (whole.choices[0].message.content or "")
             assert whole.choices[0].finish_reason == "stop" and not whole.choices[0].message.tool_calls
@@ -126,7 +134,9 @@ async def test_with_a_session_key_only_the_last_message_is_appended(tmp_path: Pa
         for key in ("websocket:bob", "telegram:1"):
             with pytest.raises(openai.NotFoundError):
                 await ai.chat.completions.create(
-                    model="demo", messages=[user("x")], extra_headers={"X-Session-Key": key}  # type: ignore[list-item]
+                    model="demo",
+                    messages=[user("x")],
+                    extra_headers={"X-Session-Key": key},  # type: ignore[list-item]
                 )
 
 

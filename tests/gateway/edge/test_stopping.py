@@ -111,7 +111,11 @@ async def test_over_tls(tmp_path: Path) -> None:
     async with running(tmp_path / "home", server={"tls": {"cert": str(cert), "key": str(key)}}) as gateway:
         assert gateway.url.startswith("https://")
         async with websockets.connect(
-            gateway.ws, additional_headers=bearer("alice"), proxy=None, ssl=context, origin=gateway.url  # type: ignore[arg-type]
+            gateway.ws,
+            additional_headers=bearer("alice"),
+            proxy=None,
+            ssl=context,
+            origin=gateway.url,  # type: ignore[arg-type]
         ) as socket:
             await socket.send('{"jsonrpc":"2.0","id":1,"method":"health"}')
             assert "ok" in str(await socket.recv())
