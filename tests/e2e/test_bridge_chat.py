@@ -1,4 +1,4 @@
-"""A person's own tool from a chat: a real gateway process, a real bridge process, a real MCP server; and their deaths."""
+"""A person's own tool from a chat: real processes of gateway, bridge and MCP server; and their deaths."""
 
 import asyncio
 import signal
