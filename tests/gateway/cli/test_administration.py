@@ -199,3 +199,24 @@ def test_no_secret_is_in_the_log_files(gateway: Run, home: Path, tmp_path: Path)
     secret = made["token"].split(".")[1]
     for canary in ("canary-static-token-1", "canary-wrong-token-2", secret, running.token.split(".")[1]):
         assert canary not in everything
+
+
+@pytest.mark.attack(82)
+def test_a_configuration_broken_while_serving_changes_nothing(gateway: Run, home: Path, tmp_path: Path):
+    """The configuration is read at the start only: nobody can reload it, by whatever door."""
+    path = tmp_path / "c.yaml"
+    path.write_text("auth: {tokens: [{user: ann, role: user, token: a-long-enough-token}]}\n")
+    running = Served(home, tmp_path, "--config", str(path))
+    try:
+        path.write_text("auth: [broken\n")
+        assert gateway("config", "check", str(path)).returncode == 2
+        for _ in range(3):
+            address = "ws" + running.url.removeprefix("http") + "/ws"
+            assert gateway("chat", "--url", address, "hello", GATEWAY_TOKEN="a-long-enough-token").returncode == 0
+        for method in ("config.reload", "config.set", "settings.update"):
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {}}
+            _, answer = http(running.url + "/api/v1/rpc", body=body, token="a-long-enough-token")
+            assert answer["error"]["code"] == -32601
+        assert http(running.url + "/config", body={"server": {}}, token=running.token)[0] in (404, 405)
+    finally:
+        assert running.stop() == 0
