@@ -86,8 +86,9 @@ def _errors() -> Iterator[str]:
     from bus.errors import BY_CODE
 
     yield "\n## Errors\n"
-    yield "JSON-RPC's own numbers for the envelope (-32700, -32600, -32601, -32602, -32603); everything else is positive,"
-    yield "the same on WebSocket, HTTP and tunnel. `error.data` is `{retryable, retry_after_ms?, trace_id}`.\n"
+    yield "JSON-RPC's own numbers for the envelope (-32700, -32600, -32601, -32602, -32603); everything else is"
+    yield "positive, the same on WebSocket, HTTP and tunnel. `error.data` is `{retryable, retry_after_ms?, trace_id}`."
+    yield ""
     yield "| code | meaning | again? |\n|---|---|---|"
     for code, error in sorted(BY_CODE.items()):
         yield f"| {code} | {_cell(error.__doc__)} | {'yes' if error.retryable else 'no'} |"

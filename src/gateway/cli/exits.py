@@ -16,7 +16,8 @@ from gateway.cli.serving import plain, serve_with
 def run_command_line(arguments: Sequence[str]) -> int:
     """Do what `arguments` say; the process's exit code."""
     _speak_utf8()
-    options = plain(arguments)
+    completing = "_GATEWAY_COMPLETE" in os.environ  # a shell asks what may follow: nothing is served
+    options = None if completing else plain(arguments)
     if options is not None:
         return exit_code_of(lambda: serve_with(**options))
     from gateway.cli.root import app

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("gateway.cli.chat", "Talk to the assistant in this terminal, or ask one question."),
     "init": ("gateway.cli.init", "Set up models and channels by a wizard."),
     "doctor": ("gateway.cli.doctor", "Find out what is wrong, and the next command."),
+    "diag": ("gateway.cli.diag", "Write down what somebody who helps needs to know, without secrets."),
     "status": ("gateway.cli.status", "What the running gateway is doing."),
     "config": ("gateway.cli.config", "Check the configuration, or show what is in effect."),
     "token": ("gateway.cli.token", "Create, list, rotate and revoke tokens."),

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +48,29 @@ def test_tokens(ask: Ask, gateway: Run):
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert gateway("token", "create", "--user", "a b", "--role", "user").returncode == 2
     assert gateway("token", "create", "--user", "a", "--role", "user", "--ttl", "soon").returncode == 2
+
+
+def test_scopes_in_every_way_people_write_them(gateway: Run):
+    made = ["--user", "a", "--role", "user", "--json"]
+    for words in (["--scope", "chat", "--scope", "tools"], ["--scope", "chat,tools"], ["--scope", "chat", "tools"]):
+        done = gateway("token", "create", *made, *words)
+        assert json.loads(done.stdout)["scopes"] == ["chat", "tools"], (words, done.stderr)
+    assert gateway("token", "create", *made, "chat").returncode == 2
+    assert gateway("token", "create", *made, "--scope", "chat", "all").returncode == 2
+
+
+def test_a_command_while_the_gateway_starts_waits_for_it(gateway: Run, home: Path, tmp_path: Path):
+    program = [sys.executable, "-m", "gateway", "run", "--port", "0"]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, cwd=tmp_path) as starting:
+        try:
+            until = time.monotonic() + 20
+            while not (home / "sessions" / "owner.pid").exists() and time.monotonic() < until:
+                time.sleep(0.002)
+            done = gateway("user", "list", "--json")
+            assert done.returncode == 0, done.stderr
+        finally:
+            starting.terminate()
+    assert starting.returncode == 0
 
 
 def test_people(ask: Ask, gateway: Run):
