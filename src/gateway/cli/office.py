@@ -25,7 +25,7 @@ class Office:
         """Raises ConfigurationError."""
         self.loaded: Loaded = load_settings(config)
         self.certificate = self.loaded.settings.server.tls.cert
-        self.running = find_running(self.loaded.home, self.certificate)
+        self.running = find_running(self.loaded.home)
 
     def ask(self, method: str, **params: Any) -> Any:
         """The result of `method`; params that are None are left out. Raises Failure with the reason."""
@@ -38,7 +38,7 @@ class Office:
                 if time.monotonic() > until:
                     raise Failure(str(error)) from None
                 time.sleep(0.2)
-                self.running = find_running(self.loaded.home, self.certificate)
+                self.running = find_running(self.loaded.home)
         return self._remote(method, given)
 
     def _remote(self, method: str, params: dict[str, Any]) -> Any:
@@ -51,7 +51,8 @@ class Office:
         try:
             _, answer = http(self.running.url + "/api/v1/rpc", body=request, token=token, certificate=self.certificate)
         except OSError as error:
-            raise Failure(f"the running gateway (pid {self.running.pid}) did not answer: {error}") from None
+            hint = " (is --config the file it runs with?)" if "CERTIFICATE" in str(error) else ""
+            raise Failure(f"the running gateway (pid {self.running.pid}) did not answer: {error}{hint}") from None
         if isinstance(answer, dict) and "result" in answer:
             return answer["result"]
         error_body = answer.get("error", {}) if isinstance(answer, dict) else {}

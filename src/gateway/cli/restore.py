@@ -22,7 +22,7 @@ def restore(
     from gateway.settings import load_settings
 
     loaded = load_settings(config)
-    running = find_running(loaded.home, loaded.settings.server.tls.cert)
+    running = find_running(loaded.home)
     if running is not None:
         raise Failure(f"the gateway is running (pid {running.pid}): stop it first")
     if not file.is_file():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -243,5 +244,25 @@ def test_a_configuration_broken_while_serving_changes_nothing(gateway: Run, home
             _, answer = http(running.url + "/api/v1/rpc", body=body, token="a-long-enough-token")
             assert answer["error"]["code"] == -32601
         assert http(running.url + "/config", body={"server": {}}, token=running.token)[0] in (404, 405)
+    finally:
+        assert running.stop() == 0
+
+
+def test_a_gateway_with_tls_is_administered_with_its_own_certificate(gateway: Run, home: Path, tmp_path: Path):
+    authority = trustme.CA()
+    issued = authority.issue_cert("gateway.example")
+    (tmp_path / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    path = tmp_path / "c.yaml"
+    path.write_text(f"server: {{host: 0.0.0.0, tls: {{cert: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}}}\n")
+    running = Served(home, tmp_path, "--config", str(path))
+    try:
+        assert running.url.startswith("https://") and any("wss://" in line for line in running.lines)
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        assert gateway("status", "--config", str(path)).returncode == 0
+        assert gateway("user", "list", "--config", str(path)).returncode == 0
+        assert "Hello" in gateway("chat", "hello", "--config", str(path)).stdout
+        stranger = gateway("user", "list")
+        assert stranger.returncode == 1 and "--config" in stranger.stderr, "no token for who can't prove himself"
     finally:
         assert running.stop() == 0
