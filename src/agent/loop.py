@@ -9,11 +9,11 @@ to a connection. Above is the bus, below are the log, `runner.py` and the superv
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from agent import acceptance
+from agent.conversations import Conversations
 from agent.lane import Held, Lane, Pending, record
 from agent.lanes import Lanes
 from agent.ports import Accountant, SessionStore
@@ -21,38 +21,38 @@ from agent.recovery import pending_turns
 from agent.runner import ABORT, PAUSE, REFUSED, Supervisor, TurnRunner
 from agent.sessions import records as kinds
 from agent.settings import AgentSettings, LimitSettings
+from agent.summaries import Summaries, Summarise
 from bus import commands, context, events
-from bus.errors import CallCancelled, GatewayError, IdempotencyConflict, NotFound, Overloaded
-from bus.events import Accepted, Actor, InboundMessage, JsonObject
+from bus.errors import GatewayError, IdempotencyConflict, Overloaded
+from bus.events import Accepted, InboundMessage, JsonObject
 from bus.keys import SessionKey
 from bus.message_bus import MessageBus
 
 log = logging.getLogger("agent.loop")
 
 RunCommand = Callable[["AgentLoop", commands.Command, str, InboundMessage], Awaitable[str]]
-REMEMBERED_ENDS = 4096
 
 
-class AgentLoop:
+class AgentLoop(Conversations):
     """Accepts messages, runs turns, and is what the handlers ask about them."""
 
     def __init__(
         self, *, bus: MessageBus, store: SessionStore, supervisor: Supervisor, limits: LimitSettings,
         settings: AgentSettings, run_command: RunCommand, platforms: frozenset[str] = frozenset(),
         open_turns: Callable[[], Awaitable[list[SessionKey]]], accountant: Accountant | None = None,
+        compactor: Summarise | None = None,
     ) -> None:  # fmt: skip
+        super().__init__(Lanes(store, bus.publish, settings), platforms)
         self._bus = bus
         self._store = store
         self._limits = limits
         self._settings = settings
-        self._platforms = platforms
         self._run_command = run_command
         self._open_turns = open_turns
         self._runner = TurnRunner(supervisor, limits, accountant)
-        self._lanes = Lanes(store, bus.publish, settings)
+        self._summaries = None if compactor is None else Summaries(self._lanes, compactor)
         self._tasks: asyncio.TaskGroup | None = None
         self._accepting: dict[tuple[str, str], asyncio.Future[None]] = {}
-        self._ended: OrderedDict[str, str] = OrderedDict()
         self._draining = False
         self._running = 0
         self._quiet = asyncio.Event()
@@ -209,17 +209,38 @@ class AgentLoop:
             text = await self._run_command(self, command, arguments, message)
         except GatewayError as error:
             text = error.message
+        return await self._keep_answered(lane, message, digest, text, command.name)
+
+    async def tell(self, message: InboundMessage, answer: str) -> Accepted:
+        """Put a question and its answer into a session, as if it had been asked there: once for a key.
+
+        Raises what `accept` does.
+        """
+        if message.idempotency_key is not None:
+            before = await self._store.duplicate(message.actor.user, message.idempotency_key)
+            if before is not None:
+                return Accepted(message_id=before.message_id, session=before.session, seq=before.seq, repeated=True)
+        lane = await self._lanes.enter(message.session)
+        try:
+            return await self._keep_answered(lane, message, acceptance.content_hash(message), answer, "")
+        finally:
+            self._lanes.leave(lane)
+
+    async def _keep_answered(
+        self, lane: Lane, message: InboundMessage, digest: str, text: str, command: str
+    ) -> Accepted:
+        """Question and answer as one append, and their events."""
         key, message_id = lane.key, message.message_id
         first = lane.take()
         started, delta, last = lane.take(), lane.take(), lane.take()
         head = None if lane.exists else acceptance.new_head(message, self._platforms)
-        question = acceptance.to_data(message, digest) | {"command": command.name}
+        question = acceptance.to_data(message, digest) | {"command": command}
         answer: JsonObject = {"message_id": message_id, "role": "assistant", "text": text, "finish_reason": "stop",
-                              "usage": {}, "command": command.name}  # fmt: skip
+                              "usage": {}, "command": command}  # fmt: skip
         held = lane.hold(self._announce(message, first))
         durable = lane.append(record(first, kinds.MESSAGE, question), record(last, kinds.DONE, answer), head=head)
-        lane.emit(events.ChatStarted(session=key, message_id=message_id, seq=started, mode="command", model="",
-                                     attempt=1))  # fmt: skip
+        mode = "command" if command else "told"
+        lane.emit(events.ChatStarted(session=key, message_id=message_id, seq=started, mode=mode, model="", attempt=1))
         lane.emit(events.ChatDelta(key, message_id, delta, text))
         lane.emit(events.ChatDone(session=key, message_id=message_id, seq=last, text=text, finish_reason="stop",
                                   usage=events.Usage()))  # fmt: skip
@@ -256,6 +277,8 @@ class AgentLoop:
             self._quiet.set()
             lane.current = lane.task = None
             self._next(lane)
+            if self._summaries is not None and self._tasks is not None and not self._draining and lane.task is None:
+                self._summaries.look(lane, self._tasks)
             self._lanes.let_go(lane)
 
     def _queue(self, lane: Lane) -> str:
@@ -271,127 +294,6 @@ class AgentLoop:
             waiting = len(lane.queue)
             await asyncio.sleep(self._settings.gather_seconds)
         lane.absorb(pending)
-
-    def _remember_end(self, message: InboundMessage) -> None:
-        self._ended[message.message_id] = message.actor.user
-        if len(self._ended) > REMEMBERED_ENDS:
-            self._ended.popitem(last=False)
-
-    def _cut(self, lane: Lane, reason: str) -> bool:
-        if lane.task is None or lane.abort_reason:
-            return False
-        lane.abort_reason = reason
-        return lane.task.cancel()
-
-    async def _end_queued(self, lane: Lane, pending: Pending, text: str) -> None:
-        message_id = pending.message.message_id
-        seq = lane.take()
-        data = {"message_id": message_id, "code": CallCancelled.code, "message": text, "retryable": False}
-        durable = lane.append(record(seq, kinds.ERROR, data))
-        event = events.ChatError(session=lane.key, message_id=message_id, seq=seq, code=CallCancelled.code,
-                                 message=text, retryable=False, trace_id=pending.message.trace_id)  # fmt: skip
-        lane.emit_when(durable, event)
-        self._remember_end(pending.message)
-        await asyncio.shield(durable)
-
-    # ------------------------------------------------------------ what the handlers ask
-
-    async def abort(self, *, user: str, key: SessionKey | None = None, message_id: str | None = None) -> bool:
-        """Stop a turn: the running one of `key`, or the one of `message_id`, queued or running.
-
-        The caller has checked that `key` is this user's. False: there was nothing to stop.
-        Raises NotFound for a message that is not this user's.
-        """
-        if message_id is None:
-            lane = self._lanes.get(key) if key is not None else None
-            return lane is not None and self._cut(lane, ABORT)
-        for lane in self._lanes.working():
-            if key is not None and lane.key != key:
-                continue
-            for pending in lane.queue:
-                if pending.message.message_id == message_id and pending.message.actor.user == user:
-                    lane.queue.remove(pending)
-                    await self._end_queued(lane, pending, "stopped")
-                    return True
-            if lane.current == message_id and lane.speaker == user:
-                return self._cut(lane, ABORT)
-        if self._ended.get(message_id) == user:
-            return False
-        raise NotFound("no such message")
-
-    def running(self, key: SessionKey) -> str | None:
-        """The message_id of the turn that runs in `key`."""
-        lane = self._lanes.get(key)
-        return None if lane is None else lane.current
-
-    def last_seq(self, key: SessionKey) -> int | None:
-        """The last number handed out, while the session has work; else ask the store."""
-        lane = self._lanes.get(key)
-        return None if lane is None else lane.seq
-
-    async def update(self, key: SessionKey, changes: JsonObject) -> None:
-        """Record changed settings of a session (`mode`, `reset`, `owner`, ...). Raises NotFound."""
-        await self._update(key, changes, title=None)
-
-    async def configure(self, message: InboundMessage, changes: JsonObject) -> None:
-        """Change settings of the session of `message`, which need not exist yet."""
-        lane = await self._lanes.enter(message.session)
-        try:
-            if not lane.exists:
-                head = acceptance.new_head(message, self._platforms)
-                seq = lane.take()
-                durable = lane.append(record(seq, kinds.UPDATED, changes), head=replace(head, settings=changes))
-                lane.emit_when(durable, events.SessionUpdated(session=message.session, message_id="", seq=seq))
-                await asyncio.shield(durable)
-                return
-        finally:
-            self._lanes.leave(lane)
-        await self.update(message.session, changes)
-
-    async def rename(self, key: SessionKey, title: str) -> str:
-        """Give the session a title; the title as kept. Raises NotFound."""
-        kept = acceptance.title_of(title)
-        await self._update(key, {"title": kept}, title=kept)
-        return kept
-
-    async def _update(self, key: SessionKey, changes: JsonObject, *, title: str | None, deleted: bool = False) -> None:
-        lane = await self._lanes.enter(key)
-        try:
-            if not lane.exists:
-                raise NotFound("no such session")
-            seq = lane.take()
-            durable = lane.append(record(seq, kinds.UPDATED, changes))
-            if lane.head is not None:
-                lane.head = replace(lane.head, settings=lane.head.settings | changes)
-            lane.emit_when(
-                durable, events.SessionUpdated(session=key, message_id="", seq=seq, title=title, deleted=deleted)
-            )
-            await asyncio.shield(durable)
-            if deleted:
-                lane.exists = False
-        finally:
-            self._lanes.leave(lane)
-
-    async def stop_all(self, key: SessionKey, *, queued: bool = True) -> bool:
-        """Stop the running turn and, with `queued`, what waits behind it; returns when they have ended."""
-        lane = await self._lanes.enter(key)
-        try:
-            stopped = False
-            while queued and lane.queue:
-                await self._end_queued(lane, lane.queue.popleft(), "stopped")
-                stopped = True
-            task = lane.task
-            if task is not None:
-                stopped = self._cut(lane, ABORT) or stopped
-                await asyncio.wait([task])
-            return stopped
-        finally:
-            self._lanes.leave(lane)
-
-    async def delete(self, key: SessionKey, actor: Actor) -> None:
-        """Stop its turns and leave a tombstone. Raises NotFound."""
-        await self.stop_all(key)
-        await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
 
     def stats(self) -> JsonObject:
         """For `/status` and the metrics."""

@@ -214,6 +214,12 @@ class ToolSource(Protocol):
         ...
 
 
+class GuardedTools(ToolSource, Protocol):
+    """All sources behind the guard, which knows what is lent to a group."""
+
+    async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]: ...
+
+
 class Approvals(Protocol):
     """Someone to ask."""
 

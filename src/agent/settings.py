@@ -1,8 +1,9 @@
 """The agent's slices of the settings: `models`, `agent`, `limits`, `sessions`."""
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 
 class _Strict(BaseModel):
@@ -15,6 +16,8 @@ class ModelSettings(_Strict):
     name: str = Field(min_length=1, max_length=64)
     base_url: str = "https://api.openai.com/v1"
     api_key: SecretStr | None = None
+    api_keys: tuple[SecretStr, ...] = ()
+    """More keys for the same model, tried in this order where the first is refused, used up or failing."""
     model: str = Field(min_length=1)
     tier: int = Field(default=1, ge=0, le=2)
     vision: bool = False
@@ -32,6 +35,20 @@ class ModelSettings(_Strict):
     output_price: float | None = Field(default=None, ge=0)
     cached_price: float | None = Field(default=None, ge=0)
 
+    @field_validator("base_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            usable = (
+                parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            usable = False
+        if not usable or "@" in parts.netloc or not url.isprintable() or " " in url:
+            raise ValueError("an address such as http://127.0.0.1:11434/v1 is needed, without a password in it")
+        return url
+
 
 class AgentSettings(_Strict):
     """`agent:` in the gateway's file."""
@@ -48,6 +65,32 @@ class AgentSettings(_Strict):
     window_messages: int = Field(default=80, ge=4)
     """The most messages of the history that the model is given; cut in halves, so that prefixes stay stable."""
     window_tokens: int = Field(default=24_000, ge=500)
+    compaction: bool = True
+    """Whether what leaves the window is told in short by the cheapest model, off the reply path."""
+
+
+class WebSearchSettings(_Strict):
+    """`tools.web_search`. `auto`: SearXNG where `base_url` is set, else ddgs where it is installed."""
+
+    provider: Literal["auto", "searxng", "brave", "tavily", "ddgs", "off"] = "auto"
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    seconds: float = Field(default=15, gt=0)
+
+
+class WebFetchSettings(_Strict):
+    """`tools.web_fetch`."""
+
+    seconds: float = Field(default=20, gt=0)
+    max_bytes: int = Field(default=5 * 1024 * 1024, ge=1_024)
+
+
+class ToolSettings(_Strict):
+    """`tools:` in the gateway's file: the built-in tools. `disabled` are names of tools that nobody has."""
+
+    disabled: frozenset[str] = frozenset()
+    web_search: WebSearchSettings = WebSearchSettings()
+    web_fetch: WebFetchSettings = WebFetchSettings()
 
 
 class LimitSettings(_Strict):

@@ -11,10 +11,12 @@ from agent import prompts
 from agent.agents import Agents, tools_of
 from agent.modes import choose, fast, multi, single
 from agent.modes.work import Work
-from agent.ports import LanguageModel, MediaReader, ToolSource, ToolSpec
+from agent.ports import GuardedTools, LanguageModel, MediaReader, ToolSpec
 from agent.settings import AgentProfile, AgentSettings
+from agent.tools.executor import Executor
 from agent.turn import Turn
 from bus.events import Actor, JsonObject
+from bus.keys import SessionKey
 
 Persona = Callable[[str, Actor], Awaitable[str]]
 
@@ -27,12 +29,12 @@ class Answer:
     tool_calls: tuple[JsonObject, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass
 class SupervisorAgent:
     """One instance for all turns."""
 
     model: LanguageModel
-    tools: ToolSource
+    tools: GuardedTools
     settings: AgentSettings
     media: MediaReader | None = None
     persona: Persona | None = None
@@ -41,18 +43,21 @@ class SupervisorAgent:
     choices: dict[str, int] = field(default_factory=dict)
     """How often each mode was chosen."""
 
+    def __post_init__(self) -> None:
+        self._executor = Executor(self.tools, tool_seconds=self.settings.tool_seconds)
+
     async def run(self, turn: Turn) -> Answer:
         """Answer the turn's message. Raises ModelFailed, GatewayError."""
         message = turn.message
         agent_id = turn.lane.head.agent_id if turn.lane.head is not None else "main"
         profile = self.agents.profile(agent_id)
-        specs = tools_of(profile, await self._specs(message.actor))
+        specs = tools_of(profile, await self._specs(message.actor, turn.lane.key))
         choice = self._choose(turn, specs, profile)
         self.choices[choice.mode] = self.choices.get(choice.mode, 0) + 1
         work = Work(
-            turn=turn, model=self.model, tools=self.tools, specs=specs, settings=self.settings,
+            turn=turn, model=self.model, executor=self._executor, specs=specs, settings=self.settings,
             system=profile.system_prompt or self.settings.system_prompt or prompts.DEFAULT, media=self.media,
-            own=await self.persona(agent_id, message.actor) if self.persona is not None else "",
+            wishes=await self.persona(agent_id, message.actor) if self.persona is not None else "",
             among=tuple(profile.models),
         )  # fmt: skip
         turn.begin(choice.mode, work.model_name(choice.mode), choice.reason)
@@ -79,7 +84,7 @@ class SupervisorAgent:
             media=len(message.media), turns_before=turn.lane.window.turns - 1,
         )  # fmt: skip
 
-    async def _specs(self, actor: Actor) -> Sequence[ToolSpec]:
+    async def _specs(self, actor: Actor, session: SessionKey) -> Sequence[ToolSpec]:
         if "tools" not in actor.scopes:
             return ()
-        return [spec for spec in await self.tools.list_tools(actor) if spec.policy != "deny"]
+        return [spec for spec in await self.tools.list_tools(actor, session) if spec.policy != "deny"]

@@ -23,7 +23,7 @@ from agent.ports import (
 )
 from agent.resume import TurnProgress
 from agent.sessions import records as kinds
-from agent.window import result_text
+from agent.tools.results import text_of
 from bus import events
 from bus.deadline import Deadline
 from bus.events import JsonObject, Usage
@@ -88,11 +88,12 @@ class Turn:
         self.lane.reserved = seq + BLOCK
         data = {"message_id": self._id, "attempt": attempt, "mode": mode, "model": model, "reason": reason,
                 "reserved": self.lane.reserved}  # fmt: skip
-        self._record(
-            record(seq, kinds.TURN_STARTED, data),
+        # Not awaited: what is told before it is on the disk is at most an attempt that does not count.
+        self._write(record(seq, kinds.TURN_STARTED, data))
+        self.lane.emit(
             events.ChatStarted(
                 session=self._key, message_id=self._id, seq=seq, mode=mode, model=model, attempt=attempt, reason=reason
-            ),
+            )
         )
         if self.warning:
             self.note("budget", "warning", self.warning)
@@ -227,8 +228,8 @@ class Turn:
             self.clock.resume()
             self.clock_changed()
 
-    async def tool_finished(self, call: ToolCall, result: ToolResult, *, agent: str) -> None:
-        """Record the result before anybody uses it."""
+    async def tool_finished(self, call: ToolCall, result: ToolResult, text: str, *, agent: str) -> None:
+        """Record the result before anybody uses it; `text` is how the model gets it."""
         self._tool_calls += 1
         for question, call_id in tuple(self._asked.items()):
             if call_id == call.call_id:
@@ -241,13 +242,14 @@ class Turn:
         }  # fmt: skip
         if agent:
             data["agent"] = agent
-        preview = result_text({"content": result.content, "structured_content": result.structured_content,
-                               "is_error": result.is_error})[:PREVIEW_CHARS]  # fmt: skip
+        plain = text_of(result.content, result.structured_content)
+        if text != plain:
+            data["text"] = text
         durable = self._record(
             record(seq, kinds.TOOL_FINISHED, data),
             events.ToolFinished(
                 session=self._key, message_id=self._id, seq=seq, call_id=call.call_id, is_error=result.is_error,
-                duration_ms=result.duration_ms, preview=preview, media=result.media,
+                duration_ms=result.duration_ms, preview=plain[:PREVIEW_CHARS], media=result.media,
             ),
         )  # fmt: skip
         await asyncio.shield(durable)
@@ -255,8 +257,12 @@ class Turn:
     # ------------------------------------------------------------ records
 
     def _record(self, item: Record, event: events.Event) -> "asyncio.Future[None]":
-        durable = self.lane.append(item)
+        durable = self._write(item)
         self.lane.emit_when(durable, event)
+        return durable
+
+    def _write(self, item: Record) -> "asyncio.Future[None]":
+        durable = self.lane.append(item)
         self._writes.add(durable)
         durable.add_done_callback(self._written)
         return durable

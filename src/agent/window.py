@@ -10,18 +10,15 @@ Above it is `lane.py`; it knows neither the store nor the model.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent.llm.tokens import estimate_message
 from agent.ports import Record
 from agent.sessions import records as kinds
+from agent.tools.results import text_of
 from bus.events import JsonObject
 
-RESULT_CHARS = 65_536
-"""What the model sees of one tool result, at most."""
-
 RELEVANT = frozenset(
-    {kinds.MESSAGE, kinds.TOOL_STARTED, kinds.TOOL_FINISHED, kinds.DONE, kinds.ERROR, kinds.UPDATED},
+    {kinds.MESSAGE, kinds.TOOL_STARTED, kinds.TOOL_FINISHED, kinds.DONE, kinds.ERROR, kinds.UPDATED, kinds.SUMMARY},
 )
 
 
@@ -42,7 +39,7 @@ class _Entry:
 class Window:
     """The last turns of one session as messages, bounded by `max_messages` and `max_tokens`."""
 
-    __slots__ = ("_entries", "_max_messages", "_max_tokens", "covered", "group")
+    __slots__ = ("_entries", "_max_messages", "_max_tokens", "covered", "group", "summary")
 
     def __init__(self, max_messages: int, max_tokens: int, *, group: bool = False) -> None:
         self._max_messages = max_messages
@@ -51,6 +48,8 @@ class Window:
         self.covered = 0
         """The last number this window knows of."""
         self.group = group
+        self.summary = ""
+        """What came before the entries, told in short."""
 
     def apply(self, record: Record) -> None:
         """Take in the next record. Numbers that were taken in already change nothing."""
@@ -71,6 +70,10 @@ class Window:
                 self._end(data["message_id"], data.get("partial") or "")
             case kinds.UPDATED if data.get("reset") or data.get("deleted"):
                 self._entries.clear()
+                self.summary = ""
+            case kinds.SUMMARY:
+                self.summary = data["text"]
+                self._entries = [entry for entry in self._entries if entry.seq > data["upto"]]
 
     def apply_all(self, records: Iterable[Record]) -> None:
         """Take in many."""
@@ -158,12 +161,34 @@ class Window:
     def messages(self, until: str, also: Collection[str] = ()) -> list[JsonObject]:
         """What came before and with the message `until`; of the messages queued behind it only those in `also`."""
         out: list[JsonObject] = []
+        if self.summary:
+            out.append({"role": "system", "content": f"What was said before, in short:\n{self.summary}"})
         reached = False
         for entry in self._entries:
             if not reached or entry.message_id in also:
                 out += entry.messages
             reached = reached or entry.message_id == until
         return out
+
+    def to_summarise(self, share: float) -> tuple[list[JsonObject], int]:
+        """The older half, once `share` of a bound is reached: its messages, and the number up to which they go.
+
+        Whole turns only, so that a call and its result stay together. Nothing below the share, or while a turn runs.
+        """
+        count = sum(len(entry.messages) for entry in self._entries)
+        if count < share * self._max_messages and self.size < share * self._max_tokens:
+            return [], 0
+        old: list[_Entry] = []
+        taken = 0
+        for entry in self._entries[:-1]:
+            if not entry.ended or taken >= count / 2:
+                break
+            old.append(entry)
+            taken += len(entry.messages)
+        if not old:
+            return [], 0
+        before = [{"role": "system", "content": self.summary}] if self.summary else []
+        return before + [message for entry in old for message in entry.messages], old[-1].seq
 
     def media(self, message_id: str) -> list[JsonObject]:
         """The files that came with a message whose turn runs."""
@@ -182,27 +207,6 @@ class Window:
 
 
 def result_text(data: JsonObject) -> str:
-    """A tool's result as the text that a model reads, capped."""
-    parts: list[str] = []
-    for block in data.get("content") or ():
-        parts.append(_block_text(block))
-    text = "\n".join(part for part in parts if part)
-    if not text and data.get("structured_content") is not None:
-        text = str(data["structured_content"])
-    if data.get("is_error") and not text.lower().startswith("error"):
-        text = f"Error: {text}"
-    return text[:RESULT_CHARS] or "(no output)"
-
-
-def _block_text(block: Any) -> str:
-    if not isinstance(block, dict):
-        return ""
-    kind = block.get("type")
-    if kind == "text":
-        return str(block.get("text") or "")
-    if kind == "resource":
-        resource = block.get("resource") or {}
-        return str(resource.get("text") or f"[resource {resource.get('uri', '')}]")
-    if kind == "resource_link":
-        return f"[resource {block.get('uri', '')}]"
-    return f"[{kind} {block.get('mimeType', '')}]".strip()
+    """A recorded result as the text that a model reads: as it was given to it, else made again from the content."""
+    said = data.get("text")
+    return said if said is not None else text_of(data.get("content") or (), data.get("structured_content"))

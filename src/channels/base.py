@@ -45,7 +45,7 @@ class Capabilities:
     drafts: bool = False
     """Native streaming previews in private chats, which vanish when the message comes."""
     nonce_seconds: float = 0.0
-    """How long the platform remembers a nonce, so that a send may be repeated without being shown twice; 0: no nonce."""
+    """How long the platform remembers a nonce, so that a send may be repeated and is shown once; 0: no nonce."""
     final_edit: bool = False
     """A streaming message must be told that it is final, even where its text stays."""
     buttons: bool = True
@@ -155,6 +155,8 @@ class Incoming:
     media: tuple[MediaHandle, ...] = ()
     addressed: bool = False
     edits: str | None = None
+    also: tuple[str, ...] = ()
+    """Keys of further platform messages that are part of this one (an album)."""
     quoted: str = ""
     """The text replied to or forwarded: data, given to the model as a quotation."""
 
@@ -216,8 +218,9 @@ class Notes(Protocol):
 
 class BaseChannel(ABC):
     """One account on one platform. `host.py` calls start, run, pause and stop, in this order, and makes
-    a new one after each failure. The registry calls `cls(settings, inbound, notes=notes)`, so a subclass's
-    constructor takes these, and optionally `capabilities` (tests make the limits small).
+    a new one after each failure. The registry calls `cls(settings, inbound)`; what more a subclass's
+    constructor takes has defaults. What an adapter must remember across restarts it keeps by
+    `inbound.notes` or in files under `inbound.folder`.
 
     `account` is the bot's own immutable id, known after `start`.
     """
@@ -229,17 +232,10 @@ class BaseChannel(ABC):
     settings_model: ClassVar[type[ChannelSettings]] = ChannelSettings
     """What `channels.<name>` of the configuration is checked against."""
 
-    def __init__(
-        self,
-        settings: ChannelSettings,
-        capabilities: Capabilities,
-        inbound: "InboundPipeline",
-        notes: "Notes | None" = None,
-    ) -> None:
+    def __init__(self, settings: ChannelSettings, capabilities: Capabilities, inbound: "InboundPipeline") -> None:
         self.settings = settings
         self.capabilities = capabilities
         self.inbound = inbound
-        self.notes = notes
         self.account = ""
         self.state = ChannelState()
         self.on_ready: Callable[[], None] = lambda: None
@@ -253,11 +249,10 @@ class BaseChannel(ABC):
 
     @abstractmethod
     async def run(self) -> None:
-        """Take in until cancelled; call `mark("ready")` once connected. Raises ChannelAuthFailed, ChannelUnavailable."""
+        """Take in until cancelled, `mark("ready")` once connected. Raises ChannelAuthFailed, ChannelUnavailable."""
 
-    async def pause(self) -> None:
+    async def pause(self) -> None:  # noqa: B027 (optional on purpose)
         """Take nothing in any more, confirm nothing any more; sending still works (drain)."""
-        return None
 
     @abstractmethod
     async def stop(self) -> None:
@@ -280,8 +275,9 @@ class BaseChannel(ABC):
     ) -> str:
         """Show `content` as a new message and return its id on the platform.
 
-        `nonce` is of 24 letters and digits, the same when it is repeated. `final` is False for a message that goes on streaming by `edit`. Markup that the platform
-        refuses is sent again as plain text, here. A `reply_to` that is gone is left out, here.
+        `nonce` is of 24 letters and digits, the same when it is repeated. `final` is False for a
+        message that goes on streaming by `edit`. Markup that the platform refuses is sent again as
+        plain text, here. A `reply_to` that is gone is left out, here.
         """
 
     async def edit(self, to: Address, message_id: str, content: Text, *, final: bool = True) -> None:
@@ -296,17 +292,14 @@ class BaseChannel(ABC):
         """Show or replace the passing preview `draft_id`."""
         raise NotImplementedError
 
-    async def typing(self, to: Address) -> None:
+    async def typing(self, to: Address) -> None:  # noqa: B027 (optional on purpose)
         """Show that something is being written, for `typing_seconds`."""
-        return None
 
-    async def react(self, to: Address, message_id: str, emoji: str) -> None:
+    async def react(self, to: Address, message_id: str, emoji: str) -> None:  # noqa: B027 (optional on purpose)
         """Put a reaction under a person's message; '' takes it away."""
-        return None
 
-    async def set_commands(self, commands: Sequence[Command]) -> None:
+    async def set_commands(self, commands: Sequence[Command]) -> None:  # noqa: B027 (optional on purpose)
         """Make the platform's native command menu, in English and Chinese."""
-        return None
 
     # ------------------------------------------------------------ in
 

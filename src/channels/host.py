@@ -12,6 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 from bus.commands import COMMANDS
@@ -258,7 +259,7 @@ class ChannelHost:
             return
         kept = narrator.tell(lane.chat, turn, event, time.monotonic())
         if isinstance(kept, OpenApproval):
-            lane.asked.append(kept)
+            lane.asked.append(replace(kept, channel=self.name))
         elif kept is not None:
             lane.finals.append((event.message_id, kept))
         if isinstance(event, TERMINAL):

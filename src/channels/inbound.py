@@ -13,22 +13,23 @@ import logging
 import sqlite3
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from bus import commands
 from bus.context import new_id, new_trace_id
-from bus.errors import Forbidden, GatewayError, IdempotencyConflict, NotFound, Overloaded, RateLimited
+from bus.errors import GatewayError, IdempotencyConflict, Overloaded, RateLimited
 from bus.events import Accepted, Actor, InboundMessage, MediaRef
-from bus.keys import SessionKey, take_apart
+from bus.keys import take_apart
 from bus.message_bus import Inbound
-from channels.approvals import read_button
 from channels.attachments import Attachments
-from channels.base import Address, BaseChannel, Incoming, Reaction, Tap, address_of
+from channels.base import Address, BaseChannel, Incoming, Notes, Reaction, Tap, address_of
 from channels.items import Turn
 from channels.ledger import Ledger, Seen
-from channels.ports import Admitted, ApprovalDesk, Gatekeeper, Hint
+from channels.ports import Admitted, Gatekeeper, Hint
+from channels.taps import Taps
 from channels.text import clean
-from channels.wording import decided, say
+from channels.wording import say
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 30.0
@@ -50,7 +51,10 @@ class Chats(Protocol):
 
 
 class InboundPipeline:
-    """For one channel. `patience` in seconds is how long a full gateway is waited for; None without end."""
+    """For one channel. `patience` in seconds is how long a full gateway is waited for; None without end.
+
+    `notes` and `folder` are where its adapter remembers what it must across restarts.
+    """
 
     def __init__(
         self,
@@ -60,8 +64,9 @@ class InboundPipeline:
         gatekeeper: Gatekeeper,
         ledger: Ledger,
         attachments: Attachments,
-        desk: ApprovalDesk,
-        question_closed: "CloseQuestion",
+        taps: Taps,
+        notes: Notes,
+        folder: Path,
         patience: float | None = None,
     ) -> None:
         self._chats = chats
@@ -69,49 +74,42 @@ class InboundPipeline:
         self._gate = gatekeeper
         self._ledger = ledger
         self._attachments = attachments
-        self._desk = desk
-        self._question_closed = question_closed
+        self._taps = taps
+        self.notes = notes
+        self.folder = folder
         self.patience = patience
         self._under_way: dict[str, asyncio.Event] = {}
         self._last_accepted = 0.0
 
-    # ------------------------------------------------------------ messages
-
     async def message(self, channel: BaseChannel, incoming: Incoming) -> None:
         """Returns when `incoming` is durable, a repetition, or refused. Raises Overloaded with `patience` only."""
-        key = f"{incoming.identity.channel}:{incoming.identity.account}:{incoming.key}"
-        while (running := self._under_way.get(key)) is not None:
+        job = _Job(channel, incoming)
+        while (running := self._under_way.get(job.key)) is not None:
             await running.wait()
-        done = self._under_way[key] = asyncio.Event()
+        done = self._under_way[job.key] = asyncio.Event()
         try:
-            await self._message(channel, incoming, key)
+            await self._message(job)
         finally:
-            del self._under_way[key]
+            del self._under_way[job.key]
             done.set()
 
-    async def _message(self, channel: BaseChannel, incoming: Incoming, key: str) -> None:
-        if incoming.identity.bot:
+    async def _message(self, job: "_Job") -> None:
+        incoming = job.incoming
+        if incoming.identity.bot or await self._seen(job.key) is not None:
             return
-        if await self._seen(key) is not None:
-            return
-        to = _address(channel, incoming)
         admission = await self._gate.admit(incoming.identity, incoming.place)
         if not isinstance(admission, Admitted):
-            await self._stranger(incoming, to, admission)
+            await self._stranger(job, admission)
             return
-        before, digest = None, _digest(incoming)
-        if incoming.edits is not None:
-            before = await self._seen(f"{incoming.identity.channel}:{incoming.identity.account}:{incoming.edits}")
-            if before is not None and before.digest == digest:
-                return
-            if before is None and time.time() - incoming.at > EDIT_SECONDS:
-                return
-        message = await self._compose(channel, incoming, admission.actor, key, to)
+        before = None if incoming.edits is None else await self._seen(job.scoped(incoming.edits))
+        if incoming.edits is not None and _says_nothing_new(incoming, before, job.digest):
+            return
+        message = await self._compose(job, admission.actor)
         if message is None:
             return
         if before is not None:
             message = replace(message, replaces=before.message_id)
-        await self._submit(channel, incoming, message, key, digest, to)
+        await self._submit(job, message)
 
     async def _seen(self, key: str) -> Seen | None:
         try:
@@ -120,8 +118,9 @@ class InboundPipeline:
             log.error("the channels' file can't be read (%s)", error)
             return None
 
-    async def _stranger(self, incoming: Incoming, to: Address, admission: object) -> None:
+    async def _stranger(self, job: "_Job", admission: object) -> None:
         """Not let in: a link code may still tie this identity to a user; else the hint, or silence."""
+        incoming = job.incoming
         if incoming.place.kind != "direct":
             return
         found = commands.parse(incoming.text)
@@ -131,68 +130,56 @@ class InboundPipeline:
             except GatewayError:
                 pass
             else:
-                self._chats.notice(to, say("linked", incoming.identity.language, user=user))
+                self._chats.notice(job.to, say("linked", incoming.identity.language, user=user))
                 return
         if isinstance(admission, Hint):
-            self._chats.notice(to, admission.text)
+            self._chats.notice(job.to, admission.text)
 
-    async def _compose(
-        self, channel: BaseChannel, incoming: Incoming, actor: Actor, key: str, to: Address
-    ) -> InboundMessage | None:
-        wants_reply = incoming.place.kind == "direct" or incoming.addressed or channel.settings.group_policy == "open"
-        text = clean(incoming.text)
-        if incoming.quoted and not text.startswith("/"):
-            quoted = "\n".join(f"> {line}" for line in clean(incoming.quoted)[:_QUOTED_CHARS].split("\n"))
-            text = f"{quoted}\n\n{text}" if text else quoted
+    async def _compose(self, job: "_Job", actor: Actor) -> InboundMessage | None:
+        """The message as the agent gets it; None where nothing is in it."""
+        incoming, settings = job.incoming, job.channel.settings
+        wants_reply = incoming.place.kind == "direct" or incoming.addressed or settings.group_policy == "open"
+        name = spoken_name(incoming.identity.name)
+        text = quoting(clean(incoming.text), clean(incoming.quoted))
         media: tuple[MediaRef, ...] = ()
-        if incoming.media and wants_reply:
-            taken = await self._attachments.take(incoming.media, actor, channel.settings.max_media_bytes)
+        if wants_reply:
+            taken = await self._attachments.take(incoming.media, actor, settings.max_media_bytes)
             media, text = taken.refs, "\n\n".join(part for part in (text, *taken.texts) if part)
-            for name in taken.too_large:
-                limit = channel.settings.max_media_bytes // 1_048_576
-                self._chats.notice(to, say("too_large", actor.language, name=name, limit=limit))
-        elif incoming.media:
-            text = "\n".join([*([text] if text else []), *(f"[{h.kind}: {clean(h.name)}]" for h in incoming.media)])
+            for file in taken.too_large:
+                megabytes = settings.max_media_bytes // 1_048_576
+                self._chats.notice(job.to, say("too_large", actor.language, file=file, limit=megabytes))
+        else:
+            text = "\n".join(part for part in (text, *(f"[{h.kind}: {clean(h.name)}]" for h in incoming.media)) if part)
         if not text.strip() and not media:
             return None
-        if not wants_reply:
-            text = f"{_spoken_name(incoming.identity.name) or incoming.identity.peer}: {text}"
         return InboundMessage(
-            session=channel.session_of(incoming),
+            session=job.channel.session_of(incoming),
             actor=actor,
-            text=text,
+            text=text if wants_reply else f"{name or incoming.identity.peer}: {text}",
             message_id=new_id("msg"),
             received_at=time.time(),
             media=media,
-            idempotency_key=key,
+            idempotency_key=job.key,
             wants_reply=wants_reply,
-            origin=f"channel:{channel.name}",
+            origin=f"channel:{job.channel.name}",
             reply_to=incoming.message_id,
             trace_id=new_trace_id(),
-            metadata={"platform_message": incoming.message_id, "sender": _spoken_name(incoming.identity.name)},
+            metadata={"platform_message": incoming.message_id, "sender": name},
         )
 
-    async def _submit(
-        self, channel: BaseChannel, incoming: Incoming, message: InboundMessage, key: str, digest: str, to: Address
-    ) -> None:
-        if message.wants_reply:
-            turn = Turn(
-                message_id=message.message_id, session=message.session.text, address=to, reply_to=incoming.message_id,
-                requester=str(incoming.identity), user=message.actor.user, language=message.actor.language,
-                acknowledge=channel.capabilities.reactions,
-            )  # fmt: skip
+    async def _submit(self, job: "_Job", message: InboundMessage) -> None:
+        turn = job.turn(message) if message.wants_reply else None
+        if turn is not None:
             self._chats.expect(turn)
-        else:
-            turn = None
         try:
-            accepted = await self._until_durable(message, turn, channel.name)
+            accepted = await self._until_durable(message, turn, job.channel.name)
         except GatewayError as error:
-            await self._refused(message, error, to, key, digest)
+            await self._refused(job, message, error)
             return
         except BaseException:
             self._chats.forget(message.message_id)
             raise
-        await self._keep(key, accepted.message_id, digest)
+        await self._keep(job, accepted.message_id)
         if accepted.message_id == message.message_id:
             self._chats.accepted(message.message_id)
         else:
@@ -201,7 +188,7 @@ class InboundPipeline:
 
     async def _until_durable(self, message: InboundMessage, turn: Turn | None, channel: str) -> Accepted:
         """Submit until it is taken. Raises GatewayError for a refusal, Overloaded when patience is over."""
-        began, delay = time.monotonic(), 0.2
+        began, delay = time.monotonic(), 0.1
         while True:
             try:
                 if turn is not None:
@@ -209,22 +196,21 @@ class InboundPipeline:
                 accepted = await self._bus.submit(message)
             except sqlite3.Error as error:
                 log.error("the channels' file can't be written (%s)", error)
-                wait = Overloaded("the gateway can't keep messages now")
+                refusal = Overloaded("the gateway can't keep messages now")
             except Overloaded as error:
-                wait = error
+                refusal = error
             else:
                 self._last_accepted = time.monotonic()
                 return accepted
             waited = time.monotonic() - began
-            others_get_through = self._last_accepted > began
-            if (self.patience is not None and waited > self.patience) or (
-                waited > PATIENCE_SECONDS and others_get_through
-            ):
-                raise wait
-            delay = min(5.0, max(delay * 2, (wait.retry_after_ms or 0) / 1000))
+            if self.patience is not None and waited > self.patience:
+                raise refusal
+            if waited > PATIENCE_SECONDS and self._last_accepted > began:
+                raise refusal
+            delay = min(5.0, max(delay * 2, (refusal.retry_after_ms or 0) / 1000))
             await asyncio.sleep(delay)
 
-    async def _refused(self, message: InboundMessage, error: GatewayError, to: Address, key: str, digest: str) -> None:
+    async def _refused(self, job: "_Job", message: InboundMessage, error: GatewayError) -> None:
         """The gateway will not take it: its sender is told, and it isn't offered again."""
         self._chats.forget(message.message_id)
         await self._close(message.message_id)
@@ -233,12 +219,12 @@ class InboundPipeline:
         if isinstance(error, IdempotencyConflict):
             log.info("a platform repeated a message with other content; the first stands")
         elif message.wants_reply:
-            self._chats.notice(to, _sorry(error, message.actor.language), reply_to=message.reply_to)
-        await self._keep(key, message.message_id, digest)
+            self._chats.notice(job.to, _sorry(error, message.actor.language), reply_to=message.reply_to)
+        await self._keep(job, message.message_id)
 
-    async def _keep(self, key: str, message_id: str, digest: str) -> None:
+    async def _keep(self, job: "_Job", message_id: str) -> None:
         try:
-            await self._ledger.see(key, message_id, digest)
+            await self._ledger.see(job.keys, message_id, job.digest)
         except sqlite3.Error as error:
             log.error("the channels' file can't be written (%s)", error)
 
@@ -248,38 +234,9 @@ class InboundPipeline:
         except sqlite3.Error as error:
             log.error("the channels' file can't be written (%s)", error)
 
-    # ------------------------------------------------------------ taps and the rest
-
     async def tap(self, channel: BaseChannel, tap: Tap) -> None:
-        """A decision by button: only by who was asked, only once; to anyone else nothing happens."""
-        note = await self._decide(channel, tap)
-        await tap.tell(note)
-
-    async def _decide(self, channel: BaseChannel, tap: Tap) -> str:
-        button = read_button(tap.data)
-        if button is None or tap.identity.bot:
-            return ""
-        admission = await self._gate.admit(tap.identity, tap.place)
-        asked = await self._ledger.asked(button[0])
-        if not isinstance(admission, Admitted) or asked is None or asked.channel != channel.name:
-            return ""
-        actor = admission.actor
-        if asked.requester and asked.requester != str(tap.identity):
-            return ""
-        if asked.user and asked.user != actor.user:
-            return ""
-        try:
-            resolved = await self._desk.resolve(asked.approval_id, button[1], actor)
-        except Forbidden as error:
-            return error.message
-        except NotFound:
-            resolved = False
-        except GatewayError as error:
-            return error.message
-        if not resolved:
-            self._question_closed(asked.approval_id, asked.session)
-            return say("closed", actor.language)
-        return decided(button[1], actor.language)
+        """A button was pressed."""
+        await self._taps.tap(channel, tap)
 
     async def reaction(self, channel: BaseChannel, reaction: Reaction) -> None:
         """Reactions, joins and polls pass the gate and change nothing."""
@@ -288,24 +245,61 @@ class InboundPipeline:
             log.debug("%s: %s", channel.name, reaction.what)
 
 
-class CloseQuestion(Protocol):
-    """Take the buttons off a question that is no longer asked."""
+class _Job:
+    """One message on its way through the pipeline."""
 
-    def __call__(self, approval_id: str, session: str) -> None: ...
+    def __init__(self, channel: BaseChannel, incoming: Incoming) -> None:
+        self.channel = channel
+        self.incoming = incoming
+        self.key = self.scoped(incoming.key)
+        self.digest = digest_of(incoming)
+        session = channel.session_of(incoming)
+        self.to = address_of(take_apart(session.text, frozenset({channel.name})))
+
+    def scoped(self, key: str) -> str:
+        """A platform's key made unique over all channels and accounts."""
+        return f"{self.incoming.identity.channel}:{self.incoming.identity.account}:{key}"
+
+    @property
+    def keys(self) -> list[str]:
+        """All keys that this message stands for; an edit takes the place of its original."""
+        others = (*self.incoming.also, *([self.incoming.edits] if self.incoming.edits else []))
+        return [self.key, *(self.scoped(key) for key in others)]
+
+    def turn(self, message: InboundMessage) -> Turn:
+        """What the way out needs to know of it."""
+        return Turn(
+            message_id=message.message_id,
+            session=message.session.text,
+            address=self.to,
+            reply_to=self.incoming.message_id,
+            requester=str(self.incoming.identity),
+            user=message.actor.user,
+            language=message.actor.language,
+            acknowledge=self.channel.capabilities.reactions,
+        )
 
 
-def _address(channel: BaseChannel, incoming: Incoming) -> Address:
-    session: SessionKey = channel.session_of(incoming)
-    return address_of(take_apart(session.text, frozenset({channel.name})))
+def _says_nothing_new(incoming: Incoming, before: Seen | None, digest: str) -> bool:
+    """An edit that changed nothing we read, or of a message too old to be asked again."""
+    return before.digest == digest if before is not None else time.time() - incoming.at > EDIT_SECONDS
 
 
-def _digest(incoming: Incoming) -> str:
+def digest_of(incoming: Incoming) -> str:
     """Tells whether an edit changed what we read."""
     names = "\x00".join(f"{h.kind}:{h.name}:{h.size}" for h in incoming.media)
     return hashlib.sha256(f"{incoming.text}\x00{names}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _spoken_name(name: str) -> str:
+def quoting(text: str, quoted: str) -> str:
+    """`text` after what it answers to or passes on, as a quotation; a command stays alone."""
+    if not quoted or text.startswith("/"):
+        return text
+    lines = "\n".join(f"> {line}" for line in quoted[:_QUOTED_CHARS].split("\n"))
+    return f"{lines}\n\n{text}" if text else lines
+
+
+def spoken_name(name: str) -> str:
     """A display name as one harmless line."""
     return " ".join("".join(c for c in clean(name) if c.isprintable()).replace(":", " ").split())[:_NAME_CHARS]
 

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from bus.errors import GatewayError
 from bus.events import MediaRef
@@ -42,7 +43,7 @@ class Lane:
         ledger: Ledger,
         read_media: ReadMedia,
         total: Bucket,
-        spawn: Callable[[Awaitable[None]], "asyncio.Task[None]"],
+        spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
     ) -> None:
         self.channel = channel
         self.name = f"{channel} {name}"
@@ -100,9 +101,7 @@ class Lane:
 
     async def _make(self, channel: BaseChannel, call: Call) -> None:
         await self._keep()
-        while (wait := self._total.wait(time.monotonic())) > 0:
-            await asyncio.sleep(wait)
-        self._total.take()
+        await self._total_rate()
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 identifier = await self._perform(channel, call)
@@ -118,6 +117,11 @@ class Lane:
             self.chat.outcome(call, time.monotonic(), error=kind(f"internal: {type(error).__name__}"))
         else:
             self.chat.outcome(call, time.monotonic(), platform_id=identifier)
+
+    async def _total_rate(self) -> None:
+        while (wait := self._total.wait(time.monotonic())) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(wait)
+        self._total.take()
 
     async def _perform(self, channel: BaseChannel, call: Call) -> str:
         match call:

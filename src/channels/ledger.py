@@ -8,6 +8,7 @@ after a restart no answer is forgotten.
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from channels.base import Address
@@ -66,12 +67,13 @@ class Ledger:
 
         return await self._database.run(read)
 
-    async def see(self, key: str, message_id: str, digest: str) -> None:
-        """From now on `key` is known; what is older than a week is forgotten."""
+    async def see(self, keys: Sequence[str], message_id: str, digest: str) -> None:
+        """From now on `keys` are known as what became `message_id`."""
         now = time.time()
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (key, message_id, digest, now))
+            for each in keys:
+                connection.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", (each, message_id, digest, now))
             connection.execute("UPDATE turns SET accepted = 1 WHERE message_id = ?", (message_id,))
 
         await self._database.run(write)
@@ -83,9 +85,21 @@ class Ledger:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "INSERT OR IGNORE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, NULL, ?)",
-                (turn.message_id, channel, turn.session, to.kind, to.chat, to.thread, turn.reply_to, turn.requester,
-                 turn.user, turn.language, turn.mode, time.time()),
-            )  # fmt: skip
+                (
+                    turn.message_id,
+                    channel,
+                    turn.session,
+                    to.kind,
+                    to.chat,
+                    to.thread,
+                    turn.reply_to,
+                    turn.requester,
+                    turn.user,
+                    turn.language,
+                    turn.mode,
+                    time.time(),
+                ),
+            )
             if turn.user:
                 connection.execute(
                     "INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?)",
@@ -140,7 +154,7 @@ class Ledger:
                     a.delivery_id,
                     time.time(),
                 ),
-            )  # fmt: skip
+            )
         )
 
     async def asked(self, token: str) -> OpenApproval | None:

@@ -28,10 +28,9 @@ _COLUMNS = (
 )
 _CHANGING = ("want", "shown", "platform_id", "state", "reason", "in_flight", "placeholder", "tried_at", "attempts",
              "not_before")  # fmt: skip
-_UPSERT = (
-    f"INSERT INTO deliveries ({_COLUMNS}) VALUES ({', '.join('?' * 22)}) ON CONFLICT (delivery_id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _CHANGING)
-)
+_MARKS = ", ".join("?" * 22)
+_SET = ", ".join(f"{name} = excluded.{name}" for name in _CHANGING)
+_UPSERT = f"INSERT INTO deliveries ({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (delivery_id) DO UPDATE SET {_SET}"  # noqa: S608
 
 
 class Outbox:
@@ -97,8 +96,8 @@ class Outbox:
 
         def forget(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "DELETE FROM deliveries WHERE (state = 'sent' AND at < ? AND turn NOT IN (SELECT message_id FROM turns))"
-                " OR (state IN ('refused', 'unknown') AND at < ?)",
+                "DELETE FROM deliveries WHERE (state = 'sent' AND at < ? AND turn NOT IN "
+                "(SELECT message_id FROM turns)) OR (state IN ('refused', 'unknown') AND at < ?)",
                 (now - KEEP_SENT_SECONDS, now - KEEP_FAILED_SECONDS),
             )
 

@@ -1,8 +1,8 @@
 """The channels' slice of the settings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 
 def _text(value: object) -> object:
@@ -64,12 +64,44 @@ class FeishuSettings(ChannelSettings):
     verification_token: SecretStr | None = None
 
 
-class ChannelsSettings(_Strict):
-    """`channels:` in the gateway's file."""
+class ChannelsSettings(BaseModel):
+    """`channels:` in the gateway's file. Further names are those of installed channels of other packages."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     telegram: TelegramSettings = TelegramSettings()
     discord: DiscordSettings = DiscordSettings()
     feishu: FeishuSettings = FeishuSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _others(cls, data: Any) -> Any:
+        """Sections of installed channels become their own settings; any other name is a mistake."""
+        if not isinstance(data, dict) or not (unknown := [name for name in data if name not in cls.model_fields]):
+            return data
+        from channels.registry import third_party
+
+        found, checked, errors = third_party(), dict(data), []
+        for name in unknown:
+            if name in found:
+                try:
+                    checked[name] = found[name]().settings_model.model_validate(data[name])
+                except ValidationError as error:
+                    errors += [{**each, "loc": (name, *each["loc"])} for each in error.errors()]
+            else:
+                errors.append({"type": "extra_forbidden", "loc": (name,), "input": data[name]})
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors)  # type: ignore[arg-type]
+        return checked
+
+    def of(self, name: str) -> ChannelSettings | None:
+        """The section of the channel `name`, of whatever package."""
+        found = getattr(self, name, None)
+        return found if isinstance(found, ChannelSettings) else None
+
+    def names(self) -> list[str]:
+        """All channels there are sections for, the built-in ones first."""
+        return [*type(self).model_fields, *(self.__pydantic_extra__ or {})]
 
 
 class SpeechSettings(_Strict):

@@ -32,7 +32,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "too_fast": ("⏳ Too many messages. Try again in {seconds} s.", "⏳ 消息过多，请在 {seconds} 秒后重试。"),
     "busy": ("⏳ I could not take this message. Please send it again.", "⏳ 未能接收这条消息，请重新发送。"),
     "refused": ("⚠️ I could not take this message: {message}", "⚠️ 未能接收这条消息：{message}"),
-    "too_large": ("📎 {name} is too large (limit {limit} MB).", "📎 {name} 过大（上限 {limit} MB）。"),
+    "too_large": ("📎 {file} is too large (limit {limit} MB).", "📎 {file} 过大（上限 {limit} MB）。"),
     "linked": ("🔗 This account now belongs to {user}.", "🔗 此账号已关联到 {user}。"),
     "not_yours": ("Only who asked may answer.", "只有提问者可以回答。"),
 }

@@ -1,16 +1,12 @@
 """How many messages a user may send: a sliding minute over all his channels and connections.
 
-Pure machine: `now` is monotonic seconds, so a clock set back changes nothing. `LimitedInbound` puts
+Pure machine: `now` is monotonic seconds, so a clock set back changes nothing. `metered_bus.py` puts
 it in front of the bus for everyone; nobody below it counts again.
 """
 
-import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
 
 from bus.errors import RateLimited
-from bus.events import Accepted, InboundMessage
-from bus.message_bus import Acceptor, Inbound
 
 WINDOW = 60.0
 _USERS = 50_000
@@ -39,22 +35,3 @@ class MessageRate:
             wait = int((sent[0] + WINDOW - now) * 1000) + 1
             raise RateLimited(f"at most {self._limit} messages a minute", retry_after_ms=wait)
         sent.append(now)
-
-
-class LimitedInbound:
-    """The bus's way in, with the rate in front."""
-
-    def __init__(self, inner: Inbound, rate: MessageRate, now: Callable[[], float] = time.monotonic) -> None:
-        self._inner = inner
-        self._rate = rate
-        self._now = now
-
-    async def submit(self, message: InboundMessage) -> Accepted:
-        """As `Inbound.submit`; raises RateLimited too."""
-        if message.wants_reply:
-            self._rate.take(message.actor.user, self._now())
-        return await self._inner.submit(message)
-
-    def accept_with(self, acceptor: Acceptor) -> Callable[[], None]:
-        """As the bus does."""
-        return self._inner.accept_with(acceptor)

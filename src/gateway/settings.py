@@ -15,7 +15,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.settings import AgentSettings, LimitSettings, ModelSettings, SessionSettings
+from agent.settings import (
+    AgentProfile,
+    AgentSettings,
+    Binding,
+    BudgetSettings,
+    LimitSettings,
+    ModelSettings,
+    SessionSettings,
+    ToolSettings,
+)
 from bridge.configuration import ConfigurationError, Document, Place, Problem, References, expand, load_file, overlay
 from bridge.configuration import Path as KeyPath
 from bridge.configuration import validate as validate_document
@@ -38,6 +47,15 @@ class LoggingSettings(BaseModel):
     format: Literal["auto", "console", "json"] = "auto"
 
 
+class TracingSettings(BaseModel):
+    """`tracing:` in the gateway's file: where spans go over OTLP/HTTP (needs the extra `otel`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: str
+    service: str = "busgate"
+
+
 class GatewaySettings(BaseModel):
     """Everything that can be configured."""
 
@@ -54,6 +72,11 @@ class GatewaySettings(BaseModel):
     logging: LoggingSettings = LoggingSettings()
     bus: BusSettings = BusSettings()
     sessions: SessionSettings = SessionSettings()
+    tools: ToolSettings = ToolSettings()
+    budgets: BudgetSettings = BudgetSettings()
+    agents: dict[str, AgentProfile] = {}
+    bindings: list[Binding] = []
+    tracing: TracingSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

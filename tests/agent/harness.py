@@ -37,7 +37,7 @@ class Tools:
         self.specs[name] = ToolSpec(name=name, description=f"does {name}", input_schema=schema, **spec)
         self.functions[name] = function
 
-    async def list_tools(self, actor: Actor) -> list[ToolSpec]:
+    async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> list[ToolSpec]:
         return list(self.specs.values())
 
     async def call(self, call: ToolCall, *, deadline: Any, report: Any) -> ToolResult:
@@ -80,6 +80,7 @@ class Agent:
         self.folder = folder
         self.bus = MemoryBus()
         self.accountant: Any = None
+        self.compactor: Any = None
         self.agents = Agents({}, [])
         self.model = model
         self.tools = tools or Tools()
@@ -141,6 +142,7 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
             run_command=runner,
             open_turns=store.open_turns,
             accountant=agent.accountant,
+            compactor=agent.compactor,
         )
         service = asyncio.get_running_loop().create_task(agent.loop.run())  # type: ignore[attr-defined]
         try:

@@ -7,6 +7,16 @@ from typing import Any
 from channels.base import BaseChannel, Incoming, Reaction, Tap
 
 
+class Shelf(dict[str, str]):
+    """Notes kept over a restart."""
+
+    async def note(self, name: str) -> str | None:
+        return self.get(name)
+
+    async def keep_note(self, name: str, value: str) -> None:
+        self[name] = value
+
+
 @dataclass
 class Notebook:
     """`incoming`, `taps` and `reactions` in the order of arrival; `hold` delays, as an overloaded gateway does."""
@@ -15,6 +25,8 @@ class Notebook:
     taps: list[Tap] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
+    note: str = ""
+    notes: Shelf = field(default_factory=Shelf)
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -25,6 +37,7 @@ class Notebook:
 
     async def tap(self, channel: BaseChannel, tap: Tap) -> None:
         self.taps.append(tap)
+        await tap.tell(self.note)
 
     async def reaction(self, channel: BaseChannel, reaction: Reaction) -> None:
         self.reactions.append(reaction)

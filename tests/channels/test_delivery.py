@@ -121,7 +121,7 @@ class Bench:
 
     def restart(self) -> None:
         """What the outbox does: only what was kept comes back."""
-        turns = [t for t in self.chat.turns.values()]
+        turns = list(self.chat.turns.values())
         kept = sorted(self.everything.values(), key=lambda i: (i.index,))
         self.chat = self.machine(self.capabilities)
         for old in turns:

@@ -88,16 +88,16 @@ class Rest:
     def _messages(self, request: web.Request, words: list[str], body: Any) -> web.StreamResponse:
         method, world = request.method, self.world
         if not words:
-            if request.query.get("receive_id_type") != "chat_id":
-                raise Refused(99992402, "field validation failed")
-            self._spend(body["receive_id"])
-            return done(world.send(body["receive_id"], body))
+            return self._listed(request) if method == "GET" else self._sent(request, body)
         message = world.messages.get(words[0])
         if message is None:
             raise Refused(230011, "The message was recalled.")
         if len(words) == 1:
             if method == "GET":
                 return done({"items": [message]})
+            if method == "DELETE":
+                del world.messages[words[0]]
+                return done({})
             self._spend(message["chat_id"])
             world.replace(words[0], body["content"], body.get("msg_type", "interactive"))
             return done({})
@@ -110,6 +110,19 @@ class Rest:
             data, mime = world.files[words[2]]
             return web.Response(body=data, content_type=mime)
         raise Refused(234001, "Invalid request param.")
+
+    def _sent(self, request: web.Request, body: Object) -> web.Response:
+        kind = request.query.get("receive_id_type")
+        if kind not in ("chat_id", "open_id"):
+            raise Refused(99992402, "field validation failed")
+        chat = body["receive_id"] if kind == "chat_id" else self.world.chat(f"oc_{body['receive_id']}")["chat_id"]
+        self._spend(chat)
+        return done(self.world.send(chat, body))
+
+    def _listed(self, request: web.Request) -> web.Response:
+        thread = request.query["container_id"]
+        inside = [m for m in self.world.messages.values() if m.get("thread_id") == thread]
+        return done({"items": inside[::-1][: int(request.query.get("page_size", 20))]})
 
     def _reactions(self, method: str, words: list[str], body: Any) -> web.Response:
         if method == "DELETE":
@@ -130,6 +143,8 @@ class Rest:
     def _cardkit(self, method: str, words: list[str], body: Object) -> web.Response:
         if not words:
             return done({"card_id": self.world.make_card(body["data"]).card_id})
+        if words == ["id_convert"]:
+            return done({"card_id": self.world.entity_of(body["message_id"])})
         self._spend(words[0], CARD_RATE)
         if words[1:2] == ["elements"]:
             self.world.stream(words[0], words[2], body)

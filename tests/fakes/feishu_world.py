@@ -114,11 +114,25 @@ class World:
         if message["msg_type"] != msg_type:
             raise Refused(230001, "This message is NOT a card." if msg_type == "interactive" else "not editable")
         check(msg_type, content)
+        if msg_type == "interactive" and self._entity(message):
+            raise Refused(230001, "a card entity is changed by cardkit")
         if msg_type != "interactive":
             self.edits[message_id] = self.edits.get(message_id, 0) + 1
             if self.edits[message_id] > 20:
                 raise Refused(230072, "The message has reached the number of times it can be edited.")
         message["body"] = {"content": content}
+
+    @staticmethod
+    def _entity(message: Object) -> str:
+        content = json.loads(message["body"]["content"])
+        return str(content["data"]["card_id"]) if content.get("type") == "card" else ""
+
+    def entity_of(self, message_id: str) -> str:
+        """The card entity that a message shows. Raises Refused."""
+        found = self._entity(self.messages[message_id]) if message_id in self.messages else ""
+        if not found:
+            raise Refused(300302, "no card entity")
+        return found
 
     def make_card(self, data: str) -> Card:
         """A card entity. Raises Refused."""
@@ -200,8 +214,14 @@ def walk(node: Any) -> list[Object]:
 
 
 def card_text(card: Object) -> str:
-    """The texts of a card's markdown elements."""
-    return "\n".join(e["content"] for e in walk(card.get("body", card)) if e["tag"] == "markdown" and e.get("content"))
+    """The texts of a card's elements, without those of its buttons."""
+    texts = []
+    for element in walk(card.get("body", card)):
+        if element["tag"] == "markdown":
+            texts.append(element["content"])
+        elif element["tag"] == "div":
+            texts.append(element["text"]["content"])
+    return "\n".join(text for text in texts if text.strip("\u200b"))
 
 
 def check(msg_type: str, content: str) -> None:

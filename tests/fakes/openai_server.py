@@ -22,6 +22,7 @@ from typing import Any
 
 from aiohttp import web
 
+import tests.fakes.openai_tool_behaviours  # noqa: F401  # registers them
 from tests.fakes.openai_behaviours import BEHAVIOURS, Line
 
 

@@ -11,10 +11,16 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from types import TracebackType
 from typing import Any
 
 from aiohttp import ClientSession, web
+
+
+def plain(value: Any) -> Any:
+    """An object of the fake's as JSON."""
+    return vars(value) if is_dataclass(value) else repr(value)
 
 
 async def serve(make: Callable[[dict[str, Any]], Any]) -> None:
@@ -32,7 +38,7 @@ async def serve(make: Callable[[dict[str, Any]], Any]) -> None:
         result = found(*call["args"], **call["kwargs"]) if callable(found) else found
         if inspect.isawaitable(result):
             result = await result
-        return web.json_response(result, dumps=lambda value: json.dumps(value, default=vars))
+        return web.json_response(result, dumps=lambda value: json.dumps(value, default=plain))
 
     application = web.Application(client_max_size=64 << 20)
     application.router.add_post("/{name}", control)

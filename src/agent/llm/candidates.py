@@ -24,13 +24,13 @@ def order(entries: Sequence[Known], request: ModelRequest) -> list[int]:
 
     The one that was asked for by name, then the cheapest tier from `request.tier` upwards, then the tiers below it
     from the top (a weaker answer is better than none). Entries that rest, or whose context is too small for the
-    prompt, come after those that don't. Within a tier the configuration's order holds.
+    prompt, come after those that don't. Within a tier the configuration's order holds. Where no model takes tools,
+    one without has to do: it is asked without them.
     """
-    able = [
-        place
-        for place, entry in enumerate(entries)
-        if request.needs <= capabilities(entry.settings) and (not request.among or entry.settings.name in request.among)
-    ]
+    asked = [p for p, entry in enumerate(entries) if not request.among or entry.settings.name in request.among]
+    able = [p for p in asked if request.needs <= capabilities(entries[p].settings)]
+    if not able and "tools" in request.needs:
+        able = [p for p in asked if request.needs - {"tools"} <= capabilities(entries[p].settings)]
     if len(able) < 2:
         return able
     size = estimate_messages(request.messages) + estimate_tools(request.tools)

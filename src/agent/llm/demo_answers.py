@@ -29,6 +29,8 @@ class Talk:
     tools: frozenset[str]
     images: int
     chinese: bool
+    hands_over: bool
+    """Whether the house has said that a question for tools is answered by the word HANDOVER."""
 
 
 ABOUT_EN = (
@@ -66,6 +68,8 @@ _COUNT = re.compile(r"(?:count (?:up )?to|数到)\s*(\d{1,5})", re.IGNORECASE)
 _NAME = re.compile(r"(?:my name is|我叫|我的名字是)\s*([\w-]{1,40})", re.IGNORECASE)
 _SUM = re.compile(r"(?:what(?:'s| is)|calculate|compute|计算|算一下)?\s*([\d(][\d\s.+*/()^%-]*[+*/^%-][\d\s.+*/()^%-]*)\s*[=?？]*\s*$", re.I)  # fmt: skip  # noqa: E501
 
+HANDOVER = Answer("HANDOVER")
+_FINDINGS = "Results of the parts:"
 MOST_COUNTED = 2_000
 MOST_READ = 20_000
 """Characters; a longer message is only repeated in short, since the rules are regular expressions."""
@@ -76,7 +80,12 @@ def answer(messages: Sequence[JsonObject], tools: frozenset[str]) -> Answer:
     last = messages[-1] if messages else {}
     said = [spoken(message) for message in messages if message.get("role") == "user"]
     current = said[-1] if said else ""
-    talk = Talk(current, tuple(said[:-1]), tools, _images(messages), is_chinese(current))
+    system = spoken(messages[0]) if messages and messages[0].get("role") == "system" else ""
+    talk = Talk(current, tuple(said[:-1]), tools, _images(messages), is_chinese(current), "HANDOVER" in system)
+    if '{"parts"' in system:
+        return Answer(_plan(current))
+    if current.startswith(_FINDINGS):
+        return Answer(_together(current, is_chinese(said[-2] if len(said) > 1 else "")))
     if last.get("role") == "tool":
         return Answer(_results(messages, talk.chinese))
     for rule in _RULES if len(current) <= MOST_READ else ():
@@ -124,6 +133,22 @@ def _results(messages: Sequence[JsonObject], chinese: bool) -> str:
     return "\n\n".join(lines)
 
 
+def _plan(text: str) -> str:
+    """A request split into parts, as the planner of `multi` is asked to: by lines, semicolons or “and”."""
+    for pattern in (r"\n+", r"\s*[;；]\s*", r"\s*(?:,\s*)?\band\b\s*|以及|，并且"):
+        parts = [part.strip(" -*.") for part in re.split(pattern, text[:MOST_READ]) if part.strip(" -*.")]
+        if len(parts) > 1:
+            break
+    plan = [{"title": _short(part, 40), "task": part} for part in parts[:5]]
+    return json.dumps({"parts": plan}, ensure_ascii=False)
+
+
+def _together(text: str, chinese: bool) -> str:
+    """The answer of `multi` from what its parts found."""
+    head = "各部分的结果如下：" if chinese else "Here is what the parts came to:"
+    return head + "\n\n" + text.removeprefix(_FINDINGS).strip()
+
+
 # ---------------------------------------------------------------- rules, the first that answers wins
 
 
@@ -131,6 +156,8 @@ def _use(talk: Talk) -> Answer | None:
     found = _USE.findall(talk.said)
     if not found:
         return None
+    if talk.hands_over and any(map(_is_tool_like, found)):
+        return HANDOVER
     missing = [name for name, _ in found if name not in talk.tools]
     if missing and any(map(_is_tool_like, found)):
         have = ", ".join(sorted(talk.tools)) or ("没有工具" if talk.chinese else "none")
@@ -154,6 +181,8 @@ def _time(talk: Talk) -> Answer | None:
         re.I,
     ):
         return None
+    if talk.hands_over:
+        return HANDOVER
     if "clock" in talk.tools:
         return Answer(calls=(("clock", "{}"),))
     return Answer("我现在没有时钟工具。" if talk.chinese else "I have no clock tool at hand.")
@@ -237,6 +266,8 @@ def _say(talk: Talk) -> Answer | None:
 
 def _sum(talk: Talk) -> Answer | None:
     found = _SUM.match(talk.said.strip()) if len(talk.said) < 200 else None
+    if found and talk.hands_over:
+        return HANDOVER
     if found and "calculator" in talk.tools:
         return Answer(calls=(("calculator", json.dumps({"expression": found[1].strip()})),))
     return None

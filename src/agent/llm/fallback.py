@@ -13,7 +13,7 @@ from agent.llm.breaker import Breaker
 from agent.llm.candidates import Known, order
 from agent.llm.failures import KINDS, UNUSABLE, failure
 from agent.llm.fair import FairShare
-from agent.llm.openai_client import OpenAIModel, load_sdk
+from agent.llm.openai_client import OpenAIModel
 from agent.ports import LanguageModel, ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.context import timestamp
@@ -27,11 +27,12 @@ _NOT_ITS_FAULT = frozenset({"context_length", "content_filter", "request", "rate
 
 
 class _Entry:
-    """A model, and what is known of it."""
+    """A model under one of its keys, and what is known of it."""
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: ModelSettings, key: int) -> None:
         self.settings = settings
-        self.model: LanguageModel = OpenAIModel(settings)
+        self.key = key
+        self.client = OpenAIModel(settings)
         self.share = FairShare(settings.max_concurrent)
         self.breaker = Breaker(settings.name)
         self.rests_until = 0.0  # monotonic: the model told us when to come again
@@ -47,7 +48,7 @@ class _Entry:
         async with self.share.slot(request.user):
             self.rounds += 1
             try:
-                reply = await self.model.stream(request, on_delta)
+                reply = await self.client.stream(request, on_delta)
             except ModelFailed as failed:
                 await self._note(failed)
                 raise
@@ -67,7 +68,8 @@ class _Entry:
         state = "open" if self.breaker.open else "resting" if self.resting else "ready"
         return {
             "name": settings.name, "model": settings.model, "tier": settings.tier, "vision": settings.vision,
-            "tools": settings.tools, "state": state, "running": self.share.running, "waiting": self.share.waiting,
+            "tools": settings.tools, "key": self.key,
+            "state": state, "running": self.share.running, "waiting": self.share.waiting,
             "rounds": self.rounds, "failures": dict(self.failures), "last_failure": self.last_failure,
         }  # fmt: skip
 
@@ -76,15 +78,15 @@ class ModelPool:
     """Implements `LanguageModel` over the entries of `models`; without any, `demo` answers."""
 
     def __init__(self, entries: Sequence[ModelSettings], demo: LanguageModel) -> None:
-        self._entries = [_Entry(settings) for settings in entries]
+        self._entries = [_Entry(each, key) for settings in entries for key, each in enumerate(_keys(settings), 1)]
         self._demo = demo
         self.retries = 0
         self.failovers = 0
 
     async def warm(self) -> None:
         """Import what the first request needs. Call it when the port is open; without models there is nothing."""
-        if self._entries:
-            await load_sdk()
+        for entry in self._entries:
+            await entry.client.warm()
 
     async def stream(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelReply:
         """Ask one model after another until one answers. Raises ModelFailed, in `request.language`."""
@@ -134,8 +136,14 @@ class ModelPool:
     async def close(self) -> None:
         """End all connections."""
         for entry in self._entries:
-            await entry.model.close()
+            await entry.client.close()
         await self._demo.close()
+
+
+def _keys(settings: ModelSettings) -> list[ModelSettings]:
+    """The entry once for each of its keys; once without where it has none."""
+    keys = [key for key in (settings.api_key, *settings.api_keys) if key is not None and key.get_secret_value().strip()]
+    return [settings.model_copy(update={"api_key": key, "api_keys": ()}) for key in keys] or [settings]
 
 
 def _is_hopeless(entry: _Entry, failures: Sequence[tuple[_Entry, ModelFailed]]) -> bool:

@@ -18,7 +18,8 @@ import orjson
 from agent.llm.deadlines import Deadlines
 from agent.llm.failures import failure, kind_of_status
 from agent.llm.prices import Price, price_of, usage_of
-from agent.llm.stream import Assembled, ReplyStream, StreamBroken
+from agent.llm.stream import ReplyStream
+from agent.llm.stream_limits import Assembled, StreamBroken
 from agent.ports import ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.events import JsonObject
@@ -53,8 +54,11 @@ class OpenAIModel:
     async def _ready(self) -> "Endpoint":
         if self._endpoint is None:
             self._sdk = await load_sdk()
-            if self._endpoint is None:  # another round may have come first
-                self._endpoint = self._sdk.Endpoint(self.settings.base_url, self._key or None)
+            opened = await self._sdk.Endpoint.open(self.settings.base_url, self._key or None)
+            if self._endpoint is None:
+                self._endpoint = opened
+            else:  # another round came first
+                await opened.close()
         return self._endpoint
 
     async def stream(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelReply:
@@ -62,6 +66,8 @@ class OpenAIModel:
         settings = self.settings
         if self._official and not self._key:
             raise failure("missing_key", settings.name, request.language)
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise failure("auth", settings.name, request.language)  # no header can hold it
         endpoint = await self._ready()
         stream = ReplyStream(on_delta)
         try:
@@ -137,7 +143,7 @@ class OpenAIModel:
 
     def _body(self, request: ModelRequest) -> JsonObject:
         settings = self.settings
-        body: JsonObject = {"model": settings.model, "messages": request.messages, "stream": True,
+        body: JsonObject = {"model": settings.model, "messages": presentable(request.messages), "stream": True,
                             "stream_options": {"include_usage": True}}  # fmt: skip
         if request.tools and settings.tools:
             body["tools"] = request.tools
@@ -184,6 +190,33 @@ def encode(body: JsonObject) -> bytes:
         return orjson.dumps(body)
     except TypeError:
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def presentable(messages: Sequence[JsonObject]) -> Sequence[JsonObject]:
+    """The messages with broken arguments of earlier calls left out.
+
+    What a model once wrote stays in the history, but many servers parse it and refuse the whole conversation.
+    """
+    if not any(message.get("tool_calls") for message in messages):
+        return messages
+    return [_with_whole_calls(message) if message.get("tool_calls") else message for message in messages]
+
+
+def _with_whole_calls(message: JsonObject) -> JsonObject:
+    calls = message["tool_calls"]
+    whole = [call if _is_object(call["function"].get("arguments")) else _without_arguments(call) for call in calls]
+    return {**message, "tool_calls": whole}
+
+
+def _without_arguments(call: JsonObject) -> JsonObject:
+    return {**call, "function": {**call["function"], "arguments": "{}"}}
+
+
+def _is_object(text: object) -> bool:
+    try:
+        return isinstance(text, str) and isinstance(orjson.loads(text), dict)
+    except ValueError:
+        return False
 
 
 class _GivenUp(Exception):

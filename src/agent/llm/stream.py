@@ -11,54 +11,25 @@ Text is handed to `on_delta` as it is read, synchronously; any cutting of the by
 
 import codecs
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from agent.llm.stream_calls import CallAssembler
 from agent.llm.stream_json import Surrogates, loose, whole_completion
-from agent.ports import RequestedCall
+from agent.llm.stream_limits import (
+    FAILED_FINISH,
+    FINISH,
+    MAX_GARBAGE_LINES,
+    MAX_HELD_BYTES,
+    MAX_LINE_BYTES,
+    MAX_PIECE_CHARS,
+    MAX_STREAM_BYTES,
+    MAX_TEXT_CHARS,
+    Assembled,
+    StreamBroken,
+)
 from bus.events import JsonObject
-
-MAX_TEXT_CHARS = 262_144
-"""Of one answer; a model that goes on is stopped and its answer ends with `length`."""
-MAX_STREAM_BYTES = 64 * 1024 * 1024
-MAX_LINE_BYTES = 24 * 1024 * 1024
-MAX_HELD_BYTES = 65_536
-MAX_GARBAGE_LINES = 100
-MAX_PIECE_CHARS = 16_384
-"""A longer delta is handed on in pieces of this size."""
-
-_FINISH = {
-    "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",
-    "function_call": "tool_calls", "end_turn": "stop", "eos": "stop", "max_tokens": "length",
-}  # fmt: skip
-_FAILED_FINISH = frozenset({"error", "insufficient_system_resource"})
-
-
-class StreamBroken(Exception):
-    """The stream cannot be finished. `kind` is `garbage`, `truncated` or `error` (the server said so).
-
-    `detail` is the server's own text (data, possibly hostile); `status` its code where it gave one.
-    """
-
-    def __init__(self, kind: str, detail: str = "", status: str = "") -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.detail = detail
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Assembled:
-    """A whole answer. `usage` is the provider's own object, {} where it gave none."""
-
-    text: str
-    finish_reason: str
-    calls: tuple[RequestedCall, ...]
-    usage: JsonObject
-    model: str
 
 
 class ReplyStream:
@@ -276,9 +247,9 @@ class ReplyStream:
                     self._calls.add(fragment)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
-            if reason in _FAILED_FINISH:
+            if reason in FAILED_FINISH:
                 self._fail("error", reason)
-            self._finish = _FINISH.get(reason, "stop")
+            self._finish = FINISH.get(reason, "stop")
 
     def _emit(self, text: str) -> None:
         room = self._max_chars - self._chars

@@ -20,7 +20,7 @@ def estimate_text(text: str) -> int:
         return (len(text) + 3) // 4
     plain = len(text.encode("ascii", "ignore"))
     other_characters = len(text) - plain
-    other_bytes = len(text.encode("utf-8", "replace")) - plain
+    other_bytes = len(text.encode("utf-8", "surrogatepass")) - plain
     # 2, 3, 4 bytes a character: half, one, one and a half tokens.
     return (plain + 3) // 4 + (other_bytes - other_characters + 1) // 2
 

@@ -36,10 +36,10 @@ class _Gate:
 async def run(work: Work) -> Finished | None:
     """Answer, or None where `single` has to; then nothing was streamed."""
     messages = await work.messages()
-    messages[0] = {"role": "system", "content": f"{prompts.FAST}\n\n{work.own}" if work.own else prompts.FAST}
+    messages[0] = {"role": "system", "content": f"{prompts.FAST}\n\n{work.wishes}" if work.wishes else prompts.FAST}
     gate = _Gate(work)
     try:
-        reply = await work.ask(messages, gate, with_tools=False, tier=0)
+        reply = await work.ask(messages, gate, hands=None, tier=0)
     except ModelFailed:
         if work.turn.text:
             raise

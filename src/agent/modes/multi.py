@@ -76,7 +76,7 @@ async def run(work: Work) -> Finished:
 async def _plan(work: Work, history: list[JsonObject]) -> list[Part]:
     planner = {"role": "system", "content": prompts.PLANNER % MAX_PARTS}
     try:
-        reply = await work.ask([planner, *history[1:]], _unseen, with_tools=False)
+        reply = await work.ask([planner, *history[1:]], _unseen, hands=None)
     except ModelFailed:
         return []  # the tool loop will say what is wrong with the model, or do without a plan
     return parse_plan(reply.text)
@@ -87,7 +87,7 @@ async def _part(work: Work, name: str, part: Part) -> str:
     turn = work.turn
     turn.note(name, "started", part.title)
     messages: list[JsonObject] = [
-        {"role": "system", "content": prompts.WORKER if not work.own else f"{prompts.WORKER}\n\n{work.own}"},
+        {"role": "system", "content": prompts.WORKER if not work.wishes else f"{prompts.WORKER}\n\n{work.wishes}"},
         {"role": "user", "content": part.task},
     ]
     try:
@@ -100,27 +100,25 @@ async def _part(work: Work, name: str, part: Part) -> str:
 
 
 async def _worker_loop(work: Work, name: str, messages: list[JsonObject]) -> str:
+    hands = work.hands()
     for _ in range(MAX_PART_ROUNDS):
-        reply = await work.ask(messages, _unseen)
+        reply = await work.ask(messages, _unseen, hands=hands)
         if not reply.calls:
             return reply.text
-        messages.append(
-            {"role": "assistant", "content": reply.text or None, "tool_calls": list(single.handed_back(reply))}
-        )
-        messages += await work.use_for(reply, agent=name)
+        messages += await work.use_for(hands, reply, agent=name)
     return "(this part was stopped: it needed too many rounds of tool use)"
 
 
 async def _synthesis(work: Work, history: list[JsonObject], parts: list[Part], results: list[str]) -> Finished:
     findings = "\n\n".join(f"## {part.title}\n{result}" for part, result in zip(parts, results, strict=True))
-    system = prompts.SYNTHESIS if not work.own else f"{prompts.SYNTHESIS}\n\n{work.own}"
+    system = prompts.SYNTHESIS if not work.wishes else f"{prompts.SYNTHESIS}\n\n{work.wishes}"
     messages: list[JsonObject] = [
         {"role": "system", "content": system},
         *history[1:],
         {"role": "user", "content": f"Results of the parts:\n\n{findings}"},
     ]
     work.turn.next_round()
-    reply = await work.ask(messages, work.turn.delta, with_tools=False)
+    reply = await work.ask(messages, work.turn.delta, hands=None)
     work.turn.model = reply.model or work.turn.model
     return Finished(reply.finish_reason)
 

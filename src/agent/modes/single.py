@@ -6,9 +6,7 @@ was never cut.
 """
 
 from agent import prompts
-from agent.modes.work import Finished, Work
-from agent.ports import ModelReply
-from bus.events import JsonObject
+from agent.modes.work import Finished, Work, handed_back
 
 
 async def run(work: Work) -> Finished:
@@ -19,14 +17,14 @@ async def run(work: Work) -> Finished:
         await work.finish_round(rounds[-1])
     for _ in range(len(rounds), work.settings.max_rounds):
         turn.next_round()
-        reply = await work.ask(await work.messages(), turn.delta)
+        reply = await work.ask(await work.messages(), turn.delta, hands=work.own)
         turn.model = reply.model or turn.model
         if not reply.calls:
             return Finished(reply.finish_reason)
         if any(call.name in work.client_tools for call in reply.calls):
             return Finished("tool_calls", handed_back(reply))
         if not await work.use(reply):
-            break
+            return await _without_tools(work)
         turn.steer()
     turn.next_round()
     language = turn.message.actor.language
@@ -34,9 +32,13 @@ async def run(work: Work) -> Finished:
     return Finished("length")
 
 
-def handed_back(reply: ModelReply) -> tuple[JsonObject, ...]:
-    """The calls in Chat Completions form, for the client that brought the tools."""
-    return tuple(
-        {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in reply.calls
-    )
+async def _without_tools(work: Work) -> Finished:
+    """The model went in circles, or could not use the tools: it answers with what it has, or it is said."""
+    turn = work.turn
+    turn.next_round()
+    reply = await work.ask(await work.messages(), turn.delta, hands=None)
+    turn.model = reply.model or turn.model
+    if reply.text:
+        return Finished(reply.finish_reason)
+    turn.delta(prompts.said(prompts.STOPPED_IN_CIRCLES, turn.message.actor.language))
+    return Finished("length")

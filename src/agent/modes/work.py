@@ -5,7 +5,7 @@ books: usage, intents, results. The modes above say only in which order.
 """
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -18,16 +18,13 @@ from agent.ports import (
     RequestedCall,
     ToolCall,
     ToolResult,
-    ToolSource,
     ToolSpec,
     ToolUpdate,
 )
 from agent.resume import Round
 from agent.settings import AgentSettings
-from agent.tools.executor import CallContext, Executor
-from agent.tools.schema import to_model_tools
+from agent.tools.executor import Executor, TurnTools
 from agent.turn import Turn, usage_data
-from agent.window import result_text
 from bus import tracing
 from bus.events import JsonObject, MediaRef
 
@@ -49,18 +46,21 @@ class Work:
 
     turn: Turn
     model: LanguageModel
-    tools: ToolSource
+    executor: Executor
     specs: Sequence[ToolSpec]
     settings: AgentSettings
     system: str
-    own: str = ""
+    wishes: str = ""
     """What this person told the assistant about himself and how to answer."""
     among: tuple[str, ...] = ()
     """Names of the models that this agent may ask; empty means all."""
     media: MediaReader | None = None
     needs: frozenset[str] = frozenset()
-    _executor: Executor | None = field(default=None)
-    _seen: set[str] = field(default_factory=set)
+    own: TurnTools = field(init=False)
+    """The turn's own tools, which remember what was tried."""
+
+    def __post_init__(self) -> None:
+        self.own = self.hands()
 
     def model_name(self, mode: str) -> str:
         """The model that will probably answer, for `chat.started`."""
@@ -82,7 +82,7 @@ class Work:
         """The system prompt, the history, and the person's message with its files."""
         message = self.turn.message
         out: list[JsonObject] = [
-            {"role": "system", "content": f"{self.system}\n\n{self.own}" if self.own else self.system}
+            {"role": "system", "content": f"{self.system}\n\n{self.wishes}" if self.wishes else self.system}
         ]
         options = message.options
         if options is not None and options.history:
@@ -123,17 +123,17 @@ class Work:
     # ------------------------------------------------------------ the model
 
     async def ask(
-        self, messages: Sequence[JsonObject], on_delta: Callable[[str], None], *, with_tools: bool = True,
+        self, messages: Sequence[JsonObject], on_delta: Callable[[str], None], *, hands: TurnTools | None,
         tier: int | None = None,
     ) -> ModelReply:  # fmt: skip
-        """One round. Its usage is added to the turn's."""
+        """One round, with the tools of `hands`, if any. Its usage is added to the turn's."""
         message = self.turn.message
         options = message.options
         tools: list[JsonObject] = []
-        if with_tools:
-            tools = to_model_tools(self.specs)
-            if options is not None:
-                tools += options.tools
+        if hands is not None:
+            tools = hands.for_model()
+            if options is not None and hands is self.own:
+                tools = [*tools, *options.tools]
         request = ModelRequest(
             messages=messages,
             tools=tools,
@@ -164,94 +164,75 @@ class Work:
             return frozenset()
         return frozenset(str(tool.get("function", {}).get("name")) for tool in options.tools)
 
-    @property
-    def executor(self) -> Executor:
-        """The turn's executor, which remembers what was tried."""
-        if self._executor is None:
-            self._executor = Executor(self.tools, self.specs, tool_seconds=self.settings.tool_seconds)
-        return self._executor
+    def hands(self) -> TurnTools:
+        """The tools of one worker: of the turn itself, or of one sub-agent."""
+        message = self.turn.message
+        return self.executor.turn(
+            message.actor, self.specs, session=self.turn.lane.key, message_id=message.message_id,
+            attended=message.actor.role != "service" and message.actor.channel != "schedule",
+        )  # fmt: skip
 
     async def use(self, reply: ModelReply) -> bool:
         """Run the calls of the turn's own round; False where going on makes no sense."""
-        calls = self._own_ids(reply.calls)
+        calls = self.own.unique(reply.calls)
         step: JsonObject = {
             "text": reply.text,
             "calls": [{"call_id": c.call_id, "name": c.name, "arguments": c.arguments} for c in calls],
             "usage": usage_data(reply.usage),
         }
-        await self.executor.run(calls, self._context(""), _Books(self.turn, "", step), key_prefix=self._prefix)
-        return not self.executor.hopeless
+        return not (await self.own.run(calls, _Books(self.turn, "", step))).stop
 
     async def finish_round(self, step: Round) -> None:
         """What a crash left of a round: run what is missing, with the keys it had."""
-        missing = [
-            RequestedCall(call_id=c["call_id"], name=c["name"], arguments=c["arguments"])
-            for c in step.calls
-            if c["call_id"] not in step.results
-        ]
-        self._seen.update(c["call_id"] for earlier in self.turn.progress.rounds for c in earlier.calls)
+        for earlier in self.turn.progress.rounds:
+            self.own.unique([_requested(call) for call in earlier.calls])
+        missing = [_requested(call) for call in step.calls if call["call_id"] not in step.results]
         if missing:
-            await self.executor.run(
-                missing, self._context(""), _Books(self.turn, "", None), key_prefix=self._prefix,
-                started=frozenset(step.started),
-            )  # fmt: skip
+            await self.own.run(missing, _Books(self.turn, "", None, step.started), repeated=frozenset(step.started))
 
-    async def use_for(self, reply: ModelReply, *, agent: str) -> list[JsonObject]:
-        """Run the calls of a sub-agent's round; the messages that answer them."""
-        executor = Executor(self.tools, self.specs, tool_seconds=self.settings.tool_seconds)
-        calls = self._own_ids(reply.calls)
-        prefix = f"{self._prefix}:{self.turn.progress.attempts}:{agent}"
-        outcomes = await executor.run(calls, self._context(agent), _Books(self.turn, agent, None), key_prefix=prefix)
-        return [
-            {"role": "tool", "tool_call_id": asked.call_id, "content": result_text(result_data(outcome.result))}
-            for asked, outcome in zip(reply.calls, outcomes, strict=True)
-        ]
+    async def use_for(self, hands: TurnTools, reply: ModelReply, *, agent: str) -> list[JsonObject]:
+        """Run the calls of a sub-agent's round; the messages that say so to its model."""
+        # A sub-agent that begins anew after a crash must not meet the keys of its earlier life.
+        life = f"{agent}-{self.turn.progress.attempts + 1}"
+        calls = hands.unique([replace(call, call_id=f"{life}-{call.call_id}"[:128]) for call in reply.calls])
+        asked = replace(reply, calls=calls)
+        done = await hands.run(calls, _Books(self.turn, agent, None))
+        said: JsonObject = {"role": "assistant", "content": reply.text or None, "tool_calls": list(handed_back(asked))}
+        return [said, *done.messages()]
 
-    @property
-    def _prefix(self) -> str:
-        return self.turn.message.message_id
 
-    def _context(self, agent: str) -> CallContext:
-        message = self.turn.message
-        return CallContext(
-            actor=message.actor, session=self.turn.lane.key, message_id=message.message_id, agent=agent,
-            attended=message.actor.role != "service",
-        )  # fmt: skip
+def _requested(call: JsonObject) -> RequestedCall:
+    """A recorded call as the model asked for it."""
+    return RequestedCall(call_id=call["call_id"], name=call["name"], arguments=call["arguments"])
 
-    def _own_ids(self, calls: Sequence[RequestedCall]) -> list[RequestedCall]:
-        """The calls with ids that are unique in the turn: some servers count from one in each round."""
-        out = []
-        for call in calls:
-            wanted = call.call_id or "call"
-            name, number = wanted, 1
-            while name in self._seen:
-                number += 1
-                name = f"{wanted}-{number}"
-            self._seen.add(name)
-            out.append(call if name == call.call_id else replace(call, call_id=name))
-        return out
+
+def handed_back(reply: ModelReply) -> tuple[JsonObject, ...]:
+    """The calls in Chat Completions form."""
+    return tuple(
+        {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in reply.calls
+    )
 
 
 class _Books:
     """Keeps the turn's records while a round's calls run; the first call carries the round."""
 
-    def __init__(self, turn: Turn, agent: str, step: JsonObject | None) -> None:
+    def __init__(self, turn: Turn, agent: str, step: JsonObject | None, started: Collection[str] = frozenset()) -> None:
         self._turn = turn
         self._agent = agent
         self._step = step
+        self._started = started
 
-    async def on_start(self, call: ToolCall, *, wait: bool) -> None:
+    async def on_start(self, call: ToolCall, spec: ToolSpec | None) -> None:
+        if call.call_id in self._started:
+            return  # recorded before the crash
         step, self._step = self._step, None
+        # What cannot be repeated must be known to have been begun.
+        wait = spec is not None and not (spec.read_only or spec.idempotent)
         await self._turn.tool_started(call, step=step, agent=self._agent, wait=wait)
 
     def on_update(self, call: ToolCall, update: ToolUpdate) -> None:
         self._turn.tool_update(call, update)
 
-    async def on_finish(self, call: ToolCall, result: ToolResult) -> None:
-        await self._turn.tool_finished(call, result, agent=self._agent)
-
-
-def result_data(result: ToolResult) -> JsonObject:
-    """A result as it stands in a record."""
-    return {"content": list(result.content), "structured_content": result.structured_content,
-            "is_error": result.is_error}  # fmt: skip
+    async def on_finish(self, call: ToolCall, result: ToolResult, text: str) -> None:
+        await self._turn.tool_finished(call, result, text, agent=self._agent)

@@ -25,6 +25,8 @@ class Changes:
         self.keys: dict[tuple[str, str], Used] = {}
         self.files: set[Path] = set()
         self.folders: set[Path] = set()
+        self.unsynced: set[Path] = set()
+        """Files whose sync failed: what the system keeps of them is not to be trusted."""
 
     def __len__(self) -> int:
         return max(len(self.rows), len(self.keys) // 4)
@@ -90,7 +92,11 @@ class Checkpointer:
 
     def _write(self, changes: Changes) -> None:
         for path in changes.files:
-            self._sync(path)
+            try:
+                self._sync(path)
+            except OSError:
+                changes.unsynced.add(path)
+                raise
         for folder in changes.folders:
             self._disk.sync_folder(folder)
         self._index.write(changes, changes.gone, changes.keys.values(), forget_before=self._clock() - KEYS_KEPT_SECONDS)

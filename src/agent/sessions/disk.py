@@ -95,11 +95,8 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def make_folder(self, path: Path) -> None:
-        """Make `path` and what is above it, 0700; its name in the parent is synced."""
-        if path.is_dir() and not path.is_symlink():
-            return
+        """Make `path` and what is above it, 0700."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.sync_folder(path.parent)
 
     def sync_folder(self, path: Path) -> None:
         """Make renames, new names and removals in `path` durable (nothing on systems without it)."""

@@ -132,6 +132,7 @@ class Journal:
         numbers = [number for number, _ in parts(self._folder)]
         target = self._folder / f"journal.{max(numbers, default=0) + 1}.jsonl"
         self._disk.replace(self.path, target)
+        self._disk.sync_folder(self._folder)  # or the new one could take the old one's place before this is durable
         self.close()
         self.size = 0
         self._renew()

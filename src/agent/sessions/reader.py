@@ -19,6 +19,7 @@ from bus.keys import SessionKey
 log = logging.getLogger(__name__)
 
 BLOCK = 1 << 16
+PROBE = 1 << 12
 MAX_LINE = 64 << 20
 _warned: set[str] = set()
 
@@ -61,8 +62,8 @@ class SessionReader:
         except FileNotFoundError:
             return self
         try:
-            self.size = self._disk.size(self._fd)
-            first = next((raw for _, raw in self._forward(0)), b"")
+            self.size = self._whole_lines(self._fd, self._disk.size(self._fd))
+            first = next((raw for _, raw in self._forward(0, PROBE)), b"")
             self.head = read_head(first, self._key)
         except BaseException:
             self.close()
@@ -81,6 +82,18 @@ class SessionReader:
         if self._bad and self._path.name not in _warned:
             _warned.add(self._path.name)
             log.warning("%s: passed over %d unreadable lines", self._path.name, self._bad)
+
+    def _whole_lines(self, fd: int, size: int) -> int:
+        """The length without a torn tail, which may be a line that is just being written."""
+        if size == 0 or self._disk.read_at(fd, 1, size - 1) == b"\n":
+            return size
+        tail, start = b"", size
+        while start > 0 and b"\n" not in tail and len(tail) <= MAX_LINE:
+            step = min(BLOCK, start)
+            start -= step
+            tail = self._disk.read_at(fd, step, start) + tail
+        torn = tail.rsplit(b"\n", 1)[-1]
+        return size if decode(torn) is not None else size - len(torn)
 
     def offsets(self) -> Iterator[tuple[int, bytes]]:
         """Every line as it stands with its offset, the head first."""
@@ -127,7 +140,7 @@ class SessionReader:
     def _first_record(self, start: int, end: int) -> tuple[int, int] | None:
         """Offset and number of the first record that begins behind `start` and before `end`."""
         skipped = False
-        for offset, raw in self._forward(start):
+        for offset, raw in self._forward(start, PROBE):
             if offset >= end:
                 return None
             if skipped and (line := look(raw)) is not None:
@@ -135,13 +148,13 @@ class SessionReader:
             skipped = True
         return None
 
-    def _forward(self, start: int) -> Iterator[tuple[int, bytes]]:
+    def _forward(self, start: int, block_size: int = BLOCK) -> Iterator[tuple[int, bytes]]:
         if self._fd is None:
             return
         parts: list[bytes] = []
         held, position, line_start = 0, start, start
         while position < self.size:
-            block = self._disk.read_at(self._fd, min(BLOCK, self.size - position), position)
+            block = self._disk.read_at(self._fd, min(block_size, self.size - position), position)
             if not block:
                 break
             position += len(block)

@@ -18,6 +18,7 @@ are not stored. So the numbers in a file rise but need not be dense.
 `chat.done`        message_id, role `assistant`, text, last_text (the text of the last round alone),
                    finish_reason, usage, partial, tool_calls. Ends the turn.
 `chat.error`       message_id, code, message, retryable, partial. Ends the turn.
+`session.summary`  text, upto: what came up to the number `upto`, told in short; the model is given this instead
 `session.updated`  title, owner, deleted, language, mode, ... each optional: the latest wins
 """
 
@@ -33,6 +34,7 @@ SEQ_MARK = "seq.mark"
 DONE = "chat.done"
 ERROR = "chat.error"
 UPDATED = "session.updated"
+SUMMARY = "session.summary"
 
 ENDS_TURN = frozenset({DONE, ERROR})
 FORMAT_VERSION = 1

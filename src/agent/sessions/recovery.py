@@ -7,23 +7,24 @@ itself: it stays until the next checkpoint.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import orjson
 
 from agent.ports import SessionHead
-from agent.sessions.checkpoint import Changes
+from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Changes
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
+from agent.sessions.filing import write_entry
 from agent.sessions.index import Index, IndexDamaged, Row, Used
-from agent.sessions.journal import Journal, parts, read_part
+from agent.sessions.journal import Journal, JournalRefused, parts, read_part
 from agent.sessions.keys_used import keys_used
 from agent.sessions.lines import NewerFormat, OtherKey, decode, head_line, read_head
 from agent.sessions.reader import SessionReader
 from agent.sessions.session import SessionFiles, keep_aside
 from agent.sessions.summary import Summary, begun, folded
-from agent.sessions.writer import write_entry
 from bus.events import JsonObject
 from bus.keys import SessionKey
 
@@ -33,14 +34,18 @@ log = logging.getLogger(__name__)
 class Recovery:
     """Used once, on one thread, with the folder's lock held."""
 
-    def __init__(self, disk: Disk, folder: Path, journal: Journal, files: SessionFiles, index: Index) -> None:
+    def __init__(
+        self, disk: Disk, folder: Path, journal: Journal, files: SessionFiles, index: Index, clock: Callable[[], float]
+    ) -> None:  # fmt: skip
         self._disk = disk
         self._folder = folder
         self._journal = journal
         self._files = files
         self._index = index
+        self._clock = clock
         self._live: dict[str, Summary | None] = {}
         self._first: dict[str, int] = {}
+        self._found_keys: list[Used] = []
         self.changes = Changes()
         self.touched = 0
 
@@ -70,13 +75,26 @@ class Recovery:
 
     # ------------------------------------------------------------ the journal's records
 
+    def refill(self, paths: set[Path]) -> None:
+        """Write anew what a failed sync may have lost of these files: from the last checkpoint and the journal.
+
+        While the store serves, on the writer's thread. Raises OSError, JournalRefused.
+        """
+        for path in [path for _, path in parts(self._folder)] + [self._journal.path]:
+            for item in read_part(self._disk, path)[0]:
+                key = _key_of(item)
+                if key is not None and self._files.path(key) in paths:
+                    self._replay(item)
+
     def _replay(self, item: JsonObject) -> None:
-        try:
-            key = SessionKey(item["session_key"], item["scope"])
-        except (KeyError, TypeError):
+        key = _key_of(item)
+        if key is None:
             log.warning("the journal holds an entry without a session")
             return
-        before = self._known(key)
+        try:
+            before = self._known(key, begins="head" in item)
+        except NewerFormat as error:
+            raise JournalRefused(f"records of {key.text!r} wait in the journal, but {error.message}") from error
         if item.get("forget"):
             self._files.remove(key)
             self.changes.remove(key.identity)
@@ -84,14 +102,20 @@ class Recovery:
             return
         try:
             self._append(key, before, item)
-        except (NewerFormat, OtherKey, ValueError) as error:
-            log.warning("a session's records could not be brought back: %s", error)
+        except ValueError as error:
+            log.warning("records of a session could not be brought back: %s", error)
 
-    def _known(self, key: SessionKey) -> Summary | None:
-        """The summary before this entry; the first time, the file is cut back to it."""
+    def _known(self, key: SessionKey, *, begins: bool) -> Summary | None:
+        """The summary before this entry; the first time, the file is cut back to it.
+
+        A session that the index doesn't know began after the last checkpoint, so the journal
+        has all of it; where its beginning is missing there, the file is all there is.
+        """
         identity = key.identity
         if identity not in self._live:
             row = self._index.get(identity)
+            if row is None and not begins:
+                row = scan(self._disk, self._files.path(key), key)
             self._files.trim(key, row.size if row else 0)
             self._live[identity] = row.summary if row else None
         return self._live[identity]
@@ -124,12 +148,19 @@ class Recovery:
             for item in entries:
                 self._note_first(item)
             self._index.create()
-            found = sorted(self._scanned(), key=lambda row: row.summary.updated_at)
-            for number, row in enumerate(found, 1):
-                row.summary.touched = number
-            self._index.write(found, (), self._scanned_keys, forget_before=0.0)
-            if found or str(error) != "missing":
-                log.warning("the index of sessions was made again from %d files (%s)", len(found), error)
+            count = self._fill_index()
+            if count or str(error) != "missing":
+                log.warning("the index of sessions was made again from %d files (%s)", count, error)
+
+    def _fill_index(self) -> int:
+        """From the files, a thousand at a time; how many."""
+        oldest_key, count, files = self._clock() - KEYS_KEPT_SECONDS, 0, self._scanned()
+        while rows := list(islice(files, 1000)):
+            count += len(rows)
+            self._index.write(rows, (), self._found_keys, forget_before=oldest_key)
+            self._found_keys.clear()
+        self._index.order_by_age()
+        return count
 
     def _note_first(self, item: JsonObject) -> None:
         records = item.get("records")
@@ -138,10 +169,9 @@ class Recovery:
             self._first.setdefault(identity, records[0]["seq"])
 
     def _scanned(self) -> Iterator[Row]:
-        self._scanned_keys: list[Used] = []
         for path in sorted(self._folder.glob("??/*.jsonl")):
             try:
-                row = scan(self._disk, path, None, self._first, self._scanned_keys)
+                row = scan(self._disk, path, None, self._first, self._found_keys)
             except (NewerFormat, OtherKey, OSError) as error:
                 log.warning("%s was left out of the index: %s", path.name, error)
                 continue
@@ -182,6 +212,11 @@ def scan(
             if keys is not None:
                 keys.extend(keys_used(summary.key, (record,)))
     return Row(summary.after_crash(), min(size, reader.size))
+
+
+def _key_of(item: JsonObject) -> SessionKey | None:
+    text, scope = item.get("session_key"), item.get("scope")
+    return SessionKey(text, scope) if isinstance(text, str) and isinstance(scope, str) else None
 
 
 def _nameless(key: SessionKey) -> Summary:

@@ -21,6 +21,7 @@ from bus.keys import SessionKey
 log = logging.getLogger(__name__)
 
 MAX_OPEN = 64
+_STRANGE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENOTDIR)
 _TAIL = 1 << 16
 
 
@@ -80,9 +81,15 @@ class SessionFiles:
             self._disk.close(fd)
         self.forget(key.identity)
         self._disk.replace(fresh, path)
+        self._disk.remove(path.with_name(path.name + ".corrupt"))
         self._suspect.pop(key.identity, None)
         self._note(path)
         return len(content)
+
+    def set_aside(self, key: SessionKey) -> None:
+        """Something lies where a new session begins: keep it under another name. Raises OSError."""
+        self.forget(key.identity)
+        self._set_aside(self.path(key))
 
     def remove(self, key: SessionKey) -> None:
         """Take the file away. Raises OSError."""
@@ -104,11 +111,10 @@ class SessionFiles:
             self._disk.truncate(fd, size)
             self._open[key.identity] = (fd, size)
 
-    def repair(self, key: SessionKey) -> None:
-        """Cut a torn tail now rather than at the next record. Raises OSError."""
+    def repair(self, key: SessionKey) -> int:
+        """Cut a torn tail now rather than at the next record; the file's length. Raises OSError."""
         self.forget(key.identity)
-        if self.path(key).exists():
-            self._descriptor(key)
+        return self._descriptor(key)[1] if self.path(key).exists() else 0
 
     def _descriptor(self, key: SessionKey) -> tuple[int, int]:
         identity = key.identity
@@ -137,7 +143,7 @@ class SessionFiles:
         except OSError as error:
             if error.errno == errno.EMFILE:
                 self.close()
-            elif error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            elif error.errno in _STRANGE:
                 self._set_aside(path)
             else:
                 raise
@@ -182,6 +188,7 @@ class SessionFiles:
         self._set_aside_link(folder)
         if not folder.is_dir():
             self._disk.make_folder(folder)
+            self.touched_folders.add(folder.parent)
 
     def _set_aside_link(self, path: Path) -> None:
         if path.is_symlink():

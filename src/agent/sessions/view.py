@@ -4,6 +4,8 @@ The pending lines are taken on the event loop before the file is opened, so toge
 nothing is missing; what meanwhile reached the file is recognised by its number.
 """
 
+import errno
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -12,8 +14,11 @@ from pathlib import Path
 from agent.ports import Record
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
+from agent.sessions.lines import OtherKey
 from agent.sessions.reader import Line, SessionReader, look
 from bus.keys import SessionKey
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,17 @@ class View:
         self._pending = [line for raw in source.pending if (line := look(raw)) is not None]
 
     def __enter__(self) -> "View":
-        if not self._source.alone:
+        """A link or another session's file in this place is passed over. Raises NewerFormat, OSError."""
+        if self._source.alone:
+            return self
+        try:
             self._reader.__enter__()
+        except OtherKey:
+            log.warning("%s is another session's file", self._source.path.name)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            log.warning("%s is not a file of ours", self._source.path.name)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -79,7 +93,7 @@ class View:
         head = True
         for _, raw in self._reader.offsets():
             line = look(raw)
-            if line is not None:
+            if line is not None and line.record() is not None:
                 last = line.seq
                 yield raw.rstrip(b"\r")
             elif head and self._reader.head is not None:

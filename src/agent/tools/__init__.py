@@ -1,1 +1,1 @@
-"""Tools in the cloud, and what every call passes on its way: schema, executor, registry."""
+"""Tools: the round's calls checked, run and bounded; the built-in ones."""

@@ -1,222 +1,239 @@
-"""Runs the calls of one round: checked, in order where order matters, observed at each step.
+"""Runs the tool calls of a model's rounds: checks them, bounds them, tells what happens, gives results in order.
 
-Calls to read-only tools run side by side, all others one after another, in the order
-in which the model asked. What the model got wrong goes back to it as a tool error. The
-observer records an intent before the effect and a result before its use. Below is one
-`ToolSource`, the guard; whether a call is allowed is decided there.
+Above it the modes, which keep the log through an `Observer`; below it one `ToolSource` (behind the guard). It knows
+nothing of policy, of models or of the log. What a model got wrong comes back to it as a result; nothing that a tool
+does raises here, only cancelling does.
 """
 
 import asyncio
-import hashlib
-import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import orjson
-
 from agent.ports import RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
-from agent.tools.schema import problem_with
-from bus import tracing
+from agent.tools.calls import CallIds, idempotency_key, needs_care, outcome_unknown, perform
+from agent.tools.loops import STOPPED_AFTER, TOLD_AFTER, LoopDetector, reminder
+from agent.tools.results import READ_RESULT, READ_RESULT_SPEC, ResultStore, problem, text_of
+from agent.tools.schema import BadArguments, check, for_model, parse_arguments
 from bus.deadline import Deadline
-from bus.errors import Effect, GatewayError, OutcomeUnknown, TimedOut
 from bus.events import Actor, JsonObject
 from bus.keys import SessionKey
 
 MAX_CALLS = 64
-"""Calls of one round that are run; the others are refused."""
-MAX_PARALLEL = 16
-MAX_ARGUMENT_CHARS = 1_048_576
+"""Of one round; the calls beyond it are answered with an error and not made."""
 MAX_REPAIRS = 3
-"""Rounds whose calls were all wrong, before the turn goes on without tools."""
-SAME_STOPPED = 5
-"""So often the same call may give the same result before the turn is stopped."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallContext:
-    """On whose behalf, and where."""
-
-    actor: Actor
-    session: SessionKey | None
-    message_id: str
-    agent: str = ""
-    attended: bool = True
 
 
 class Observer(Protocol):
-    """Whoever keeps the books."""
+    """Who writes down what happens. Every call of a round is started and finished once, the refused ones too."""
 
-    async def on_start(self, call: ToolCall, *, wait: bool) -> None:
-        """Awaited before the effect; with `wait` the intent must be on the disk."""
+    async def on_start(self, call: ToolCall, spec: ToolSpec | None) -> None:
+        """Before anything happens: where this returns late, the tool starts late. `spec` is None for a refused call."""
         ...
 
     def on_update(self, call: ToolCall, update: ToolUpdate) -> None: ...
 
-    async def on_finish(self, call: ToolCall, result: ToolResult) -> None:
-        """Awaited before the result is used."""
+    async def on_finish(self, call: ToolCall, result: ToolResult, text: str) -> None:
+        """Before the model gets the result, as `text`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A call and what came of it, in the order of the round."""
+    """What came of one call; `text` is what the model gets."""
 
     call: ToolCall
     result: ToolResult
+    text: str
+
+    def message(self) -> JsonObject:
+        """The Chat Completions message that answers the call."""
+        return {"role": "tool", "tool_call_id": self.call.call_id, "content": self.text}
 
 
-@dataclass(slots=True)
-class _Planned:
-    call: ToolCall
-    spec: ToolSpec | None
-    refusal: str | None
-    outcome: Outcome | None = None
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The outcomes in the order of the calls. `stop` asks to go on without tools: `loop` or `repairs`."""
 
+    outcomes: tuple[Outcome, ...]
+    stop: str = ""
 
-def failure(text: str, *, code: int | None = None, effect: Effect = "none", started: float | None = None) -> ToolResult:
-    """A result that says what went wrong; `started` is a monotonic time in seconds."""
-    took = 0 if started is None else round((time.monotonic() - started) * 1000)
-    return ToolResult(
-        content=({"type": "text", "text": text},), is_error=True, duration_ms=took, code=code, effect=effect
-    )
+    def messages(self) -> list[JsonObject]:
+        """The results as Chat Completions messages."""
+        return [outcome.message() for outcome in self.outcomes]
 
 
 class Executor:
-    """One for each turn, since it remembers what the turn has tried."""
+    """One for the house. `tool_seconds` is the working time of one call, waiting for a person not counted."""
 
-    def __init__(self, source: ToolSource, specs: Sequence[ToolSpec], *, tool_seconds: float) -> None:
-        self._source = source
+    def __init__(
+        self, source: ToolSource, *, tool_seconds: float, max_parallel: int = 16, results: ResultStore | None = None,
+        grace_seconds: float = 1.0,
+    ) -> None:  # fmt: skip
+        self.source = source
+        self.tool_seconds = tool_seconds
+        self.max_parallel = max_parallel
+        self.results = results or ResultStore()
+        self.grace_seconds = grace_seconds
+
+    def turn(
+        self, actor: Actor, specs: Sequence[ToolSpec], *, session: SessionKey | None = None, message_id: str = "",
+        attended: bool = True,
+    ) -> "TurnTools":  # fmt: skip
+        """What one turn, or one sub-agent, may use."""
+        return TurnTools(self, actor, specs, session, message_id, attended)
+
+
+class TurnTools:
+    """What one turn may call, and what it has called so far."""
+
+    def __init__(
+        self, executor: Executor, actor: Actor, specs: Sequence[ToolSpec], session: SessionKey | None, message_id: str,
+        attended: bool,
+    ) -> None:  # fmt: skip
+        self._executor = executor
+        self._actor = actor
+        self._session = session
+        self._message_id = message_id
+        self._attended = attended
         self._specs = {spec.name: spec for spec in specs}
-        self._tool_seconds = tool_seconds
+        self._ids = CallIds()
+        self._loops = LoopDetector()
         self._repairs = 0
-        self._same: Counter[bytes] = Counter()
-        self.hopeless = False
-        """The turn should go on without tools: it turns in a circle, or the calls stay wrong."""
+        self._worst = 0
+        self._cut = False
+        self._places = asyncio.Semaphore(executor.max_parallel)
+        self._owner = f"{actor.user}\x00{session.identity if session else ''}"
+
+    def for_model(self) -> list[JsonObject]:
+        """The tools as Chat Completions tools; the same objects in the same order as long as nothing changes."""
+        shown = for_model(list(self._specs.values()))
+        return [*shown, *for_model([READ_RESULT_SPEC])] if self._cut else shown
+
+    def spec(self, name: str) -> ToolSpec | None:
+        """What is known of a tool."""
+        return self._specs.get(name)
+
+    def unique(self, calls: Sequence[RequestedCall]) -> tuple[RequestedCall, ...]:
+        """The calls with ids that no earlier call of this turn has. To be done before a round is written down.
+
+        After a crash, give the recorded calls of the earlier rounds first.
+        """
+        return self._ids.unique(calls)
 
     async def run(
-        self, calls: Sequence[RequestedCall], context: CallContext, observer: Observer, *, key_prefix: str,
-        started: frozenset[str] = frozenset(),
-    ) -> list[Outcome]:  # fmt: skip
-        """Run them all; the outcomes in the order of `calls`.
+        self, calls: Sequence[RequestedCall], observer: Observer, *, repeated: frozenset[str] = frozenset()
+    ) -> Round:
+        """Make the calls of one round: neighbours that only read side by side, the others one after another.
 
-        `key_prefix` and the call's id make the idempotency key. Calls in `started` may have had
-        their effect before a crash.
+        `repeated` are the ids of calls that were begun before a crash and have no result: they are sent again where
+        that is safe, else their outcome is unknown (2006). Cancelling cancels all.
         """
-        plan = [self._plan(index, asked, context, key_prefix, started) for index, asked in enumerate(calls)]
-        index = 0
-        while index < len(plan):
-            batch = [plan[index]]
-            while self._together(batch[0]) and index + len(batch) < len(plan) and len(batch) < MAX_PARALLEL:
-                following = plan[index + len(batch)]
-                if not self._together(following):
-                    break
-                batch.append(following)
-            await self._batch(batch, observer, started)
-            index += len(batch)
-        outcomes = [item.outcome for item in plan if item.outcome is not None]
-        self._judge(plan)
-        return outcomes
+        outcomes: list[Outcome | None] = [None] * len(calls)
+        bad: list[bool] = [False] * len(calls)
 
-    @staticmethod
-    def _together(item: _Planned) -> bool:
-        return item.refusal is not None or (item.spec is not None and item.spec.read_only)
+        self._loops.begin_round()
 
-    def _plan(
-        self, index: int, asked: RequestedCall, context: CallContext, prefix: str, started: frozenset[str]
-    ) -> _Planned:
-        spec = self._specs.get(asked.name)
-        arguments, refusal = parse_arguments(asked.arguments)
-        if index >= MAX_CALLS:
-            refusal = f"refused: at most {MAX_CALLS} calls in one round"
-        elif spec is None:
-            refusal = f"there is no tool named {asked.name!r}"
-        elif refusal is None:
-            refusal = problem_with(arguments, spec.input_schema)
-            if refusal is not None:
-                refusal = f"wrong arguments: {refusal}"
-        call = ToolCall(
-            call_id=asked.call_id, name=asked.name, arguments=arguments or {}, actor=context.actor,
-            idempotency_key=f"{prefix}:{asked.call_id}", session=context.session, message_id=context.message_id,
-            repeated=asked.call_id in started, attended=context.attended,
-        )  # fmt: skip
-        return _Planned(call, spec, refusal)
-
-    async def _batch(self, batch: list[_Planned], observer: Observer, started: frozenset[str]) -> None:
-        if len(batch) == 1:
-            await self._one(batch[0], observer, started)
-            return
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for item in batch:
-                    tasks.create_task(self._one(item, observer, started))
-        except* GatewayError as group:
-            raise group.exceptions[0] from None
-
-    async def _one(self, item: _Planned, observer: Observer, started: frozenset[str]) -> None:
-        call, spec = item.call, item.spec
-        harmless = item.refusal is not None or (spec is not None and (spec.read_only or spec.idempotent))
-        if call.call_id not in started:
-            await observer.on_start(call, wait=not harmless)
-        if item.refusal is not None:
-            result = failure(item.refusal)
-        elif call.repeated and not harmless and spec is not None and spec.source == "cloud":
-            # Only a bridge has a ledger that knows; here nobody can tell whether it was done.
-            unknown = OutcomeUnknown("interrupted by a restart; whether it was done is unknown, it is not repeated")
-            result = failure(unknown.message, code=unknown.code, effect="unknown")
-        else:
-            result = await self._call(call, observer)
-        item.outcome = Outcome(call, result)
-        await observer.on_finish(call, result)
-
-    async def _call(self, call: ToolCall, observer: Observer) -> ToolResult:
-        begun = time.monotonic()
-        deadline = Deadline(self._tool_seconds)
-        try:
-            with tracing.span(tracing.TOOL, call.name, call_id=call.call_id):
-                return await self._source.call(
-                    call, deadline=deadline, report=lambda update: observer.on_update(call, update)
+        async def make(place: int) -> None:
+            async with self._places:
+                outcomes[place], bad[place] = await self._one(
+                    calls[place], observer, calls[place].call_id in repeated, too_many=place >= MAX_CALLS
                 )
-        except TimeoutError:
-            late = TimedOut(f"{call.name} did not answer within {self._tool_seconds:g} seconds")
-            return failure(late.message, code=late.code, effect="unknown", started=begun)
-        except GatewayError as error:
-            return failure(error.message, code=error.code, effect=error.effect, started=begun)
 
-    def _judge(self, plan: Sequence[_Planned]) -> None:
-        """Whether the turn makes progress with its tools."""
-        wrong = [item for item in plan if item.refusal is not None]
-        self._repairs = self._repairs + 1 if len(wrong) == len(plan) else 0
-        worst = 0
-        for item in plan:
-            if item.outcome is None:
+        for group in self._groups(calls):
+            if len(group) == 1:
+                await make(group[0])
                 continue
-            mark = _mark(item.outcome)
-            self._same[mark] += 1
-            worst = max(worst, self._same[mark])
-        self.hopeless = self._repairs > MAX_REPAIRS or worst >= SAME_STOPPED
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for place in group:
+                        tasks.create_task(make(place))
+            except ExceptionGroup as several:  # only the observer can fail: the log refused
+                raise several.exceptions[0] from None
+        done = tuple(outcome for outcome in outcomes if outcome is not None)
+        self._repairs += any(bad)
+        stop = "repairs" if self._repairs > MAX_REPAIRS else ""
+        return Round(done, "loop" if self._worst >= STOPPED_AFTER else stop)
 
+    def _groups(self, calls: Sequence[RequestedCall]) -> list[list[int]]:
+        """Places that may run side by side."""
+        groups: list[list[int]] = []
+        together = False
+        for place, call in enumerate(calls):
+            spec = self._specs.get(call.name)
+            free = place >= MAX_CALLS or call.name == READ_RESULT or spec is None or spec.read_only
+            if free and together:
+                groups[-1].append(place)
+            else:
+                groups.append([place])
+            together = free
+        return groups
 
-def parse_arguments(text: str) -> tuple[JsonObject | None, str | None]:
-    """The arguments, or what is wrong with them. An empty text means no arguments."""
-    if len(text) > MAX_ARGUMENT_CHARS:
-        return None, "the arguments are too large"
-    if not text.strip():
-        return {}, None
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        return None, f"the arguments are not valid JSON: {error}"
-    if not isinstance(value, dict):
-        return None, "the arguments must be a JSON object"
-    return value, None
+    async def _one(
+        self, requested: RequestedCall, observer: Observer, repeated: bool, *, too_many: bool
+    ) -> tuple[Outcome, bool]:
+        """One call from its text to its result; and whether the model got it wrong."""
+        try:
+            if too_many:
+                raise BadArguments(f"Too many calls in one round: only the first {MAX_CALLS} were made, not this one.")
+            spec, arguments = self._understood(requested)
+        except BadArguments as error:
+            call = self._call(requested, {}, False)
+            await observer.on_start(call, None)
+            result = problem(str(error), code=1003 if self._unknown(requested) else 1000)
+            await observer.on_finish(call, result, str(error))
+            return Outcome(call, result, str(error)), not too_many
+        call = self._call(requested, arguments, repeated)
+        await observer.on_start(call, spec)
+        result = await self._result(call, spec, observer)
+        text = self._text(call, result)
+        await observer.on_finish(call, result, text)
+        return Outcome(call, result, text), False
 
+    def _text(self, call: ToolCall, result: ToolResult) -> str:
+        """What the model gets: cut with a handle to read on, and told when it turns in a circle."""
+        text = text_of(result.content, result.structured_content) or "(no output)"
+        if call.name != READ_RESULT:
+            short = self._executor.results.shorten(self._owner, text)
+            self._cut = self._cut or short is not text
+            text = short
+        times = self._loops.saw(call.name, call.arguments, text_of(result.content, result.structured_content))
+        self._worst = max(self._worst, times)
+        return text + reminder(call.name, times) if times >= TOLD_AFTER else text
 
-def _mark(outcome: Outcome) -> bytes:
-    """Equal for the same call with the same result."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(outcome.call.name.encode())
-    digest.update(orjson.dumps(outcome.call.arguments, option=orjson.OPT_SORT_KEYS))
-    digest.update(orjson.dumps(list(outcome.result.content), option=orjson.OPT_SORT_KEYS, default=str))
-    return digest.digest()
+    async def _result(self, call: ToolCall, spec: ToolSpec, observer: Observer) -> ToolResult:
+        if call.name == READ_RESULT:
+            return self._read_on(call.arguments)
+        if call.repeated and needs_care(spec):
+            return outcome_unknown()
+        deadline = Deadline(self._executor.tool_seconds)
+        return await perform(
+            self._executor.source, call, spec, deadline, lambda update: observer.on_update(call, update),
+            self._executor.grace_seconds,
+        )  # fmt: skip
+
+    def _unknown(self, requested: RequestedCall) -> bool:
+        return requested.name not in self._specs and requested.name != READ_RESULT
+
+    def _understood(self, requested: RequestedCall) -> tuple[ToolSpec, JsonObject]:
+        """Raises BadArguments, whose text helps the model."""
+        spec = READ_RESULT_SPEC if requested.name == READ_RESULT else self._specs.get(requested.name)
+        if spec is None:
+            names = ", ".join(list(self._specs)[:40]) or "none"
+            raise BadArguments(f"There is no tool named “{requested.name[:64]}”. The tools are: {names}.")
+        arguments = parse_arguments(requested.arguments)
+        check(spec.input_schema, arguments)
+        return spec, arguments
+
+    def _call(self, requested: RequestedCall, arguments: JsonObject, repeated: bool) -> ToolCall:
+        return ToolCall(
+            call_id=requested.call_id, name=requested.name, arguments=arguments, actor=self._actor,
+            idempotency_key=idempotency_key(self._session, self._message_id, requested.call_id),
+            session=self._session, message_id=self._message_id, repeated=repeated, attended=self._attended,
+        )  # fmt: skip
+
+    def _read_on(self, arguments: JsonObject) -> ToolResult:
+        text = self._executor.results.read(self._owner, str(arguments["handle"]), int(arguments.get("offset", 0)))
+        if text is None:
+            return problem("That result is no longer kept. Call the tool again if you need it.", code=3003)
+        return ToolResult(content=({"type": "text", "text": text},))

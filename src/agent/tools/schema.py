@@ -1,12 +1,13 @@
-"""Tools as a model is shown them, and its arguments checked against their schema.
+"""Tools as the model is shown them, and its arguments checked before anything happens.
 
-Pure. `jsonschema` is imported with the first call. A schema that is itself broken
-checks nothing: the tool's server will say what it thinks of the arguments.
+Above it `executor.py` and `registry.py`. Descriptions and schemas come from servers and are data: they are cleaned
+and cut before a model sees them. `jsonschema` is imported when the first arguments are checked. Nothing is ever
+fetched: a remote `$ref` cannot be resolved, and the server then checks for itself.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -15,65 +16,164 @@ from agent.ports import ToolSpec
 from bus.events import JsonObject
 
 MAX_TOOLS = 128
-DESCRIPTION_BYTES = 1024
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]|\x1b\\[[0-9;]*m"
+MAX_DESCRIPTION_BYTES = 1_024
+MAX_SCHEMA_BYTES = 16_384
+MAX_ARGUMENT_BYTES = 1_048_576
+MAX_PROBLEMS = 5
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 
 
-def clean(text: str) -> str:
-    """A description without escape codes, control and invisible characters, at most 1 KB of UTF-8."""
-    shown = _HIDDEN.sub("", re.sub("\x1b\\[[0-9;]*[A-Za-z]", "", text))
-    return shown.encode("utf-8", "replace")[:DESCRIPTION_BYTES].decode("utf-8", "ignore")
+def clean(text: str, most_bytes: int = MAX_DESCRIPTION_BYTES) -> str:
+    """Without ANSI sequences, control, zero-width, bidi and tag characters, cut at `most_bytes` of UTF-8."""
+    text = text[: most_bytes * 4]
+    text = _INVISIBLE.sub("", _ANSI.sub("", text))
+    data = text.encode()
+    return text if len(data) <= most_bytes else data[: most_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
-def to_model_tools(specs: Sequence[ToolSpec]) -> list[JsonObject]:
-    """Chat Completions tools: the available ones that are not denied, at most 128."""
-    usable = [spec for spec in specs if spec.available and spec.policy != "deny"]
-    return [
-        {
-            "type": "function",
-            "function": {
-                "name": spec.name,
-                "description": clean(spec.description),
-                "parameters": spec.input_schema or {"type": "object", "properties": {}},
-            },
-        }
-        for spec in usable[:MAX_TOOLS]
-    ]
+# ---------------------------------------------------------------- what the model is shown
+
+_shown: OrderedDict[int, tuple[ToolSpec, JsonObject]] = OrderedDict()
+"""Specs seldom change: the clean form of each is kept with it. The spec is held, so its id stays its own."""
 
 
-def problem_with(arguments: Any, schema: JsonObject) -> str | None:
-    """What is wrong with `arguments`, in words that a model can act on; None where nothing is."""
-    if not isinstance(arguments, dict):
-        return "the arguments must be a JSON object"
-    if not schema or schema == {"type": "object"}:
-        return None
-    validator = _validator(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS))
-    if validator is None:
-        return None
-    from jsonschema.exceptions import best_match
+def for_model(specs: Sequence[ToolSpec], most: int = MAX_TOOLS) -> list[JsonObject]:
+    """Chat Completions tools, in the order of `specs`: those at hand and not denied, at most `most`."""
+    out: list[JsonObject] = []
+    for spec in specs:
+        if len(out) == most:
+            break
+        if spec.available and spec.policy != "deny" and _NAME.match(spec.name):
+            out.append(_form(spec))
+    return out
+
+
+def _form(spec: ToolSpec) -> JsonObject:
+    found = _shown.get(id(spec))
+    if found is not None and found[0] is spec:
+        return found[1]
+    form = {
+        "type": "function",
+        "function": {
+            "name": spec.name,
+            "description": clean(spec.description),
+            "parameters": _parameters(spec.input_schema),
+        },
+    }
+    _shown[id(spec)] = (spec, form)
+    if len(_shown) > 4 * MAX_TOOLS:
+        _shown.popitem(last=False)
+    return form
+
+
+def _parameters(schema: Any) -> JsonObject:
+    """A schema that providers take: an object, clean texts, of a bounded size."""
+    if not isinstance(schema, dict):
+        schema = {}
+    try:
+        tidy = _tidy(schema, 0)
+        fits = len(orjson.dumps(tidy)) <= MAX_SCHEMA_BYTES
+    except (TypeError, ValueError, RecursionError):
+        fits = False
+    if not fits:
+        return {"type": "object", "properties": {}, "additionalProperties": True}
+    assert isinstance(tidy, dict)
+    tidy.pop("$schema", None)
+    if tidy.get("type") != "object":
+        tidy = {**tidy, "type": "object"}
+    tidy.setdefault("properties", {})
+    return tidy
+
+
+def _tidy(value: Any, depth: int) -> Any:
+    if depth > 64:
+        raise ValueError("too deep")
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(str(name), 256): _tidy(member, depth + 1) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_tidy(member, depth + 1) for member in value]
+    return value
+
+
+# ---------------------------------------------------------------- what the model wrote
+
+
+class BadArguments(Exception):
+    """Arguments that cannot be used; the text tells the model how to do better."""
+
+
+def parse_arguments(text: str) -> JsonObject:
+    """The arguments as an object. Raises BadArguments."""
+    if len(text) > MAX_ARGUMENT_BYTES:
+        raise BadArguments(f"The arguments are longer than {MAX_ARGUMENT_BYTES} bytes. Send less at once.")
+    if not text.strip():
+        return {}
+    try:
+        data = text.encode()
+        if len(data) > MAX_ARGUMENT_BYTES:
+            raise BadArguments(f"The arguments are longer than {MAX_ARGUMENT_BYTES} bytes. Send less at once.")
+        found = orjson.loads(data)
+    except ValueError as error:
+        reason = str(error) if isinstance(error, orjson.JSONDecodeError) else "not valid Unicode"
+        raise BadArguments(f"The arguments are not valid JSON ({reason}). Send one complete JSON object.") from None
+    if not isinstance(found, dict):
+        raise BadArguments("The arguments must be one JSON object, such as {}.")
+    return found
+
+
+_validators: OrderedDict[int, tuple[JsonObject, Any]] = OrderedDict()
+
+
+def check(schema: JsonObject, arguments: JsonObject) -> None:
+    """Whether `arguments` fit `schema`. Raises BadArguments naming each place and what is expected there.
+
+    A schema that is itself broken, or that points elsewhere, checks nothing: the server has the last word.
+    """
+    from jsonschema.exceptions import SchemaError, relevance
+    from referencing.exceptions import Unresolvable
 
     try:
-        error = best_match(validator.iter_errors(arguments))
-    except Exception:  # a schema with a reference that leads nowhere, or outside: it can't be checked here
-        return None
-    if error is None:
-        return None
-    where = ".".join(str(step) for step in error.absolute_path) or "the arguments"
-    return f"{where}: {error.message[:500]}"
+        errors = sorted(_validator(schema).iter_errors(arguments), key=relevance, reverse=True)
+    except (SchemaError, Unresolvable, RecursionError, TypeError, ValueError, AttributeError, KeyError):
+        return
+    if errors:
+        told = [_problem(error) for error in errors[:MAX_PROBLEMS]]
+        more = f" And {len(errors) - MAX_PROBLEMS} more." if len(errors) > MAX_PROBLEMS else ""
+        raise BadArguments("The arguments do not fit the tool's schema: " + "; ".join(told) + "." + more)
 
 
-@lru_cache(maxsize=256)
-def _validator(schema: bytes) -> Any:
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
+def _validator(schema: JsonObject) -> Any:
+    found = _validators.get(id(schema))
+    if found is not None and found[0] is schema:
+        return found[1]
+    from jsonschema import Draft202012Validator, validators
     from referencing import Registry
 
-    value = orjson.loads(schema)
-    cls = validator_for(value)
-    try:
-        cls.check_schema(value)
-    except SchemaError:
-        return None
-    return cls(value, registry=Registry())  # an empty registry: no schema is ever fetched from elsewhere
+    base = validators.validator_for(schema, default=Draft202012Validator)
+    # Patterns are regular expressions of a stranger: one that backtracks for ever would stop the house.
+    gentle: Any = validators.extend(base, {"pattern": _unchecked, "patternProperties": _unchecked})  # type: ignore[no-untyped-call]
+    validator = gentle(schema, registry=Registry())
+    _validators[id(schema)] = (schema, validator)
+    if len(_validators) > 4 * MAX_TOOLS:
+        _validators.popitem(last=False)
+    return validator
+
+
+def _unchecked(*_: Any) -> None:
+    return None
+
+
+def _problem(error: Any) -> str:
+    place = "/".join(str(step) for step in error.absolute_path)
+    message = str(error.message)
+    if len(message) > 200:
+        message = f"has to satisfy {error.validator}: {str(error.validator_value)[:120]}"
+    return clean(f"at “{place}”: {message}" if place else message, 400)

@@ -70,7 +70,7 @@ class Follower:
 
 
 def from_history(messages: list[Event], message_id: str, session_key: str) -> Event | None:
-    """A `chat.done` made of the history, where the events of the turn are no longer kept; None if it isn't there yet."""
+    """A `chat.done` made of the history, where the events of the turn are no longer kept; None while it goes on."""
     texts = [
         str(message.get("text") or "")
         for message in messages

@@ -45,7 +45,7 @@ class Link:
     """
 
     def __init__(self, url: str, token: str, *, certificate: Any = None, patience: float | None = None) -> None:
-        """`patience`: after how many seconds without a connection to give up; None never."""
+        """`patience`: how many seconds a lost connection may stay lost; None for ever. The first must stand at once."""
         self.url = url
         self.welcome: dict[str, Any] = {}
         self.session = ""
@@ -75,7 +75,8 @@ class Link:
             else:
                 reason, delay, since = "the connection was closed", FIRST_DELAY, time.monotonic()
             self._drop()
-            if self._patience is not None and time.monotonic() - since >= self._patience:
+            patience = self._patience if self.welcome else 0
+            if patience is not None and time.monotonic() - since >= patience:
                 raise LinkRefused(f"cannot reach {self.url}: {reason}")
             await asyncio.sleep(random.uniform(0, delay))
             delay = min(delay * 2, MOST_DELAY)
@@ -99,7 +100,7 @@ class Link:
                 except* ConnectionClosed as closed:
                     self._judge(closed.exceptions[0])
                 except* RpcFailed as failed:
-                    raise LinkRefused(str(failed.exceptions[0])) from None
+                    self._unwelcome(failed.exceptions[0])
                 except* LinkLost:
                     pass
         except InvalidStatus as error:
@@ -117,6 +118,11 @@ class Link:
         code = closed.rcvd.code if closed.rcvd is not None else 1006
         if code in FINAL_CLOSE_CODES:
             raise LinkRefused(f"the gateway closed the connection: {closed.rcvd.reason or code}")
+
+    def _unwelcome(self, failed: Any) -> None:
+        if failed.data.get("retryable"):
+            raise OSError(failed.message)
+        raise LinkRefused(str(failed))
 
     async def _read(self, socket: Any) -> None:
         async for frame in socket:
@@ -221,6 +227,7 @@ class Link:
     async def send(self, text: str, idempotency_key: str) -> str:
         """Say `text`; the message id, once it is durable. After a drop it is repeated under the same key."""
         while True:
+            await self.ready()  # until then the session may have no name
             try:
                 result = await self.call(
                     "chat.send_stream", text=text, session_key=self.session, idempotency_key=idempotency_key
@@ -235,6 +242,7 @@ class Link:
         """Stop the answer in progress; a lost connection or nothing to stop is no matter."""
         try:
             async with asyncio.timeout(5):
+                await self.ready()
                 await self.call("chat.abort", session_key=self.session)
         except (LinkLost, RpcFailed, TimeoutError):
             pass

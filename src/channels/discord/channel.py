@@ -13,9 +13,10 @@ rates or repetition.
 
 import asyncio
 import hashlib
+import logging
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bus.commands import Command
@@ -27,10 +28,12 @@ from channels.discord.refusals import FOREIGN, refusal
 from channels.discord.render import MAX_CHARS, file_name, length, render_commands, render_media, render_text
 from channels.discord.watermarks import Watermarks
 from channels.errors import ChannelAuthFailed
-from channels.settings import DiscordSettings
+from channels.settings import ChannelSettings, DiscordSettings
 
 if TYPE_CHECKING:
     from channels.inbound import InboundPipeline
+
+_log = logging.getLogger("channels.discord")
 
 CAPABILITIES = Capabilities(
     max_chars=MAX_CHARS,
@@ -45,31 +48,32 @@ CAPABILITIES = Capabilities(
     upload_bytes=10 * 1024 * 1024,
 )
 _NONCE_CHARS = 25
+_KEEP_SECONDS = 2.0
 _MESSAGES = "/channels/{channel_id}/messages"
 _MESSAGE = _MESSAGES + "/{message_id}"
 _REACTION = _MESSAGE + "/reactions/{emoji}/@me"
 
 
 class DiscordChannel(BaseChannel):
-    """`state_folder` is where the marks are kept (None: in memory). `silence_seconds`: a socket on which
-    nothing came for so long is dead."""
+    """`silence_seconds`: a socket on which nothing came for so long is dead. Keeps its marks as a note."""
 
     name: ClassVar[str] = "discord"
+    settings_model: ClassVar[type[ChannelSettings]] = DiscordSettings
 
     def __init__(
         self,
         settings: DiscordSettings,
         inbound: "InboundPipeline",
         *,
-        state_folder: Path | None = None,
+        capabilities: Capabilities = CAPABILITIES,
         silence_seconds: float = 60.0,
     ) -> None:
-        super().__init__(settings, CAPABILITIES, inbound)
+        super().__init__(settings, capabilities, inbound)
         self._settings = settings
         self._silence_seconds = silence_seconds
         self._downloads = Downloads()
-        marks = Watermarks(state_folder / "discord-read.json" if state_folder else None)
-        self._intake = Intake(self, marks, self._downloads, frozenset(settings.groups))
+        self._marks = Watermarks()
+        self._intake = Intake(self, self._marks, self._keep, self._downloads, frozenset(settings.groups))
         self._client: GatewayClient | None = None
         self._reactions: OrderedDict[str, str] = OrderedDict()
 
@@ -89,6 +93,7 @@ class DiscordChannel(BaseChannel):
             self.account = await client.open(self._settings.token.get_secret_value())
         except FOREIGN as error:
             raise refusal(error) from error
+        self._marks.load(await self.inbound.notes.note(self._marks_name))
         self._intake.attach(client, Self(self.account, str(client.application_id or self.account)))
 
     def _connected(self, up: bool, reason: str) -> None:
@@ -96,7 +101,7 @@ class DiscordChannel(BaseChannel):
 
     async def run(self) -> None:
         client = self._opened()
-        keeping = asyncio.get_running_loop().create_task(self._intake.keep_marks())
+        keeping = asyncio.get_running_loop().create_task(self._keep_marks())
         try:
             await client.connect()
         except FOREIGN as error:
@@ -105,11 +110,30 @@ class DiscordChannel(BaseChannel):
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
+    async def _keep_marks(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_SECONDS)
+            await self._keep()
+
+    async def _keep(self) -> None:
+        if self._marks.changed:
+            self._marks.changed = False
+            try:
+                await self.inbound.notes.keep_note(self._marks_name, self._marks.dump())
+            except sqlite3.Error as error:  # an older mark only reads again what is known
+                self._marks.changed = True
+                _log.error("discord: what has been read can't be kept (%s)", error)
+
+    @property
+    def _marks_name(self) -> str:
+        return f"discord:{self.account}:read"
+
     async def pause(self) -> None:
         self._intake.paused = True
 
     async def stop(self) -> None:
         await self._intake.close()
+        await self._keep()
         await self._downloads.close()
         if self._client is not None:
             client, self._client = self._client, None

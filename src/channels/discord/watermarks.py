@@ -1,34 +1,37 @@
-"""How far each Discord channel has been read: the newest message id that is durable, kept over restarts.
+"""How far each Discord channel has been read: the newest message id that is durable. Pure.
 
 Discord's gateway has no acknowledgement, so what came while nobody was connected is
-fetched from the history after this mark. Written lazily: a mark that is a little
-old only fetches again what is known by its id.
+fetched from the history after this mark. It is kept over restarts now and then: a
+mark that is a little old only fetches again what is known by its id.
 """
 
 import json
-import os
 from collections import OrderedDict
-from pathlib import Path
 
 _MOST = 5000
 
 
 class Watermarks:
-    """`path` None keeps them in memory only. The least recently used go first above 5000 channels."""
+    """The marks by channel. The least recently used go first above 5000."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self._marks: OrderedDict[str, int] = OrderedDict()
-        self._dirty = False
-        if path is not None and path.exists():
-            self._read(path)
+        self._loaded = 0
+        self.changed = False
+        """Whether there is something to keep; whoever keeps it sets it False."""
 
-    def _read(self, path: Path) -> None:
+    def load(self, text: str | None) -> None:
+        """Take in what `dump` gave; what cannot be read is no mark."""
         try:
-            kept = json.loads(path.read_text())["channels"]
+            kept = json.loads(text or "{}")
             self._marks.update((str(channel), int(mark)) for channel, mark in kept.items())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError):
             self._marks.clear()
+        self._loaded = max(self._marks.values(), default=0)
+
+    def dump(self) -> str:
+        """The marks as a text to keep."""
+        return json.dumps(self._marks)
 
     def channels(self) -> list[str]:
         """Those that have a mark."""
@@ -38,24 +41,17 @@ class Watermarks:
         """The newest durable message of a channel."""
         return self._marks.get(channel)
 
+    @property
+    def newest(self) -> int:
+        """The newest message that was read before this start; 0 where nothing was."""
+        return self._loaded
+
     def advance(self, channel: str, message_id: str) -> None:
         """Everything up to `message_id` is durable or refused; a mark never falls."""
         new = int(message_id)
         if new > self._marks.get(channel, -1):
             self._marks[channel] = new
-            self._dirty = True
+            self.changed = True
         self._marks.move_to_end(channel)
         if len(self._marks) > _MOST:
             self._marks.popitem(last=False)
-
-    def save(self) -> None:
-        """Write what changed, whole or not at all."""
-        if self._path is None or not self._dirty:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({"channels": dict(self._marks)}, file)
-        temporary.replace(self._path)
-        self._dirty = False

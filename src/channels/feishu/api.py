@@ -8,6 +8,7 @@ oracle. Knows neither cards nor messages.
 import asyncio
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -37,6 +38,7 @@ _CHUNK = 65_536
 _STALE_TOKEN = frozenset({99991661, 99991663, 99991664, 99991665, 99991668, 99991671})
 _REFUSED_APP = frozenset({10003, 10012, 10013, 10014, 99991543, 99991662, 99991401})
 _TOO_MANY = frozenset({99991400, 230020, 11232, 11233, 11247, 1000004, 1000005})
+_CONTENT = frozenset({230001, 230025, 230099, 11310})
 _GONE = frozenset({230011, 230110, 231003})
 _FROZEN = frozenset({230031, 230072, 230054, 300302, 200740})
 """Still seen, but no longer to be changed: too old, edited 20 times, its card has expired."""
@@ -48,6 +50,11 @@ class Refusal(DeliveryRejected):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+    @property
+    def of_content(self) -> bool:
+        """Whether it is what was to be shown that is refused, rather than showing anything here."""
+        return self.code in _CONTENT or 200_000 <= self.code < 201_000 or 300_300 <= self.code < 300_400
 
 
 class FeishuApi:
@@ -98,7 +105,9 @@ class FeishuApi:
 
     # ------------------------------------------------------------ calls
 
-    async def call(self, method: str, path: str, body: Object | None = None, **query: str) -> Object:
+    async def call(
+        self, method: str, path: str, body: Object | None = None, query: Mapping[str, str] = MappingProxyType({})
+    ) -> Object:
         """One call below `/open-apis`; its `data`. Raises channels.errors."""
         return await self._authorised(method, path, query, lambda: {"json": body} if body is not None else {})
 

@@ -202,8 +202,9 @@ def _card_text(content: Object) -> str:
     def walk(node: Any) -> None:
         if isinstance(node, dict):
             found.extend(node[k] for k in ("text", "content") if isinstance(node.get(k), str))
-            for value in node.values():
-                walk(value)
+            for key, value in node.items():
+                if key != "config":
+                    walk(value)
         elif isinstance(node, list):
             for item in node:
                 walk(item)

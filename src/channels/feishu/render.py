@@ -27,7 +27,7 @@ _BLANK = "\u200b"
 
 def render_markdown(markdown: str) -> str:
     """Markdown as a card's element takes it."""
-    return _IMAGE.sub(r"[\1](\2)", _TAG.sub("<\u200b", clean(markdown)))
+    return _IMAGE.sub(r"[\1](\2)", _TAG.sub("<\u200b", clean(markdown))).rstrip()
 
 
 def length(markdown: str) -> int:
@@ -37,12 +37,12 @@ def length(markdown: str) -> int:
 
 def render_card(text: Text, to: Address, *, streaming: bool = False) -> Object:
     """The card of a message. `streaming`: it will be written on, with the typing effect."""
-    config: Object = {"update_multi": True, "width_mode": "fill", "summary": {"content": _summary(text.markdown)}}
+    config: Object = {"update_multi": True, "width_mode": "fill", "summary": {"content": summary(text.markdown)}}
     if streaming:
         config["streaming_mode"] = True
         config["streaming_config"] = {"print_frequency_ms": {"default": 40}, "print_step": {"default": 2},
                                       "print_strategy": "fast"}  # fmt: skip
-    elements: list[Object] = [_element(ANSWER, render_markdown(text.markdown))]
+    elements: list[Object] = [_plain(text.markdown) if text.plain else _element(ANSWER, render_markdown(text.markdown))]
     if text.activity or streaming:
         elements.append(_element(ACTIVITY, render_activity(text.activity)) | {"text_size": "notation"})
     elements += [_row(row, to) for row in text.buttons if row]
@@ -75,7 +75,11 @@ def _element(element_id: str, content: str) -> Object:
     return {"tag": "markdown", "element_id": element_id, "content": content or _BLANK}
 
 
-def _summary(markdown: str) -> str:
+def _plain(text: str) -> Object:
+    return {"tag": "div", "element_id": ANSWER, "text": {"tag": "plain_text", "content": clean(text) or _BLANK}}
+
+
+def summary(markdown: str) -> str:
     """What the list of chats shows."""
     return " ".join(markdown.split())[:60] or "…"
 

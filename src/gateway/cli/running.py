@@ -5,15 +5,18 @@ and removes it when it stops. After `kill -9` the file stays, so the process is 
 for and asked.
 """
 
+import http.client as http_client
 import json
 import os
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 FILE = "gateway.json"
 TOKEN_FILE = "admin.token"  # noqa: S105  # its name
 
@@ -78,30 +81,40 @@ def http(
     *,
     body: Any = None,
     token: str | None = None,
+    headers: Mapping[str, str] | None = None,
     certificate: Path | None = None,
     seconds: float = 30,
+    proxies: bool = False,
 ) -> tuple[int, Any]:
     """One request (POST where there is a body): status and decoded answer. Raises OSError where nobody answers.
 
-    No proxy is used, and the gateway's own certificate is trusted for its own address.
+    Our own gateway is asked without proxies, and its certificate is trusted for its own address;
+    for others `proxies` takes those of the environment.
     """
-    headers = {"Accept": "application/json", "Content-Type": "application/json"}
+    given = {
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "User-Agent": "busgate",
+        **(headers or {}),
+    }
     if token:
-        headers["Authorization"] = f"Bearer {token}"
+        given["Authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310  # http(s), from our own file
-    handlers: list[Any] = [urllib.request.ProxyHandler({})]
+    request = urllib.request.Request(url, data=data, headers=given)  # noqa: S310  # http(s), from our own file
+    handlers: list[Any] = [] if proxies else [urllib.request.ProxyHandler({})]
     if url.startswith("https"):
-        handlers.append(urllib.request.HTTPSHandler(context=_trusting(certificate)))
+        handlers.append(urllib.request.HTTPSHandler(context=trusting(certificate)))
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=seconds) as answer:
-            return answer.status, _decoded(answer.read())
+            return answer.status, _decoded(answer.read(MAX_ANSWER_BYTES))
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, _decoded(error.read())
+            return error.code, _decoded(error.read(MAX_ANSWER_BYTES))
+    except (http_client.HTTPException, ValueError) as error:
+        raise OSError(f"not an HTTP answer: {type(error).__name__}") from None
 
 
-def _trusting(certificate: Path | None) -> ssl.SSLContext:
+def trusting(certificate: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if certificate is not None:
         context.load_verify_locations(cafile=certificate)

@@ -33,6 +33,8 @@ class Call:
     """Messages of one connection are handed in one after another."""
     after_reply: list[Callable[[], None]] = field(default_factory=list)
     """Done once the reply is on its way, or failed."""
+    login: Callable[[Principal], None] | None = None
+    """How `connect` makes a connection somebody's; None where each request brings its own token."""
 
     @property
     def who(self) -> Principal:

@@ -8,6 +8,7 @@ client that leaves loses only its reply.
 import base64
 import binascii
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
@@ -67,7 +68,7 @@ class ChatMethods:
 
     def __init__(
         self, *, inbound: Inbound, hub: Hub, access: Access, sessions: Sessions, turns: Turns, media: MediaFolder,
-        started: StartedTurns,
+        started: StartedTurns, language: Callable[[str], str | None],
     ) -> None:  # fmt: skip
         self._inbound = inbound
         self._hub = hub
@@ -76,6 +77,7 @@ class ChatMethods:
         self._turns = turns
         self._media = media
         self._started = started
+        self._language = language
         self._endings = Endings(sessions)
 
     def table(self) -> list[Method]:
@@ -114,19 +116,22 @@ class ChatMethods:
 
     async def send_stream(self, call: Call, params: Send) -> JsonObject:
         """Say something; the answer follows as events."""
-        message = await self.message(call, params)
-        if call.reader is None:
-            accepted = await self.submit(call, message)
-        else:
-            reading = self._hub.hold(call.reader, message.session)
-            try:
-                accepted = await self.submit(call, message)
-                missed, running = await self._so_far(accepted)
-            except BaseException:
-                self._hub.release(reading)
-                raise
-            call.after_reply.append(lambda: self._follow(reading, accepted, missed, running))
+        accepted = await self.begin(call, await self.message(call, params))
         return {"message_id": accepted.message_id, "session_key": accepted.session.text, "seq": accepted.seq}
+
+    async def begin(self, call: Call, message: InboundMessage) -> Accepted:
+        """Hand a message in; its events go to the caller's reader once the reply is on its way."""
+        if call.reader is None:
+            return await self.submit(call, message)
+        reading = self._hub.hold(call.reader, message.session)
+        try:
+            accepted = await self.submit(call, message)
+            missed, running = await self._so_far(accepted)
+        except BaseException:
+            self._hub.release(reading)
+            raise
+        call.after_reply.append(lambda: self._follow(reading, accepted, missed, running))
+        return accepted
 
     def _follow(self, reading: Reading, accepted: Accepted, missed: list[SessionEvent], running: bool) -> None:
         self._hub.follow(reading, accepted, missed, running=running)
@@ -167,8 +172,9 @@ class ChatMethods:
         options: TurnOptions | None = None,
     ) -> InboundMessage:  # fmt: skip
         """A message of this principal, with an id of its own."""
+        actor = call.who.actor(channel=call.channel, language=self._language(call.who.user) or language_of(text))
         return InboundMessage(
-            session=key, actor=call.who.actor(channel=call.channel), text=text, message_id=new_id("msg"),
+            session=key, actor=actor, text=text, message_id=new_id("msg"),
             received_at=time.time(), media=media, idempotency_key=idempotency_key, replaces=replaces,
             origin=call.origin, ephemeral=ephemeral, options=options, trace_id=current_trace_id(),
         )  # fmt: skip
@@ -211,3 +217,8 @@ class ChatMethods:
         found = await self._access.existing(params.session_key, call.who)
         messages, more = await self._sessions.history(found.key, limit=params.limit, before_seq=params.before_seq)
         return {"messages": list(messages), "has_more": more}
+
+
+def language_of(text: str) -> str:
+    """The language to speak ourselves with somebody who said `text` and chose none."""
+    return "zh" if any("\u4e00" <= letter <= "\u9fff" for letter in text[:200]) else "en"

@@ -3,6 +3,8 @@
 from agent.ports import Record, SessionStore
 from agent.sessions import records as kinds
 from bus.events import Accepted, ChatDone, ChatError, Usage
+from bus.keys import SessionKey
+from channels.ports import Outcome
 
 
 class Endings:
@@ -20,6 +22,24 @@ class Endings:
             if record.data.get("message_id") == accepted.message_id:
                 return _event(record, accepted)
         return None
+
+
+class Outcomes(Endings):
+    """Implements `channels.ports.Answers`."""
+
+    async def outcome(self, session: SessionKey, message_id: str) -> Outcome:
+        """How the turn of a message stands."""
+        state = await self._store.state(session)
+        if state is None:
+            return Outcome(state="unknown")
+        if message_id in state.open_turns:
+            return Outcome(state="open")
+        ended = await self.find(Accepted(message_id=message_id, session=session, seq=0))
+        if ended is None:
+            return Outcome(state="unknown")
+        if isinstance(ended, ChatError):
+            return Outcome(state="ended", text=ended.message, failed=True)
+        return Outcome(state="ended", text=ended.text)
 
 
 def _event(record: Record, accepted: Accepted) -> ChatDone | ChatError:

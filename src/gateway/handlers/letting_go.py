@@ -33,6 +33,10 @@ class LettingGo:
             except GatewayError as error:
                 log.info("a turn of a revoked token had ended already: %s", error.message)
 
+    def later(self, token_id: str) -> None:
+        """The same without waiting: for the token that the reply itself still needs."""
+        self._sockets.spawn(self.token(token_id))
+
     async def user(self, user: str) -> None:
         """This user is gone: all of his tokens are."""
         for token in self._tokens.of_user(user):

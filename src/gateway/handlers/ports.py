@@ -3,8 +3,8 @@
 A neighbour that is not composed is `None`: its lists are then empty and its things not found.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from agent.ports import SessionHead, SessionStore
 from bus.events import Actor, Decision, JsonObject
@@ -34,7 +34,7 @@ class Sessions(SessionStore, Protocol):
         self, owner: str | None, *, limit: int, cursor: str | None = None, channel: str | None = None
     ) -> tuple[Sequence[SessionHead], str | None]: ...
 
-    async def search(self, owner: str, query: str, *, limit: int) -> Sequence[JsonObject]: ...
+    async def search(self, owner: str, query: str, limit: int = 20) -> Sequence[tuple[SessionKey, int, str]]: ...
 
     async def history(
         self, key: SessionKey, *, limit: int, before_seq: int | None = None
@@ -59,6 +59,12 @@ class Asking(Protocol):
     async def revoke(self, grant_id: str, actor: Actor) -> bool: ...
 
     async def session_ended(self, session: SessionKey) -> None: ...
+
+
+class Lending(Protocol):
+    """Where a person lends his bridges to a group (`/bridge on`)."""
+
+    async def lend(self, user: str, session: SessionKey, on: bool) -> None: ...
 
 
 class Bridges(Protocol):
@@ -114,4 +120,8 @@ class LiveSockets(Protocol):
 
     def close_user(self, user: str) -> int:
         """Close (4501) everything of this user; how many."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something short on the registry's account."""
         ...

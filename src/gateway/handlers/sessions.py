@@ -102,7 +102,8 @@ class SessionMethods:
 
     async def search(self, call: Call, params: Search) -> JsonObject:
         """Find words in one's own sessions."""
-        return {"hits": list(await self._sessions.search(call.who.user, params.query, limit=params.limit))}
+        hits = await self._sessions.search(call.who.user, params.query, limit=params.limit)
+        return {"hits": [{"session_key": key.text, "seq": seq, "snippet": text} for key, seq, text in hits]}
 
     async def export(self, call: Call, params: One) -> JsonObject:
         """All lines of a session's log."""
@@ -112,6 +113,8 @@ class SessionMethods:
     async def subscribe(self, call: Call, params: Subscribe) -> JsonObject:
         """Read a session's events from now on, or from a number."""
         found = await self._access.open(params.session_key, call.who)
+        if not found.exists and found.key.scope:
+            raise not_found()
         if call.reader is None:
             raise BadParameters("events need a WebSocket")
         known = self._last_seq(found.key, found.state.last_seq if found.state is not None else 0)

@@ -45,12 +45,13 @@ class One(Params):
 
 
 class TokenMethods:
-    """The family. `now` gives wall-clock seconds."""
+    """The family. `rotated` is told of new secrets, `now` gives wall-clock seconds."""
 
     def __init__(
         self, *, tokens: Tokens, users: Users, letting_go: LettingGo, audit: Audit | None,
-        now: Callable[[], float] = time.time,
+        rotated: Callable[[str, str], None] | None = None, now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
+        self._rotated = rotated
         self._tokens = tokens
         self._users = users
         self._letting_go = letting_go
@@ -89,6 +90,8 @@ class TokenMethods:
         self._check(call, "token.rotate", token.role, token.scopes, token.user)
         grace = 86_400.0 if params.grace is None else seconds(params.grace)
         token, text = self._tokens.rotate(params.id, self._now(), grace=grace)
+        if self._rotated is not None:
+            self._rotated(token.token_id, text)
         self._note("token.rotate", call, token=token)
         return _with_text(token, text) | {"grace_until": timestamp(self._now() + grace)}
 
@@ -98,7 +101,10 @@ class TokenMethods:
         self._check(call, "token.revoke", token.role, frozenset(), token.user)
         self._tokens.revoke(params.id)
         self._note("token.revoke", call, token=token)
-        await self._letting_go.token(params.id)
+        if params.id == call.who.token_id:
+            call.after_reply.append(lambda: self._letting_go.later(params.id))
+        else:
+            await self._letting_go.token(params.id)
         return {"id": params.id, "revoked": True}
 
     def _check(self, call: Call, action: str, role: str, scopes: frozenset[str], user: str) -> None:

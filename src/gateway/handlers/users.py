@@ -18,6 +18,7 @@ from gateway.identity.gatekeeper import Gate
 from gateway.identity.links import Links
 from gateway.identity.logins import INVITE_SECONDS, Logins
 from gateway.identity.pairing import Pairing
+from gateway.identity.preferences import Preferences
 from gateway.identity.roles import ROLES, checked_role, may_grant
 from gateway.identity.tries import Tries
 from gateway.identity.users import Users
@@ -53,7 +54,8 @@ class UserMethods:
 
     def __init__(
         self, *, users: Users, links: Links, pairing: Pairing, logins: Logins, gate: Gate, letting_go: LettingGo,
-        audit: Audit | None, url: Callable[[], str], now: Callable[[], float] = time.time,
+        preferences: Preferences, audit: Audit | None, url: Callable[[], str],
+        now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._users = users
         self._links = links
@@ -61,6 +63,7 @@ class UserMethods:
         self._logins = logins
         self._gate = gate
         self._letting_go = letting_go
+        self._preferences = preferences
         self._audit = audit
         self._url = url
         self._now = now
@@ -103,6 +106,7 @@ class UserMethods:
         self._users.remove(found.user)
         self._links.forget(found.user)
         self._logins.forget(found.user)
+        self._preferences.forget(found.user)
         self._note("user.remove", call, of=found.user)
         await self._letting_go.user(found.user)
         return {"user": found.user, "removed": True}

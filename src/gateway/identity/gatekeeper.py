@@ -16,6 +16,7 @@ from channels.settings import ChannelSettings, ChannelsSettings, GroupSettings
 from gateway.identity.codes import shown
 from gateway.identity.links import Links
 from gateway.identity.pairing import Asking, Pairing
+from gateway.identity.preferences import Preferences
 from gateway.identity.roles import ROLES
 from gateway.identity.tries import Tries
 from gateway.identity.users import Users
@@ -45,12 +46,12 @@ def language_of(text: str) -> str:
 
 
 class Gate:
-    """The gatekeeper. `now` gives wall-clock seconds, `moved` is told of identities that changed user."""
+    """The gatekeeper. `now` gives wall-clock seconds."""
 
     def __init__(
         self, settings: ChannelsSettings, users: Users, links: Links, pairing: Pairing, *,
         now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic,
-        moved: Callable[[str, str], object] | None = None,
+        preferences: Preferences | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._users = users
@@ -58,9 +59,14 @@ class Gate:
         self._pairing = pairing
         self._now = now
         self._monotonic = monotonic
-        self._moved = moved
+        self._moved: Callable[[str, str, str], object] | None = None
+        self._preferences = preferences
         self._hinted: OrderedDict[str, float] = OrderedDict()
         self._tries = Tries()
+
+    def tell(self, moved: Callable[[str, str, str], object]) -> None:
+        """`moved(identity, before, after)` is told from now on of identities that changed user."""
+        self._moved = moved
 
     async def admit(self, identity: Identity, place: Place) -> Admission:
         """Admitted as a user, told how to ask, or met with silence."""
@@ -96,10 +102,11 @@ class Gate:
     def _admitted(self, identity: Identity) -> Admitted:
         user = self._links.user_of(str(identity)) or user_of_peer(identity.channel, identity.peer)
         role = self._users.role_of(user)
+        chosen = self._preferences.language(user) if self._preferences is not None else None
         return Admitted(
             actor=Actor(
                 user=user, role=role, scopes=ROLES[role], channel=identity.channel, identity=str(identity),
-                language=language_of(identity.language),
+                language=chosen or language_of(identity.language),
             )
         )  # fmt: skip
 
@@ -131,7 +138,7 @@ class Gate:
             self._tries.wrong(identity, moment)
             raise
         if self._moved is not None:
-            self._moved(tied or before, user)
+            self._moved(identity, tied or before, user)
         return user
 
     def approve(self, asking: Asking, user: str | None) -> str:
@@ -140,5 +147,5 @@ class Gate:
         self._users.ensure(name)
         before = self._links.tie(asking.identity, name, by="pairing")
         if self._moved is not None:
-            self._moved(before or user_of_peer(asking.channel, asking.peer), name)
+            self._moved(asking.identity, before or user_of_peer(asking.channel, asking.peer), name)
         return name

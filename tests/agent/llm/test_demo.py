@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from agent import prompts
 from agent.llm.demo import DemoModel
+from agent.modes.multi import parse_plan
 from agent.ports import ModelReply, ModelRequest
 from bus.events import JsonObject
 
@@ -91,6 +93,20 @@ async def test_it_tells_what_the_tool_gave(said: str, expected: str) -> None:
         {"role": "tool", "tool_call_id": "a", "content": "noon"},
     ]
     assert (await ask(messages=messages)).text == expected
+
+
+async def test_it_plays_its_part_in_the_modes() -> None:
+    fast = {"role": "system", "content": prompts.FAST}
+    for said in ("What time is it?", "use clock {}", "现在几点", "what is 2+2?"):
+        assert (await ask(messages=[fast, {"role": "user", "content": said}], tools=[])).text == "HANDOVER"
+    assert "HANDOVER" not in (await ask(messages=[fast, {"role": "user", "content": "hello"}], tools=[])).text
+    planner = {"role": "system", "content": prompts.PLANNER % 5}
+    plan = await ask(messages=[planner, {"role": "user", "content": "count to 3 and say hello; what time is it"}])
+    assert [part.task for part in parse_plan(plan.text)] == ["count to 3 and say hello", "what time is it"]
+    assert len(parse_plan((await ask(messages=[planner, {"role": "user", "content": "hello"}])).text)) == 1
+    findings = {"role": "user", "content": "Results of the parts:\n\n## a\n1 2 3"}
+    whole = (await ask(messages=[{"role": "system", "content": prompts.SYNTHESIS}, findings])).text
+    assert whole == "Here is what the parts came to:\n\n## a\n1 2 3"
 
 
 async def test_tool_choice() -> None:

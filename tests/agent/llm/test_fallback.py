@@ -83,6 +83,17 @@ async def test_what_makes_the_next_model_answer(server: OpenAIServer, build: Bui
     assert asked(server) == [model, "second"]
 
 
+async def test_the_next_key_is_used_where_the_first_is_refused(server: OpenAIServer, build: Build) -> None:
+    keys = (SecretStr("second-key"), SecretStr("third-key"))
+    pool = build(entry("main", server.url, api_key=SecretStr("first-key"), api_keys=keys))
+    server.queue += ["refused-key", "quota"]
+    assert (await ask(pool, "hello"))[0].model == "main"
+    assert [headers["Authorization"] for headers in server.headers] == [
+        "Bearer first-key", "Bearer second-key", "Bearer third-key",
+    ]  # fmt: skip
+    assert "-key" not in repr(pool.describe())
+
+
 async def test_the_context_of_another_model_may_be_long_enough(server: OpenAIServer, build: Build) -> None:
     small, same, large = (
         entry("small", server.url, model="too-long", context_tokens=8_000),
@@ -207,6 +218,13 @@ def test_the_order() -> None:
     assert places(ModelRequest(messages=[], model="middle"), best, cheap, middle) == ["middle", "best", "cheap"]
     assert places(ModelRequest(messages=[], model="unknown"), best, cheap) == ["best", "cheap"]
     assert places(ModelRequest(messages=[], needs=frozenset({"vision"})), cheap, best) == ["best"]
+    mute = entry("mute", tools=False)
+    assert places(ModelRequest(messages=[], needs=frozenset({"tools"})), mute, cheap) == ["cheap"]
+    assert places(ModelRequest(messages=[], needs=frozenset({"tools"})), mute) == ["mute"]
+    assert places(ModelRequest(messages=[], among=("best", "middle"), tier=0), cheap, middle, best) == [
+        "middle",
+        "best",
+    ]
     assert places(request, Known(cheap, resting=True), middle) == ["middle", "cheap"]
     long = ModelRequest(messages=[{"role": "user", "content": "word " * 10_000}], tier=0)
     assert places(long, entry("short", tier=0, context_tokens=8_000), middle) == ["middle", "short"]

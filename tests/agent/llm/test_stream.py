@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.llm.stream import Assembled, ReplyStream, StreamBroken
+from agent.llm.stream import ReplyStream
+from agent.llm.stream_limits import Assembled, StreamBroken
 
 
 def event(value: Any, ending: bytes = b"\n\n", escaped: bool = True) -> bytes:

@@ -134,7 +134,7 @@ async def patient(gateway: GatewayRig, key: str) -> ToolResult | GatewayError:
 @pytest.mark.parametrize("restarts", [["bridge"], ["gateway"], ["bridge", "gateway", "bridge"]])
 async def test_restarts_under_load(tmp_path: Path, restarts: list[str]) -> None:
     """Bridge and gateway are restarted while calls with side effects run."""
-    async with world(tmp_path) as (gateway, bridge, proxy):
+    async with world(tmp_path) as (gateway, bridge, _proxy):
         outcomes: dict[str, ToolResult | GatewayError] = {}
 
         async def one(key: str) -> None:
@@ -192,7 +192,7 @@ async def again(gateway: GatewayRig, outcomes: dict[str, ToolResult | GatewayErr
 
 async def test_a_call_of_the_last_gateway_process_is_claimed_by_its_turn(tmp_path: Path) -> None:
     """The server finishes while no gateway is there; the turn that goes on gets that very answer."""
-    async with world(tmp_path) as (gateway, bridge, proxy):
+    async with world(tmp_path) as (gateway, bridge, _proxy):
         first = asyncio.create_task(
             Caller(gateway).call(tool_call("fs_slow", {}, key="same"), 8.0)
         )  # fmt: skip
@@ -210,7 +210,7 @@ async def test_a_call_of_the_last_gateway_process_is_claimed_by_its_turn(tmp_pat
 
 
 async def test_a_large_answer_is_cut_in_the_middle(tmp_path: Path) -> None:
-    async with world(tmp_path) as (gateway, bridge, proxy):
+    async with world(tmp_path) as (gateway, _bridge, proxy):
         seen = 0
 
         def decide(direction: str, number: int) -> Action:
@@ -226,7 +226,7 @@ async def test_a_large_answer_is_cut_in_the_middle(tmp_path: Path) -> None:
 
 async def test_a_drop_while_a_person_is_asked(tmp_path: Path) -> None:
     """The yes is given while the link is down, and still arrives."""
-    async with world(tmp_path) as (gateway, bridge, proxy):
+    async with world(tmp_path) as (gateway, _bridge, proxy):
         caller = Caller(gateway)
         task = asyncio.create_task(caller.call(tool_call("fs_delete_all", {}), 5.0))
         await asyncio.wait_for(caller.asked.wait(), 5)

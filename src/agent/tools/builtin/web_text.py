@@ -1,0 +1,54 @@
+"""Text out of what a web server gave: HTML through a worker process, plain text as it is.
+
+Used by `web_fetch.py`; the worker is `web_extract.py`. A worker that hangs, dies or eats memory takes nobody along.
+"""
+
+import asyncio
+import os
+import sys
+
+import orjson
+
+from agent.tools.registry import ToolProblem
+
+WORKER_SECONDS = 20.0
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "LC_ALL", "SYSTEMROOT")
+
+
+async def readable(body: bytes, mime: str, charset: str | None, seconds: float) -> tuple[str, str]:
+    """Title and text. Raises ToolProblem for what is not text, and where the worker fails."""
+    if mime in ("text/html", "application/xhtml+xml") or (not mime and body.lstrip()[:1] == b"<"):
+        return await _extract(body, charset, min(seconds, WORKER_SECONDS))
+    if mime.startswith("text/") or mime.endswith(("json", "xml", "javascript", "yaml")) or mime == "":
+        return "", decoded(body, charset)
+    raise ToolProblem(f"The page is not text but {mime[:100] or 'unknown'} ({len(body)} bytes).")
+
+
+def decoded(body: bytes, charset: str | None) -> str:
+    """Bytes as text, whatever the server claims."""
+    try:
+        return body.decode(charset or "utf-8", "replace")
+    except LookupError:
+        return body.decode("utf-8", "replace")
+
+
+async def _extract(body: bytes, charset: str | None, seconds: float) -> tuple[str, str]:
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agent.tools.builtin.web_extract", charset or "",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env=environment,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(seconds):
+            out, _ = await worker.communicate(body)
+        found = orjson.loads(out)
+        return str(found["title"]), str(found["text"])
+    except TimeoutError:
+        raise ToolProblem("The page could not be read in time.") from None
+    except (ValueError, KeyError, TypeError, OSError):
+        raise ToolProblem("The page could not be read.") from None
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+            await asyncio.shield(worker.wait())

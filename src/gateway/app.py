@@ -1,0 +1,235 @@
+"""The life of the process: open, serve, drain, close. The one composition root stands on `composition.py`.
+
+Services live in one task group until they are cancelled. A stop has two phases: the edges take nothing
+more in while turns finish and replies leave, within `limits.drain_seconds`; then sockets are closed
+(1012) and everything is cancelled. What was cut is durable and goes on after the next start.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from agent.sessions.lock import FolderInUse
+from bus.errors import BadParameters, GatewayError
+from bus.events import JsonObject
+from gateway import state_files
+from gateway.auth import Principal
+from gateway.composition import Gateway, compose, start_code
+from gateway.handlers.call import Call
+from gateway.identity.document import CorruptDocument
+from gateway.identity.logins import START_SECONDS
+from gateway.identity.roles import SCOPES
+from gateway.protocol import RpcError
+from gateway.routes import make_listener
+from gateway.server import Listener
+from gateway.settings import Loaded
+
+log = logging.getLogger("gateway.app")
+
+SWEEP_SECONDS = 3600.0
+HURRY_SECONDS = 1.5
+Say = Callable[[str], None]
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+class Stop:
+    """Signals: the first asks for a clean stop, the second for a quick one."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def signal(self) -> None:
+        """One more signal."""
+        if self.asked.is_set():
+            self.hurry.set()
+            asyncio.get_running_loop().call_later(HURRY_SECONDS, os._exit, 0)
+        self.asked.set()
+
+    def listen(self) -> None:
+        """From now on SIGTERM, SIGINT and SIGHUP come here."""
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            with contextlib.suppress(NotImplementedError, AttributeError, ValueError):
+                loop.add_signal_handler(getattr(signal, name), self.signal)
+
+
+async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> int:
+    """Serve until a signal; the exit code. `say` is given the lines that people read at the start."""
+    begun = time.monotonic() - _age()
+    # The default of 5 ms is what a delta would wait for when a thread (a commit, a file) has something to compute.
+    sys.setswitchinterval(0.001)
+    stop = stop or Stop()
+    stop.listen()
+    _raise_file_limit(loaded.settings.server.max_connections)
+    async with AsyncExitStack() as stack:
+        try:
+            if loaded.settings.tracing is not None:
+                from gateway.observability.tracing import Tracing
+
+                stack.enter_context(Tracing(loaded.settings.tracing.endpoint, loaded.settings.tracing.service))
+            gateway = await compose(loaded, stack)
+            gateway.admin.ensure(time.time())
+            listener = make_listener(gateway)
+            await listener.open()
+        except (FolderInUse, CorruptDocument, GatewayError) as error:
+            sys.stderr.write(f"gateway: {error}\n")
+            return 1
+        except OSError as error:
+            sys.stderr.write(f"gateway: {_why(error, loaded)}\n")
+            return 1
+        stack.push_async_callback(listener.close, seconds=0.5)
+        await _live(gateway, listener, stop, say, begun)
+    return 0
+
+
+async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begun: float) -> None:
+    home = gateway.loaded.home
+    async with asyncio.TaskGroup() as group:
+        for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe)):
+            del leave  # they stay as long as the bus
+        services = [
+            group.create_task(run(), name=name)
+            for name, run in (
+                ("bus", gateway.bus.run), ("loop", gateway.loop.run), ("hub", gateway.hub.run),
+                ("sockets", gateway.sockets.run), ("channels", gateway.channels.run), ("care", lambda: _care(gateway)),
+                ("cloud tools", gateway.toolbox.cloud.run), ("bridges", gateway.toolbox.directory.run),
+                ("schedules", gateway.schedules.run),
+            )
+        ]  # fmt: skip
+        await asyncio.sleep(0)  # the services have begun: the loop accepts
+        gateway.phase.url = listener.url
+        state_files.announce(home, listener.url)
+        gateway.phase.ready = True
+        _greet(gateway, listener, say, time.monotonic() - begun)
+        services.append(group.create_task(gateway.model.warm(), name="warm"))
+        try:
+            await stop.asked.wait()
+            await _drain(gateway, listener, stop)
+        finally:
+            state_files.withdraw(home)
+            for service in services:
+                service.cancel()
+
+
+async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
+    """The first phase of the stop, and the goodbye to every socket."""
+    gateway.phase.ready = False
+    hurry = asyncio.ensure_future(stop.hurry.wait())
+    work = asyncio.ensure_future(_finish_work(gateway))
+    try:
+        await asyncio.wait([work, hurry], return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+        await listener.close(seconds=0.2 if hurry.done() else 2.0)
+    finally:
+        for task in (work, hurry):
+            task.cancel()
+        await asyncio.gather(work, hurry, return_exceptions=True)
+
+
+async def _finish_work(gateway: Gateway) -> None:
+    seconds = gateway.loaded.settings.limits.drain_seconds
+    until = time.monotonic() + seconds
+    await gateway.channels.pause()
+    await gateway.loop.drain(seconds)
+    gateway.toolbox.directory.drain()
+    await gateway.moves.settle()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.05, until - time.monotonic())):
+            await gateway.channels.drained()
+
+
+async def _care(gateway: Gateway) -> None:
+    """Once an hour: ephemeral sessions whose day is over."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            await gateway.store.sweep()
+        except GatewayError as error:
+            log.warning("old sessions could not be swept: %s", error.message)
+
+
+def _greet(gateway: Gateway, listener: Listener, say: Say, seconds: float) -> None:
+    url = listener.url
+    socket = "ws" + url.removeprefix("http")
+    code = start_code(gateway, START_SECONDS)
+    say(f"ready in {seconds:.2f} s")
+    say(f"web      {url}/#login={code}   (once, within 10 minutes)")
+    say(f"ws       {socket}/ws")
+    say(f"tunnel   {socket}/tunnel")
+    say(f"token    {gateway.admin.path}")
+    models = ", ".join(str(entry["name"]) for entry in gateway.model.describe())
+    say(f"models   {models}")
+    for name, state in gateway.channels.states().items():
+        say(f"{name:<8} {state['state']}")
+
+
+def _age() -> float:
+    """Seconds since this process began, as far as the system tells."""
+    try:
+        with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 - no path of ours
+            ticks = int(file.read().rsplit(b")", 1)[1].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
+
+
+def _raise_file_limit(connections: int) -> None:
+    """As many open files as the connections need, if the system lets us."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 1024
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+            )
+
+
+def _why(error: OSError, loaded: Loaded) -> str:
+    server = loaded.settings.server
+    if error.errno is not None and "address" in (error.strerror or "").lower():
+        return f"cannot listen on {server.host}:{server.port} (server.host, server.port): {error.strerror}"
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+# ---------------------------------------------------------------- without a listener
+
+Offline = Callable[[str, JsonObject], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def open_offline(loaded: Loaded) -> AsyncIterator[Offline]:
+    """The methods of a stopped gateway, called as its owner. No turn runs, no port is opened.
+
+    Raises FolderInUse where a gateway is running after all, CorruptDocument, OSError; the calls raise GatewayError.
+    """
+    async with AsyncExitStack() as stack:
+        gateway = await compose(loaded, stack)
+        owner = Principal("admin", "owner", SCOPES, "")
+        methods = gateway.dispatcher.methods
+
+        async def call(method: str, params: JsonObject) -> Any:
+            try:
+                return await gateway.dispatcher.perform(methods[method], params, Call(principal=owner, channel="cli"))
+            except RpcError as error:
+                raise BadParameters(error.message) from None
+
+        yield call
+        await gateway.moves.settle()

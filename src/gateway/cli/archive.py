@@ -1,0 +1,164 @@
+"""A state folder in one file and back: `backup` and `restore`, apart from how the sessions are copied.
+
+What is left out: logs, locks, what only the running process means, and earlier backups.
+The file holds the admin token and secrets, so it is mode 0600. Reading one, nothing but
+plain files and folders below the target is made.
+"""
+
+import io
+import json
+import os
+import sqlite3
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway import __version__
+
+FORMAT = 1
+MANIFEST = "busgate-backup.json"
+LEFT_OUT = frozenset({"logs", "gateway.json", "chat_history", "sessions"})
+LEFT_OUT_ENDS = (".lock", ".torn", ".tmp", ".corrupt", ".sock", "-wal", "-shm")
+
+
+class NotABackup(Exception):
+    """The file can't be restored; the message says why."""
+
+
+def write_archive(target: Path, home: Path, sessions: Path | None) -> int:
+    """Write `home`, and the copy of the sessions, into the new file `target`; how many files. Raises OSError.
+
+    `target` appears only when it is whole.
+    """
+    if target.exists():
+        raise FileExistsError(17, "exists already", str(target))
+    part = target.with_name(target.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    count = 0
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            with tarfile.open(fileobj=file, mode="w:gz") as archive:
+                _manifest(archive)
+                for path in _state(home, part, target):
+                    count += _add(archive, path, path.relative_to(home).as_posix())
+                if sessions is not None:
+                    for path in sorted(sessions.rglob("*")):
+                        count += _add(archive, path, "sessions/" + path.relative_to(sessions).as_posix())
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(part, target)  # never over another file, whoever made it meanwhile
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _manifest(archive: tarfile.TarFile) -> None:
+    text = json.dumps({"format": FORMAT, "version": __version__, "made_at": int(time.time())}).encode()
+    info = tarfile.TarInfo(MANIFEST)
+    info.size, info.mode, info.mtime = len(text), 0o600, int(time.time())
+    archive.addfile(info, io.BytesIO(text))
+
+
+def _state(home: Path, *not_these: Path) -> Iterator[Path]:
+    for path in sorted(home.rglob("*")):
+        parts = path.relative_to(home).parts
+        if parts[0] in LEFT_OUT or parts[0].startswith("backup-") or path.name.endswith(LEFT_OUT_ENDS):
+            continue
+        if path.is_symlink() or not path.is_file() or path.absolute() in [each.absolute() for each in not_these]:
+            continue
+        yield path
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
+    """One file as it is now, whole lines only: what is appended meanwhile belongs to the next backup."""
+    if path.is_symlink() or not path.is_file():
+        return 0
+    try:
+        state = path.stat()
+        data = _database(path) if name.endswith((".db", ".sqlite")) else path.read_bytes()
+    except FileNotFoundError:
+        return 0
+    if name.endswith(".jsonl"):
+        data = data[: data.rfind(b"\n") + 1]
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = len(data), state.st_mode & 0o700, int(state.st_mtime)
+    archive.addfile(info, io.BytesIO(data))
+    return 1
+
+
+def _database(path: Path) -> bytes:
+    """A copy of a database that somebody may be writing to."""
+    source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    copy = sqlite3.connect(":memory:")
+    try:
+        source.backup(copy)
+        return copy.serialize()
+    except sqlite3.Error as error:
+        raise OSError(5, f"cannot be copied: {error}", str(path)) from None
+    finally:
+        copy.close()
+        source.close()
+
+
+def read_archive(source: Path, home: Path) -> Path | None:
+    """Make `home` what the backup `source` holds; where the former state was moved to, if there was one.
+
+    Everything is unpacked beside `home` first, then the two change places. Raises NotABackup, OSError.
+    """
+    fresh = home.with_name(f"{home.name}.restoring-{os.getpid()}")
+    fresh.mkdir(mode=0o700, parents=True)
+    try:
+        _unpack(source, fresh)
+        aside = None
+        if home.exists() and any(home.iterdir()):
+            aside = home.with_name(f"{home.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            home.rename(aside)
+        elif home.exists():
+            home.rmdir()
+        fresh.rename(home)
+    except BaseException:
+        _remove(fresh)
+        raise
+    return aside
+
+
+def _unpack(source: Path, fresh: Path) -> None:
+    try:
+        with tarfile.open(source, "r:gz") as archive:
+            first = archive.next()
+            if first is None or first.name != MANIFEST:
+                raise NotABackup("this is not a backup of a gateway")
+            stream = archive.extractfile(first)
+            found = json.loads(stream.read()) if stream else {}
+            if found.get("format", 0) > FORMAT:
+                raise NotABackup(f"this backup was made by a newer version ({found.get('version')})")
+            for member in archive:
+                if not member.isfile() or member.name == MANIFEST:
+                    continue
+                _place(archive, member, fresh)
+    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
+        raise NotABackup(f"this backup is damaged: {error}") from None
+
+
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, fresh: Path) -> None:
+    parts = member.name.split("/")
+    if member.name.startswith("/") or any(part in ("", ".", "..") or "\\" in part for part in parts):
+        raise NotABackup("this backup names files outside the state folder")
+    target = fresh.joinpath(*parts)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stream = archive.extractfile(member)
+    if stream is None:
+        return
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, (member.mode & 0o700) | 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        while block := stream.read(1 << 20):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

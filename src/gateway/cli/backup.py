@@ -1,0 +1,41 @@
+"""`gateway backup`: all state in one file, consistent while serving."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.output import ConfigOption, Failure, JsonOption, print_json
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file; it must not exist.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write all state into FILE. Keep it safe: it holds the admin token."""
+    from gateway.cli.archive import write_archive
+    from gateway.cli.office import Office
+
+    if file.exists():
+        raise Failure(f"{file} exists already")
+    office = Office(config)
+    home = office.loaded.home
+    copied = office.ask("backup.sessions")
+    folder = Path(copied["folder"])
+    if folder.parent.parent != home or not folder.parent.name.startswith("backup-"):
+        raise Failure("the gateway named a folder that is not its own")
+    try:
+        count = write_archive(file, home, folder)
+    except OSError as error:
+        raise Failure(f"{file}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+    if as_json:
+        print_json({"file": str(file), "files": count, "sessions": copied["sessions"]})
+    else:
+        print(f"{file}: {copied['sessions']} sessions, {count} files")

@@ -1,0 +1,59 @@
+"""`gateway doctor`: what is wrong, and the next command for each."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.output import ConfigOption, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from gateway.cli.checks import Finding
+
+app = typer.Typer(rich_markup_mode=None)
+_MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "fixed": "✓"}
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended at once.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Look at everything; exit code 1 where something failed."""
+    from gateway.observability.redaction import Redactor, escape_controls
+
+    redactor = Redactor()
+    findings = []
+    for finding in _findings(config):
+        state = str(finding.state)
+        if fix and finding.fix is not None:
+            finding.fix()
+            state = "fixed"
+        row = {"name": finding.name, "state": state, "message": escape_controls(redactor.text(finding.message))}
+        if finding.next and state not in ("ok", "fixed"):
+            row["next"] = finding.next
+        findings.append(row)
+        if not as_json:
+            print(f"{_MARKS[state]} {row['name']}: {row['message']}" + (" (fixed)" if state == "fixed" else ""))
+            if "next" in row:
+                print(f"    next: {row['next']}")
+    bad = any(row["state"] == "failed" for row in findings)
+    if as_json:
+        print_json({"ok": not bad, "checks": findings})
+    if bad:
+        raise typer.Exit(1)
+
+
+def _findings(config: str | None) -> Iterator["Finding"]:
+    from bridge.configuration import ConfigurationError
+    from gateway.cli.checks import Finding, check_all
+    from gateway.settings import load_settings
+
+    try:
+        loaded = load_settings(config)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            yield Finding("configuration", "failed", str(problem), "mend it, then: gateway config check")
+        return
+    yield from check_all(loaded)

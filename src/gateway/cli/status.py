@@ -1,0 +1,53 @@
+"""`gateway status`: what the running gateway is doing."""
+
+from typing import Any
+
+import typer
+
+from gateway.cli.output import ConfigOption, Failure, JsonOption, print_json, print_table
+from gateway.observability.redaction import escape_controls
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Live state; exit code 1 where none runs."""
+    from gateway.cli.office import Office
+    from gateway.cli.running import admin_token, http
+
+    office = Office(config)
+    if office.running is None:
+        if as_json:
+            print_json({"running": False})
+            raise typer.Exit(1)
+        raise Failure(f"no gateway runs on {office.loaded.home}; start one: gateway run")
+    code, state = http(
+        office.running.url + "/status", token=admin_token(office.loaded.home), certificate=office.certificate
+    )
+    if code != 200 or not isinstance(state, dict):
+        raise Failure(f"the running gateway (pid {office.running.pid}) did not tell: HTTP {code}")
+    if as_json:
+        print_json({"running": True, "pid": office.running.pid, "url": office.running.url, **state})
+        return
+    print(f"running   pid {office.running.pid}, {office.running.url}")
+    for name, value in state.items():
+        _line(name, value)
+
+
+def _line(name: str, value: Any) -> None:
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        print(f"{name}")
+        print_table(value, list(value[0])[:6], "none")
+    elif isinstance(value, dict):
+        print(f"{name:<9} {_words(value)}")
+    else:
+        print(f"{name:<9} {_words(value)}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_words(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, list):
+        return " ".join(_words(each) for each in value) or "none"
+    return escape_controls("-" if value is None else str(value))

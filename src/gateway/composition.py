@@ -1,0 +1,242 @@
+"""What is built from what: the whole gateway but its listener and its life, which are `app.py`'s.
+
+Only here are things constructed. Whatever holds a resource is entered on the caller's exit stack, so
+that it is let go in the reverse order. The same composition serves requests and, without a listener,
+the commands on a stopped gateway.
+"""
+
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from agent.accounts import Accounts
+from agent.agents import Agents
+from agent.commands import CommandRunner
+from agent.compaction import Compactor
+from agent.llm.demo import DemoModel
+from agent.llm.fallback import ModelPool
+from agent.loop import AgentLoop
+from agent.sessions.jsonl_store import JsonlStore
+from agent.supervisor import SupervisorAgent
+from bridge.audit import AuditLog
+from bus.events import Event, JsonObject
+from bus.message_bus import MemoryBus
+from channels.manager import ChannelManager
+from gateway import __version__
+from gateway.handlers.access import Access
+from gateway.handlers.administration import Administration
+from gateway.handlers.asking import AskingMethods
+from gateway.handlers.backup import BackupMethods
+from gateway.handlers.chat import ChatMethods
+from gateway.handlers.dispatch import Dispatcher
+from gateway.handlers.endings import Outcomes
+from gateway.handlers.house import HouseMethods
+from gateway.handlers.letting_go import LettingGo
+from gateway.handlers.moves import Moves
+from gateway.handlers.sessions import SessionMethods
+from gateway.handlers.tokens import TokenMethods
+from gateway.handlers.tools import ToolMethods
+from gateway.handlers.users import UserMethods
+from gateway.hub import Hub
+from gateway.identity.gatekeeper import Gate
+from gateway.identity.media import MediaFolder
+from gateway.limits import MessageRate
+from gateway.metered_bus import MeteredBus
+from gateway.people import People
+from gateway.schedules import Schedules
+from gateway.settings import Loaded
+from gateway.sockets import Sockets
+from gateway.started import StartedTurns
+from gateway.state_files import AdminToken
+from gateway.toolbox import Toolbox, open_toolbox
+
+
+class Phase:
+    """Whether messages are taken in; `url` is where the web chat is."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.url = "http://127.0.0.1:8080"
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Everything, as the listener and the life of the process need it."""
+
+    loaded: Loaded
+    phase: Phase
+    people: People
+    admin: AdminToken
+    bus: MemoryBus
+    store: JsonlStore
+    model: ModelPool
+    loop: AgentLoop
+    hub: Hub
+    sockets: Sockets
+    started: StartedTurns
+    channels: ChannelManager
+    media: MediaFolder
+    access: Access
+    chat: ChatMethods
+    house: HouseMethods
+    dispatcher: Dispatcher
+    moves: Moves
+    toolbox: Toolbox
+    schedules: Schedules
+    supervisor: SupervisorAgent
+    agents: Agents
+
+    def observe(self, event: Event) -> None:
+        """What the gateway itself notes of the bus's events."""
+        self.started.ended(event)
+        self.schedules.observe(event)
+
+    def status(self) -> JsonObject:
+        """`/status`."""
+        turns = self.loop.stats()
+        return {
+            "version": __version__,
+            "uptime_seconds": self.house.uptime,
+            "ready": self.phase.ready,
+            "connections": len(self.sockets),
+            "channels": self.channels.states(),
+            "bridges": self.toolbox.directory.stats(),
+            "mcp_servers": self.toolbox.cloud.status(),
+            "tools": {"calls": self.toolbox.guard.calls, "refused": self.toolbox.guard.refused},
+            "modes": dict(self.supervisor.choices),
+            "queues": turns | {"waiting_for_disk": self.bus.waiting},
+            "models": list(self.model.describe()),
+            "hub": self.hub.stats(),
+        }
+
+
+class Deliveries:
+    """The channels' failed deliveries as the methods ask for them."""
+
+    def __init__(self, channels: ChannelManager) -> None:
+        self._channels = channels
+
+    async def list_deliveries(self) -> list[JsonObject]:
+        return await self._channels.deliveries()
+
+    async def resend(self, delivery_id: str) -> bool:
+        return await self._channels.resend(delivery_id)
+
+
+async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
+    """Build it. Raises FolderInUse, CorruptDocument, OSError and what the stores raise."""
+    settings, home = loaded.settings, loaded.home
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = await stack.enter_async_context(JsonlStore(home / "sessions"))
+    accounts = await stack.enter_async_context(Accounts(home / "accounts.db", settings.budgets))
+    audit = AuditLog(home / "audit.jsonl")
+    stack.callback(audit.close)
+    people = People.open(home, settings.auth)
+    admin = AdminToken(home, people.tokens, people.users)
+    phase = Phase()
+    platforms = frozenset(settings.channels.names())
+
+    # the agent
+    bus = MemoryBus()
+    metered = MeteredBus(bus, MessageRate(settings.limits.messages_per_minute))
+    media = MediaFolder(home / "media", max_bytes=settings.server.max_media_bytes)
+    model = ModelPool(settings.models, DemoModel())
+    stack.push_async_callback(model.close)
+    toolbox = await open_toolbox(loaded, stack, people=people, events=bus, platforms=platforms)
+    tools, approvals = toolbox.guard, toolbox.desk
+    gate = Gate(settings.channels, people.users, people.links, people.pairing, preferences=people.preferences)
+    runner = CommandRunner(
+        store=store, sessions=store, tools=tools, approvals=approvals, administration=_Later(), linker=_Later(),
+        memory=toolbox.memory,
+    )  # fmt: skip
+    agents = Agents(settings.agents, settings.bindings)
+    supervisor = SupervisorAgent(
+        model, tools, settings.agent, media=media, persona=toolbox.personas.text, agents=agents
+    )
+    loop = AgentLoop(
+        bus=bus, store=store, supervisor=supervisor,
+        limits=settings.limits, settings=settings.agent, run_command=runner, platforms=platforms,
+        open_turns=store.open_turns, accountant=accounts,
+        compactor=Compactor(model, accounts) if settings.agent.compaction else None,
+    )  # fmt: skip
+    moves = Moves(store, loop.update, platforms)
+    gate.tell(moves.begin)
+
+    # the channels
+    channels = ChannelManager(
+        settings.channels, folder=home / "channels", bus=metered, gatekeeper=gate, media=media, desk=approvals,
+        answers=Outcomes(store),
+    )  # fmt: skip
+
+    # the methods
+    hub = Hub()
+    sockets = Sockets(settings.server.max_connections, people.authenticator)
+    started = StartedTurns()
+    access = Access(store, platforms)
+    letting_go = LettingGo(
+        tokens=people.tokens, sockets=sockets, started=started, turns=loop, bridges=toolbox.directory
+    )
+    chat = ChatMethods(
+        inbound=metered, hub=hub, access=access, sessions=store, turns=loop, media=media, started=started,
+        language=people.preferences.language,
+    )  # fmt: skip
+    users = UserMethods(
+        users=people.users, links=people.links, pairing=people.pairing, logins=people.logins, gate=gate,
+        preferences=people.preferences, letting_go=letting_go, audit=audit, url=lambda: phase.url,
+    )  # fmt: skip
+    house = HouseMethods(
+        authenticator=people.authenticator, deliveries=Deliveries(channels), audit=audit, ready=lambda: phase.ready,
+        limits=_told_limits(loaded),
+    )  # fmt: skip
+    asking = AskingMethods(asking=toolbox.desk, bridges=toolbox.directory, usage=accounts, audit=audit)
+    families = (
+        house, chat, SessionMethods(hub=hub, access=access, sessions=store, turns=loop, asking=toolbox.desk),
+        ToolMethods(tools=tools, events=bus, seconds=settings.agent.tool_seconds), asking,
+        TokenMethods(
+            tokens=people.tokens, users=people.users, letting_go=letting_go, audit=audit, rotated=admin.rotated
+        ),
+        users, BackupMethods(store=store, home=home, audit=audit),
+    )  # fmt: skip
+    dispatcher = Dispatcher((row for family in families for row in family.table()), people.authenticator.recheck)
+    house.knows(dispatcher)
+    administration = Administration(
+        users=users, house=house, asking=asking, gate=gate, preferences=people.preferences, channels=channels,
+        platforms=platforms, lending=toolbox.desk,
+    )  # fmt: skip
+    schedules = Schedules(
+        toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of
+    )
+    runner.administration = runner.linker = administration
+    return Gateway(
+        loaded=loaded, phase=phase, people=people, admin=admin, bus=bus, store=store, model=model, loop=loop, hub=hub,
+        sockets=sockets, started=started, channels=channels, media=media, access=access, chat=chat, house=house,
+        dispatcher=dispatcher, moves=moves, toolbox=toolbox, schedules=schedules, supervisor=supervisor, agents=agents,
+    )  # fmt: skip
+
+
+class _Later:
+    """Stands where the commands' administration will be put: the two need each other."""
+
+    async def command(self, *args: object) -> str:
+        raise AssertionError("not composed yet")
+
+    async def link(self, *args: object) -> str:
+        raise AssertionError("not composed yet")
+
+
+def _told_limits(loaded: Loaded) -> JsonObject:
+    """What `connect` tells about limits."""
+    server, limits = loaded.settings.server, loaded.settings.limits
+    return {
+        "max_message_bytes": server.max_message_bytes,
+        "max_media_bytes": server.max_media_bytes,
+        "max_batch": 50,
+        "messages_per_minute": limits.messages_per_minute,
+        "queued_messages_per_session": limits.queued_messages_per_session,
+        "heartbeat_seconds": server.heartbeat_seconds,
+    }
+
+
+def start_code(gateway: Gateway, seconds: float) -> str:
+    """A one-time login code for the owner."""
+    return gateway.people.logins.create("admin", time.time(), seconds=seconds)

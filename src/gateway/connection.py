@@ -1,0 +1,260 @@
+"""One WebSocket client: frames in, replies and events out, let go where it must be.
+
+Above is the listener, below the protocol core, the method table and the hub. Requests run beside
+each other; before authentication they run one after another. Writing never waits: frames gather in
+the outbox and leave together once per turn of the event loop; a socket that takes nothing makes
+deltas merge and at one mebibyte is closed with 4008. Turns are not this connection's: it may vanish.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from aiohttp import WSMsgType, web
+
+from bus.context import new_id
+from bus.errors import NotAuthenticated, Overloaded, TokenExpired
+from bus.events import JsonObject
+from gateway import protocol
+from gateway.answering import answer, answer_batch
+from gateway.auth import Principal
+from gateway.guard import Place
+from gateway.handlers.call import Call
+from gateway.handlers.dispatch import Dispatcher
+from gateway.hub import Hub
+from gateway.outbox import LIMIT, Outbox
+from gateway.packets import Packet, response_frame
+from gateway.protocol import Incoming, Peer, Request
+from gateway.sockets import NOT_AUTHENTICATED, Sockets
+
+log = logging.getLogger("gateway.connection")
+
+AUTH_SECONDS = 10.0
+AUTH_FAILURES = 3
+AUTH_TIMEOUT = 4502
+TOO_SLOW = 4008
+BINARY = 1003
+IN_FLIGHT = 128
+WRITE_AHEAD = 65_536
+POLL_SECONDS = 0.02
+SLOW_GRACE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What every connection stands on."""
+
+    dispatcher: Dispatcher
+    hub: Hub
+    sockets: Sockets
+
+
+class Connection:
+    """One client, from the upgrade to the end. Also the hub's reader of that client."""
+
+    __slots__ = (
+        "_auth_failures", "_auth_timer", "_closing", "_congested", "_drained", "_flushing", "_gone", "_house", "_loop",
+        "_outbox", "_peer", "_place", "_submission", "_tasks", "_transport", "_ws", "origin", "principal",
+    )  # fmt: skip
+
+    def __init__(
+        self, ws: web.WebSocketResponse, transport: asyncio.Transport, house: House, principal: Principal | None,
+        place: Place | None,
+    ) -> None:  # fmt: skip
+        self._ws = ws
+        self._transport = transport
+        self._house = house
+        self._loop = asyncio.get_running_loop()
+        self._place = place
+        self._outbox = Outbox()
+        self._peer = Peer()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._submission = asyncio.Lock()
+        self._flushing: asyncio.Handle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._auth_timer: asyncio.TimerHandle | None = None
+        self._auth_failures = 0
+        self._congested = False
+        self._closing = False
+        self._gone = asyncio.Event()
+        self.principal: Principal | None = None
+        self.origin = new_id("conn")
+        house.sockets.add(self)
+        if principal is not None:
+            self._login(principal)
+        else:
+            self._auth_timer = self._loop.call_later(AUTH_SECONDS, self._too_late)
+
+    # ------------------------------------------------------------ in
+
+    async def serve(self) -> None:
+        """Read until the socket ends."""
+        try:
+            while not self._closing:
+                message = await self._ws.receive()
+                if message.type is WSMsgType.TEXT:
+                    await self._text(message.data)
+                elif message.type is WSMsgType.BINARY:
+                    self.close(BINARY, "text frames only")
+                else:
+                    break
+            if self._closing:  # our own goodbye is under way; aiohttp cuts the line when this returns
+                await self._gone.wait()
+        finally:
+            await self._leave()
+
+    async def _text(self, text: str) -> None:
+        incoming = self._peer.receive(text)
+        if self.principal is None:
+            await self._handle(incoming)
+        elif len(self._tasks) >= IN_FLIGHT:
+            self._refuse(incoming)
+        else:
+            task = self._loop.create_task(self._handle(incoming))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if self._outbox.reply_bytes > LIMIT:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+    async def _handle(self, incoming: Incoming) -> None:
+        calls = [self._call() for _ in incoming.entries]
+        dispatcher = self._house.dispatcher
+        try:
+            if incoming.batch:
+                responses = await answer_batch(incoming.entries, calls, dispatcher, self._peer)
+                if responses:
+                    self._reply(responses)
+            else:
+                entry = incoming.entries[0]
+                response = await answer(entry, calls[0], dispatcher, self._peer)
+                responses = [response]
+                if entry.wants_reply:
+                    self._reply(response)
+        finally:
+            for call in calls:
+                call.replied()
+        if incoming.close is not None:
+            self.close(incoming.close, "too many errors in a row")
+        if self.principal is None:
+            self._count_failures(responses)
+
+    def _call(self) -> Call:
+        return Call(
+            principal=self.principal, origin=self.origin, reader=self, submission=self._submission, login=self._login
+        )
+
+    def _refuse(self, incoming: Incoming) -> None:
+        """Too many requests are under way here."""
+        error = Overloaded(f"at most {IN_FLIGHT} requests at once", retry_after_ms=200)
+        refused = []
+        for entry in incoming.entries:
+            if isinstance(entry, Request) and entry.wants_reply:
+                self._peer.finished(entry.id)
+                refused.append(protocol.failure(entry.id, error))
+        if refused:
+            self._reply(refused if incoming.batch else refused[0])
+
+    def _count_failures(self, responses: list[JsonObject]) -> None:
+        codes = [r.get("error", {}).get("code") for r in responses]
+        self._auth_failures += sum(code in (NotAuthenticated.code, TokenExpired.code) for code in codes)
+        if self._auth_failures >= AUTH_FAILURES:
+            self.close(NOT_AUTHENTICATED, "authenticate first")
+
+    # ------------------------------------------------------------ who
+
+    def _login(self, principal: Principal) -> None:
+        first = self.principal is None
+        self.principal = principal
+        if self._auth_timer is not None:
+            self._auth_timer.cancel()
+            self._auth_timer = None
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+        if first:
+            self._house.hub.join(self, principal.user)
+
+    def _too_late(self) -> None:
+        self._auth_timer = None
+        self.close(AUTH_TIMEOUT, "no authentication in time")
+
+    # ------------------------------------------------------------ out
+
+    def push(self, packet: Packet) -> None:
+        """Take an event from the hub."""
+        if self._closing:
+            return
+        if not self._congested and self._outbox.event_bytes > LIMIT:
+            self._flush()  # it came at once, and the socket has not been asked yet
+        if not self._outbox.event(packet, congested=self._congested):
+            self._outbox.clear()
+            self.close(TOO_SLOW, "too slow a reader", grace=SLOW_GRACE)
+        elif self._flushing is None:
+            self._flushing = self._loop.call_soon(self._flush)
+
+    def _reply(self, response: JsonObject | list[JsonObject]) -> None:
+        if self._closing:
+            return
+        self._outbox.reply(response_frame(response))
+        if self._flushing is None:
+            self._flushing = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what waits, as far as the socket takes it; look again soon where it takes nothing."""
+        self._flushing = None
+        transport, outbox = self._transport, self._outbox
+        if self._closing or transport.is_closing():
+            outbox.clear()
+        while len(outbox):
+            if transport.get_write_buffer_size() >= WRITE_AHEAD:
+                self._congested = True
+                self._flushing = self._loop.call_later(POLL_SECONDS, self._flush)
+                return
+            transport.write(outbox.take(WRITE_AHEAD))
+        self._congested = False
+        if self._drained is not None:
+            if not self._drained.done():
+                self._drained.set_result(None)
+            self._drained = None
+
+    # ------------------------------------------------------------ the end
+
+    def close(self, code: int, reason: str = "", *, grace: float = 2.0) -> None:
+        """Say goodbye: what waits is sent, then the close frame; after `grace` seconds the line is cut."""
+        if self._closing:
+            return
+        if not self._congested:
+            self._flush()
+        self._closing = True
+        self._outbox.clear()
+        if self.principal is not None:
+            self._house.hub.leave(self, self.principal.user)
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._house.sockets.spawn(self._close(code, reason, grace))
+
+    async def _close(self, code: int, reason: str, grace: float) -> None:
+        try:
+            async with asyncio.timeout(grace):
+                await self._ws.close(code=code, message=reason.encode()[:120], drain=False)
+        except TimeoutError:
+            self._transport.abort()
+        finally:
+            self._gone.set()
+
+    async def _leave(self) -> None:
+        self._closing = True
+        if self._auth_timer is not None:
+            self._auth_timer.cancel()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        if self._place is not None:
+            self._place.leave()
+        if self.principal is not None:
+            self._house.hub.leave(self, self.principal.user)
+        self._house.sockets.remove(self)
+        self._outbox.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

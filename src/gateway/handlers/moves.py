@@ -1,0 +1,53 @@
+"""When an identity becomes another user's, its conversations go with it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from bus.errors import GatewayError
+from bus.events import JsonObject
+from bus.keys import KeyKind, SessionKey, take_apart
+
+log = logging.getLogger("gateway.identity")
+
+
+class Owned(Protocol):
+    """Which sessions a user has."""
+
+    async def owned_by(self, user: str) -> list[SessionKey]: ...
+
+
+class Moves:
+    """Moves sessions in the background; `settle` waits for what is under way."""
+
+    def __init__(
+        self, store: Owned, update: Callable[[SessionKey, JsonObject], Awaitable[None]], platforms: frozenset[str]
+    ) -> None:
+        self._store = store
+        self._update = update
+        self._platforms = platforms
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, identity: str, before: str, after: str) -> None:
+        """`identity` (`channel:account:id`) was `before` and is now `after`."""
+        if before == after:
+            return
+        task = asyncio.get_running_loop().create_task(self._move(identity, before, after))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _move(self, identity: str, before: str, after: str) -> None:
+        channel = identity.split(":", 1)[0]
+        try:
+            for key in await self._store.owned_by(before):
+                parts = take_apart(key.text, self._platforms)
+                if not key.scope and parts.kind is KeyKind.PEER and parts.channel == channel:
+                    await self._update(key, {"owner": after})
+        except GatewayError as error:
+            log.error("sessions of %s could not be moved to %s: %s", before, after, error.message)
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)

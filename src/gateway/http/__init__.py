@@ -1,0 +1,1 @@
+"""The HTTP routes: small clients of the same methods that WebSocket uses."""

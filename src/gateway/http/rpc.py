@@ -1,0 +1,93 @@
+"""`POST /api/v1/rpc`: the methods over HTTP; `chat.send_stream` answers `text/event-stream`.
+
+One request is answered with the status of its error's code, a batch always with 200, a notification
+with 204. A client that leaves a stream loses only the stream.
+"""
+
+from aiohttp import web
+
+from bus.errors import GatewayError
+from bus.events import TERMINAL, JsonObject
+from gateway.answering import answer, answer_batch
+from gateway.auth import Authenticator, Principal
+from gateway.handlers.call import Call
+from gateway.handlers.dispatch import Dispatcher
+from gateway.http.exchange import bearer, json_response, read_body
+from gateway.hub import Hub
+from gateway.protocol import HTTP_STATUS, Peer, Request, dumps
+from gateway.stream import EventStream
+
+SSE_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+class RpcRoute:
+    """The route. `max_bytes` bounds a body."""
+
+    def __init__(self, *, dispatcher: Dispatcher, authenticator: Authenticator, hub: Hub, max_bytes: int) -> None:
+        self._dispatcher = dispatcher
+        self._authenticator = authenticator
+        self._hub = hub
+        self._max_bytes = max_bytes
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/api/v1/rpc", self.rpc)]
+
+    async def rpc(self, request: web.Request) -> web.StreamResponse:
+        """One request or a batch."""
+        principal = bearer(request, self._authenticator)
+        peer = Peer()
+        incoming = peer.receive(await read_body(request, self._max_bytes))
+        if incoming.batch:
+            calls = [Call(principal=principal) for _ in incoming.entries]
+            responses = await answer_batch(incoming.entries, calls, self._dispatcher, peer)
+            return json_response(responses) if responses else web.Response(status=204)
+        entry = incoming.entries[0]
+        if isinstance(entry, Request) and entry.method == "chat.send_stream" and entry.wants_reply:
+            return await self._stream(request, entry, principal, peer)
+        response = await answer(entry, Call(principal=principal), self._dispatcher, peer)
+        if not entry.wants_reply:
+            return web.Response(status=204)
+        return json_response(response, status_of(response))
+
+    async def _stream(
+        self, request: web.Request, entry: Request, principal: Principal, peer: Peer
+    ) -> web.StreamResponse:
+        reader = EventStream()
+        call = Call(principal=principal, origin=reader.origin, reader=reader)
+        try:
+            response = await answer(entry, call, self._dispatcher, peer)
+            if "error" in response:
+                return json_response(response, status_of(response))
+            out = web.StreamResponse(headers=SSE_HEADERS)
+            await out.prepare(request)
+            await out.write(b"data: " + dumps(response) + b"\n\n")
+            call.replied()
+            await self._events(out, reader, response["result"]["message_id"])
+            return out
+        finally:
+            call.replied()
+            self._hub.leave(reader, principal.user)
+
+    async def _events(self, out: web.StreamResponse, reader: EventStream, message_id: str) -> None:
+        try:
+            async for packet in reader:
+                seq = getattr(packet.event, "seq", None)
+                number = b"" if seq is None else b"id: %d\n" % seq
+                await out.write(number + b"data: " + packet.payload + b"\n\n")
+                if isinstance(packet.event, TERMINAL) and packet.event.message_id == message_id:
+                    return
+        except (GatewayError, ConnectionError):
+            return  # the stream breaks off; the client comes back with the same key or reads the history
+
+
+def status_of(response: JsonObject) -> int:
+    """The HTTP status of one response."""
+    error = response.get("error")
+    if error is None:
+        return 200
+    code = 1000 if error["code"] == -32602 else error["code"]
+    return HTTP_STATUS.get(code, 500)

@@ -1,0 +1,137 @@
+"""Figures for Prometheus: counted from bus events, and gauges that are asked when they are read.
+
+Nothing here is on the way of a delta: deltas are counted by their numbers when the turn
+ends. No label names a user or a session; the children of labelled metrics are looked up
+once and kept. `gateway/app.py` attaches `observe` to the bus and offers the gauges.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector
+from prometheus_client import ProcessCollector as Process
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from bus.events import ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted, Event, ToolFinished, ToolStarted
+
+Stat = Callable[[], float | Mapping[str, float]]
+_TURN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_TOOL_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120)
+MAX_OPEN = 10_000
+"""Turns whose start is remembered; beyond, durations are not measured."""
+
+
+class _Asked(Collector):
+    """Gauges whose value is asked for at the moment of reading: a number, or numbers by one label."""
+
+    def __init__(self) -> None:
+        self.stats: dict[str, tuple[str, str, Stat]] = {}
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        families = []
+        for name, (text, label, stat) in self.stats.items():
+            value = stat()
+            if isinstance(value, Mapping):
+                family = GaugeMetricFamily(name, text, labels=[label])
+                for key, number in value.items():
+                    family.add_metric([str(key)], number)
+            else:
+                family = GaugeMetricFamily(name, text, value=value)
+            families.append(family)
+        return families
+
+
+class Metrics:
+    """The gateway's registry. `now` gives seconds that never go back."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, *, version: str = "", now: Callable[[], float] = time.monotonic) -> None:
+        self.registry = CollectorRegistry()
+        self._now = now
+        Process(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        registry = self.registry
+        self._messages = Counter("gateway_messages", "Messages accepted.", ["channel"], registry=registry)
+        self._turns = Counter("gateway_turns", "Turns ended.", ["outcome"], registry=registry)
+        self._deltas = Counter("gateway_deltas", "Pieces of answers, counted when the turn ends.", registry=registry)
+        self._errors = Counter("gateway_turn_errors", "Turns ended in an error.", ["code"], registry=registry)
+        self._tools = Counter("gateway_tool_calls", "Tool calls ended.", ["outcome"], registry=registry)
+        self._tokens = Counter("gateway_tokens", "Tokens of the model.", ["kind"], registry=registry)
+        self._cost = Counter(
+            "gateway_cost_dollars", "Money the model cost, where the price is known.", registry=registry
+        )
+        self._seconds = Histogram(
+            "gateway_turn_seconds", "From the start of a turn to its end.", buckets=_TURN_BUCKETS, registry=registry
+        )
+        self._tool_seconds = Histogram(
+            "gateway_tool_seconds", "How long tool calls take.", buckets=_TOOL_BUCKETS, registry=registry
+        )
+        info = Gauge("gateway_info", "The version, as a label.", ["version"], registry=registry)
+        info.labels(version).set(1)
+        self._asked = _Asked()
+        registry.register(self._asked)
+        self._children: dict[tuple[int, str], Counter] = {}
+        self._open: dict[str, tuple[float, int]] = {}
+
+    def offer(self, name: str, text: str, stat: Stat, *, label: str = "kind") -> None:
+        """Show `stat()` as the gauge `gateway_<name>`; a mapping has one value per `label`."""
+        self._asked.stats["gateway_" + name] = (text, label, stat)
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self.registry)
+
+    def observe(self, event: Event) -> None:
+        """Count one event of the bus. Never waits, never raises; a delta costs one comparison."""
+        if type(event) is ChatDelta:
+            return
+        if isinstance(event, ChatStarted):
+            if len(self._open) < MAX_OPEN:
+                self._open[event.message_id] = (self._now(), event.seq)
+        elif isinstance(event, ChatMessage):
+            self._count(self._messages, event.channel)
+        elif isinstance(event, ChatDone | ChatError):
+            self._ended(event)
+        elif isinstance(event, ToolStarted):
+            self._between(event.message_id)
+        elif isinstance(event, ToolFinished):
+            self._between(event.message_id)
+            self._count(self._tools, "error" if event.is_error else "ok")
+            self._tool_seconds.observe(event.duration_ms / 1000)
+
+    def _between(self, message_id: str) -> None:
+        """An event of the turn that is no delta takes a number too."""
+        started = self._open.get(message_id)
+        if started is not None:
+            self._open[message_id] = (started[0], started[1] + 1)
+
+    def _ended(self, event: ChatDone | ChatError) -> None:
+        started = self._open.pop(event.message_id, None)
+        if started is not None:
+            self._seconds.observe(max(0.0, self._now() - started[0]))
+            self._deltas.inc(max(0, event.seq - started[1] - 1))
+        if isinstance(event, ChatError):
+            self._count(self._turns, "error")
+            self._count(self._errors, str(event.code))
+            return
+        self._count(self._turns, event.finish_reason)
+        for kind in ("prompt", "completion", "cached"):
+            amount = getattr(event.usage, f"{kind}_tokens")
+            if amount:
+                self._child(self._tokens, kind).inc(amount)
+        if event.usage.cost:
+            self._cost.inc(event.usage.cost)
+
+    def _count(self, counter: Counter, label: str) -> None:
+        self._child(counter, label).inc()
+
+    def _child(self, counter: Counter, label: str) -> Counter:
+        key = (id(counter), label)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = counter.labels(label)
+        return child

@@ -1,0 +1,93 @@
+"""What people asked to be reminded of: run in a lane of its own, told where it was asked for.
+
+The scheduler (`agent/tools/builtin/schedule_book.py`) says what is due; the turn runs in
+the private session `schedule:<task>`, so that it neither waits for the conversation nor
+holds it up; when it has ended, its answer is told in the conversation, on every channel
+that reads it. Nobody is there who could be asked: tools under `ask` are refused (2007).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from agent.ports import SessionStore
+from agent.tools.builtin.schedule_book import Due, Scheduler
+from bus.context import new_id
+from bus.errors import GatewayError
+from bus.events import Accepted, Actor, ChatDone, ChatError, Event, InboundMessage, JsonObject
+from bus.keys import SessionKey
+
+log = logging.getLogger("gateway.schedules")
+
+CHANNEL = "schedule"
+Submit = Callable[[InboundMessage], Awaitable[Accepted]]
+Tell = Callable[[InboundMessage, str], Awaitable[Accepted]]
+Configure = Callable[[InboundMessage, JsonObject], Awaitable[None]]
+ActorOf = Callable[[str], Actor | None]
+"""Today's actor of a user; None where the user is gone."""
+
+
+class Schedules:
+    """A service. `observe` is attached to the bus."""
+
+    def __init__(
+        self, scheduler: Scheduler, store: SessionStore, *, submit: Submit, configure: Configure, tell: Tell,
+        actor_of: ActorOf,
+    ) -> None:  # fmt: skip
+        self._scheduler = scheduler
+        self._store = store
+        self._submit = submit
+        self._configure = configure
+        self._tell = tell
+        self._actor_of = actor_of
+        self._ended: asyncio.Queue[ChatDone | ChatError] = asyncio.Queue(1000)
+
+    async def run(self) -> None:
+        """Hand over what is due and tell what came of it, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._scheduler.run(self._due), name="scheduler")
+            while True:
+                await self._told(await self._ended.get())
+
+    def observe(self, event: Event) -> None:
+        """Note the ends of scheduled turns."""
+        if isinstance(event, ChatDone | ChatError) and event.session.scope and event.session.text.startswith(CHANNEL):
+            try:
+                self._ended.put_nowait(event)
+            except asyncio.QueueFull:
+                log.error("too many scheduled answers at once: one is only in its own session")
+
+    async def _due(self, due: Due) -> None:
+        actor = self._actor_of(due.task.user)
+        if actor is None and due.task.identity:  # somebody of a platform, who has no account here
+            actor = Actor(user=due.task.user, scopes=frozenset({"chat", "tools"}), language=due.task.language)
+        if actor is None:
+            log.info("a scheduled task of a user who is gone is dropped")
+            return
+        message = InboundMessage(
+            session=due.lane,
+            actor=Actor(user=actor.user, role=actor.role, scopes=actor.scopes, channel=CHANNEL,
+                        identity=due.task.identity, language=due.task.language),
+            text=due.task.text, message_id=new_id("msg"), received_at=time.time(),
+            idempotency_key=due.idempotency_key,
+        )  # fmt: skip
+        await self._configure(message, {"tell": due.task.session, "asked": due.task.text})
+        await self._submit(message)
+
+    async def _told(self, event: ChatDone | ChatError) -> None:
+        """Tell the answer where the task was asked for; a repeat tells nothing twice."""
+        state = await self._store.state(event.session)
+        place = None if state is None else state.head.settings.get("tell")
+        if state is None or place is None:
+            return
+        actor = self._actor_of(event.session.scope) or Actor(user=event.session.scope)
+        text = event.text if isinstance(event, ChatDone) else event.message
+        message = InboundMessage(
+            session=SessionKey.from_identity(place), actor=actor, text=f"⏰ {state.head.settings.get('asked', '')}",
+            message_id=new_id("msg"), received_at=time.time(), idempotency_key=f"told:{event.message_id}",
+        )  # fmt: skip
+        try:
+            await self._tell(message, text)
+        except GatewayError as error:
+            log.warning("a scheduled answer could not be told: %s", error.message)

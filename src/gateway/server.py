@@ -1,0 +1,226 @@
+"""The listener: one port for HTTP, `/ws` and whatever routes are handed in (tunnel, webhooks).
+
+Above is `app.py`, below the routes and `connection.py`. Before any route runs it checks address,
+Host, Origin and that no token travels in the URL, loopback included; every answer leaves with the
+same protective headers. It knows no method and no user.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from bus.context import new_trace_id, trace_id
+from bus.errors import GatewayError, NotFound, Overloaded, TooLarge
+from gateway.auth import COOKIE, Authenticator, refuse_token_in_url
+from gateway.connection import Connection, House
+from gateway.guard import GuardedHandler, Places, Waiting
+from gateway.http.exchange import error_response
+from gateway.network import Doors
+from gateway.protocol import RpcError
+from gateway.settings_server import ServerSettings
+
+log = logging.getLogger("gateway.server")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PEER: web.RequestKey[str] = web.RequestKey("peer", str)
+GOING_AWAY = 1012
+PROTECTIVE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
+    "object-src 'none'; frame-ancestors 'none'",
+    "Server": "gateway",
+}
+_HANDLER_OPTIONS: dict[str, Any] = {
+    "keepalive_timeout": 75.0, "access_log": None, "auto_decompress": False, "lingering_time": 2.0,
+}  # fmt: skip
+
+
+def peer_of(request: web.Request) -> str:
+    """The client's address, as the checks established it."""
+    return str(request[PEER])
+
+
+class Listener:
+    """The port. `house` is what sockets stand on; `open_for` says whether new sockets are taken in."""
+
+    def __init__(
+        self, settings: ServerSettings, *, house: House, authenticator: Authenticator, doors: Doors,
+        routes: Sequence[web.AbstractRouteDef], taking_in: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._house = house
+        self._authenticator = authenticator
+        self._doors = doors
+        self._taking_in = taking_in
+        self._places = Places()
+        self._waiting = Waiting()
+        self._runner: web.AppRunner | None = None
+        self._servers: list[asyncio.Server] = []
+        self._app = web.Application(middlewares=[self._middleware()], client_max_size=2**40)
+        self._app.router.add_get("/ws", self.websocket)
+        self._app.add_routes(routes)
+        self._app.on_response_prepare.append(_protect)
+        self.port = settings.port
+
+    # ------------------------------------------------------------ life
+
+    async def open(self) -> None:
+        """Bind the port. Raises OSError."""
+        runner = web.AppRunner(self._app, handle_signals=False, shutdown_timeout=1.0, **_HANDLER_OPTIONS)
+        await runner.setup()
+        assert runner.server is not None
+        manager, loop = runner.server, asyncio.get_running_loop()
+
+        def handler() -> GuardedHandler:
+            return GuardedHandler(manager, self._waiting, loop=loop, **_HANDLER_OPTIONS)
+
+        host = None if self._settings.host == "*" else self._settings.host
+        server = await loop.create_server(
+            handler, host, self._settings.port, ssl=tls_context(self._settings), backlog=1024, reuse_address=True
+        )
+        self._runner = runner
+        self._servers.append(server)
+        self.port = server.sockets[0].getsockname()[1]
+
+    @property
+    def scheme(self) -> str:
+        """`https` where TLS is ours, or a proxy's before us."""
+        return "https" if self._settings.tls.cert or self._settings.tls_terminated_by_proxy else "http"
+
+    @property
+    def url(self) -> str:
+        """Where the web chat is, as seen from this machine."""
+        host = self._settings.host
+        if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - compared with, not bound to
+            host = "127.0.0.1"
+        name = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._settings.tls.cert else 'http'}://{name}:{self.port}"
+
+    async def close(self, *, seconds: float = 2.0) -> None:
+        """Let everybody go (1012) and free the port."""
+        for server in self._servers:
+            server.close()
+        await self._house.sockets.close_all(GOING_AWAY, "the gateway restarts", seconds=seconds)
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self._servers.clear()
+
+    # ------------------------------------------------------------ every request
+
+    def _middleware(self) -> Middleware:
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            trace_id.set(new_trace_id())
+            try:
+                self._check(request)
+                return await handler(request)
+            except (GatewayError, RpcError) as error:
+                return error_response(error)
+            except web.HTTPException as error:
+                return error_response(_foreign(error))
+            except (ConnectionError, asyncio.CancelledError):
+                raise
+            except Exception as error:  # one request's mistake is answered, not the house's
+                log.exception("%s %s failed", request.method, request.path)
+                return error_response(error)
+
+        return guard
+
+    def _check(self, request: web.Request) -> None:
+        remote = request.remote or ""
+        request[PEER] = self._doors.peer(remote, request.headers)
+        self._doors.check_address(request[PEER])
+        transport = request.transport
+        local = transport.get_extra_info("sockname") if transport is not None else None
+        host = self._doors.check_host(request.headers, local[0] if isinstance(local, tuple) else "")
+        self._doors.check_origin(request.headers, host, "https" if request.secure else "http")
+        refuse_token_in_url(request.query_string)
+
+    # ------------------------------------------------------------ sockets
+
+    async def websocket(self, request: web.Request) -> web.StreamResponse:
+        """`GET /ws`: upgrade, then serve until the client is gone."""
+        if not self._taking_in():
+            raise Overloaded("the gateway is starting or stopping", retry_after_ms=1000)
+        principal = self._authenticator.header(request.headers) or self._authenticator.cookie(
+            request.cookies.get(COOKIE)
+        )
+        ws = web.WebSocketResponse(
+            heartbeat=self._settings.heartbeat_seconds, compress=False, timeout=30.0,
+            max_msg_size=self._settings.max_message_bytes + 1,
+        )  # fmt: skip
+        if not ws.can_prepare(request).ok:
+            raise web.HTTPUpgradeRequired
+        place = None if principal is not None else await self._places.take(peer_of(request))
+        connection: Connection | None = None
+        try:
+            transport = request.transport
+            if transport is None:
+                raise ConnectionResetError
+            _no_delay(transport)
+            self._house.sockets.check_room()
+            await ws.prepare(request)
+            connection = Connection(ws, transport, self._house, principal, place)
+            await connection.serve()
+        finally:
+            if connection is None and place is not None:
+                place.leave()
+        return ws
+
+    def stats(self) -> dict[str, int]:
+        """For `/status` and the metrics."""
+        return {"connections": len(self._house.sockets), "unasked": len(self._waiting)}
+
+
+async def _protect(request: web.Request, response: web.StreamResponse) -> None:
+    headers = response.headers
+    for name, value in PROTECTIVE_HEADERS.items():
+        headers.setdefault(name, value)
+    headers["Server"] = "gateway"
+    headers.setdefault("Cache-Control", "no-store")
+
+
+def _foreign(error: web.HTTPException) -> Exception:
+    """aiohttp's own refusals in our words."""
+    if error.status == 404:
+        return NotFound("there is nothing here")
+    if error.status == 413:
+        return TooLarge("the body is too large")
+    return HttpRefusal(error.status, error.reason)
+
+
+class HttpRefusal(RpcError):
+    """A refusal of HTTP itself: wrong method, no upgrade, malformed."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(1000, reason.lower())
+        self.status = status
+
+
+def _no_delay(transport: asyncio.Transport) -> None:
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # gone already, or no TCP
+
+
+def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+    """The server's TLS context, or None. Raises OSError and ssl.SSLError for files that cannot be used."""
+    if settings.tls.cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls.cert, settings.tls.key)
+    return context

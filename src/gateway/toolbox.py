@@ -1,0 +1,118 @@
+"""Everything that tools come from, behind the one guard: built-ins, cloud MCP servers, people's bridges.
+
+A part of the composition root (`composition.py`): it constructs, and decides nothing.
+"""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from agent.persona import Personas
+from agent.ports import QuestionAsked, Report, ToolCall
+from agent.tools.builtin.catalogue import builtins
+from agent.tools.builtin.memory_book import MemoryBook
+from agent.tools.builtin.schedule_book import Scheduler
+from agent.tools.builtin.skill import SkillTool
+from agent.tools.registry import BuiltinTools
+from bridge.audit.trail import AuditTrail
+from bus.context import new_id
+from bus.events import JsonObject
+from bus.message_bus import Events
+from gateway.people import People
+from gateway.settings import Loaded
+from gateway.tools.approvals import ApprovalDesk
+from gateway.tools.cloud_mcp import CloudMcp
+from gateway.tools.guard import Guard
+from gateway.tools.store import Store
+from gateway.tunnel.directory import Directory
+from gateway.tunnel.endpoint import Endpoint
+from gateway.tunnel.tools import BridgeTools
+
+
+@dataclass(slots=True)
+class Toolbox:
+    """What the rest of the composition needs of it."""
+
+    guard: Guard
+    desk: ApprovalDesk
+    directory: Directory
+    endpoint: Endpoint
+    bridge_tools: BridgeTools
+    cloud: CloudMcp
+    memory: "Memories"
+    scheduler: Scheduler
+    personas: Personas
+    trail: AuditTrail
+
+
+class BridgeTokens:
+    """Tokens for paired bridges: scope `tunnel` alone."""
+
+    def __init__(self, people: People) -> None:
+        self._people = people
+
+    def make(self, user: str, name: str) -> tuple[str, str]:
+        role = self._people.users.role_of(user)
+        token, text = self._people.tokens.create(user, role, time.time(), scopes=["tunnel"], name=name)
+        return token.token_id, text
+
+    async def revoke(self, token_id: str) -> None:
+        self._people.tokens.revoke(token_id)
+
+
+class Memories:
+    """`/memory` over the book that the tool writes."""
+
+    def __init__(self, book: MemoryBook) -> None:
+        self._book = book
+
+    async def notes(self, user: str) -> list[str]:
+        """Everything remembered of this person, with the ids to forget by."""
+        return [f"{memory.text} (`{memory.memory_id}`)" for memory in await asyncio.to_thread(self._book.all, user)]
+
+    async def forget(self, user: str, words: str) -> int:
+        """By id, by words, or `all`; how many were forgotten."""
+        if words.lower() in ("all", "全部"):
+            return await asyncio.to_thread(self._book.forget_all, user)
+        return await asyncio.to_thread(self._forget, user, words.strip("`"))
+
+    def _forget(self, user: str, words: str) -> int:
+        if self._book.forget(user, words):
+            return 1
+        found = [memory for memory in self._book.all(user) if words.lower() in memory.text.lower()]
+        return sum(self._book.forget(user, memory.memory_id) for memory in found)
+
+
+async def open_toolbox(
+    loaded: Loaded, stack: AsyncExitStack, *, people: People, events: Events, platforms: frozenset[str]
+) -> Toolbox:
+    """Build it; what it opens is closed by `stack`."""
+    settings, home = loaded.settings, loaded.home
+    trail = AuditTrail(home / "audit.jsonl")
+    stack.callback(trail.close)
+    store = Store(home / "approvals.db")
+    stack.callback(store.close)
+    desk = ApprovalDesk(store)
+    stack.callback(desk.closing)
+    directory = Directory(home=home, gate=people.authenticator, tokens=BridgeTokens(people), events=events, trail=trail)
+    stack.push_async_callback(directory.close)
+    desk.revoke_at_bridge = directory.revoke_grant
+    bridge_tools = BridgeTools(directory, desk)
+    stack.push_async_callback(bridge_tools.close)
+
+    async def ask(call: ToolCall, message: str, schema: JsonObject, report: Report) -> JsonObject:
+        question_id = new_id("q")
+        report(QuestionAsked(question_id=question_id, message=message, schema=schema))
+        return await desk.ask_input(question_id, call.actor)
+
+    cloud = CloudMcp(settings.mcp_servers, folder=home / "mcp", ask=ask)
+    made = builtins(home, settings.tools)
+    personas = Personas(home)
+    skills = BuiltinTools([SkillTool(personas)] if personas.skills() else [])
+    guard = Guard([made.source, skills, cloud, bridge_tools], desk=desk, trail=trail, platforms=platforms)
+    return Toolbox(
+        guard=guard, desk=desk, directory=directory, endpoint=Endpoint(directory, people.authenticator, trail),
+        bridge_tools=bridge_tools, cloud=cloud, memory=Memories(made.memory), scheduler=made.scheduler,
+        personas=personas, trail=trail,
+    )  # fmt: skip

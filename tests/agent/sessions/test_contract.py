@@ -1,0 +1,70 @@
+"""The JSONL store against the suite that every store passes."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from agent.sessions.jsonl_store import JsonlStore
+from tests.contracts.session_store_contract import SessionStoreContract
+from tests.fakes.session_records import NOW
+
+
+class JsonlHouse:
+    """A folder. A killed process leaves what the system was given: a copy of the folder is just that."""
+
+    def __init__(self, folder: Path, **more: int) -> None:
+        self._folder = folder
+        self._more = more
+        self._numbers = count()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[JsonlStore]:
+        async with self._at(self._folder) as self._open:
+            yield self._open
+
+    @asynccontextmanager
+    async def open_as_killed(self) -> AsyncIterator[JsonlStore]:
+        copy = self._folder.with_name(f"killed-{next(self._numbers)}")
+        while (before := self._look()) != self._copied(copy):
+            await asyncio.sleep(0.01)  # a folder in motion can't be copied at one moment
+        assert before
+        async with self._at(copy) as store:
+            yield store
+
+    def _look(self) -> list[tuple[str, int, int]]:
+        files = [path for path in sorted(self._folder.rglob("*")) if path.is_file() and path.name != "index.sqlite-shm"]
+        try:
+            return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        except FileNotFoundError:
+            return []
+
+    def _copied(self, copy: Path) -> list[tuple[str, int, int]]:
+        """How the folder looks after it was copied; nothing where it moved meanwhile."""
+        shutil.rmtree(copy, ignore_errors=True)
+        try:
+            shutil.copytree(self._folder, copy)
+        except (shutil.Error, FileNotFoundError):
+            return [("moved", 0, 0)]
+        return self._look()
+
+    def _at(self, folder: Path) -> JsonlStore:
+        return JsonlStore(folder, clock=lambda: NOW, **self._more)  # type: ignore[arg-type]
+
+
+class TestJsonl(SessionStoreContract):
+    @pytest.fixture
+    def house(self, tmp_path: Path) -> JsonlHouse:
+        return JsonlHouse(tmp_path / "sessions")
+
+
+class TestJsonlWithACheckpointAllTheTime(SessionStoreContract):
+    """Nothing may depend on when the checkpoint comes, or on what is still in memory."""
+
+    @pytest.fixture
+    def house(self, tmp_path: Path) -> JsonlHouse:
+        return JsonlHouse(tmp_path / "sessions", checkpoint_sessions=1, cached_sessions=1)

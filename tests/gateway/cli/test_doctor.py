@@ -1,0 +1,109 @@
+"""The doctor: what stands how, and the next command."""
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+from bridge.audit import AuditLog
+from tests.fakes.lying_endpoint import lying_endpoint
+from tests.gateway.cli.conftest import Run
+
+
+def checks(gateway: Run, *arguments: str, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    done = gateway("doctor", "--json", *arguments, **environ)
+    found = json.loads(done.stdout)
+    assert found["ok"] == (done.returncode == 0)
+    return done.returncode, {row["name"]: row for row in found["checks"]}
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def test_a_fresh_machine_is_well(gateway: Run):
+    code, found = checks(gateway, GATEWAY__SERVER__PORT=free_port())
+    assert code == 0
+    assert found["gateway"]["state"] == found["audit log"]["state"] == found["python"]["state"] == "ok"
+    assert found["model"]["state"] == "warning" and "gateway init" in found["model"]["next"]
+
+
+def test_every_failure_names_its_next_step(gateway: Run, home: Path, tmp_path: Path):
+    home.mkdir(mode=0o755)
+    (home / "admin.token").write_text("x")
+    (home / "admin.token").chmod(0o644)
+    log = AuditLog(home / "audit.jsonl", fsync=False)
+    log.append("a")
+    log.append("b")
+    log.close()
+    (home / "audit.jsonl").write_bytes((home / "audit.jsonl").read_bytes().replace(b'"a"', b'"x"'))
+    path = tmp_path / "c.yaml"
+    with lying_endpoint() as endpoint, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        endpoint.answers["/v1/models"] = (401, {})
+        path.write_text(
+            f"server: {{port: {taken.getsockname()[1]}}}\n"
+            f"models: [{{name: m, base_url: '{endpoint.url}/v1', api_key: sk-canary, model: x}}]\n"
+            f"channels: {{telegram: {{enabled: true, token: '1:sk-canary', base_url: '{endpoint.url}'}}}}\n"
+            "mcp_servers: [{name: s, command: no-such-program-anywhere}]\n"
+        )
+        done = gateway("doctor", "--json", "--config", str(path))
+    assert "canary" not in done.stdout + done.stderr
+    rows = json.loads(done.stdout)["checks"]
+    bad = {row["name"]: row for row in rows if row["state"] == "failed"}
+    assert {"permissions", "port", "audit log", "model m", "telegram", "mcp server s"} <= set(bad)
+    assert all(row["next"] for row in bad.values())
+    assert "api_key" in bad["model m"]["next"]
+
+
+def test_fix_mends_what_can_be_mended(gateway: Run, home: Path):
+    home.mkdir(mode=0o755)
+    (home / "admin.token").write_text("x")
+    (home / "admin.token").chmod(0o644)
+    (home / "gateway.json").write_text(json.dumps({"pid": 2**22 + 1, "url": "http://127.0.0.1:1"}))
+    port = free_port()
+    assert checks(gateway, GATEWAY__SERVER__PORT=port)[0] == 1
+    code, _ = checks(gateway, "--fix", GATEWAY__SERVER__PORT=port)
+    assert code == 0
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((home / "admin.token").stat().st_mode) == 0o600
+    assert not (home / "gateway.json").exists()
+
+
+def test_a_configuration_that_does_not_load_is_the_finding(gateway: Run):
+    code, found = checks(gateway, GATEWAY__SERVER__PROT="1")
+    assert code == 1 and "did you mean 'port'" in found["configuration"]["message"]
+
+
+def test_a_process_that_does_not_answer_is_found(gateway: Run, home: Path):
+    home.mkdir(mode=0o700)
+    (home / "gateway.json").write_text(json.dumps({"pid": os.getpid(), "url": "http://127.0.0.1:9"}))
+    code, found = checks(gateway)
+    assert code == 1 and found["gateway"]["next"] == f"kill {os.getpid()}"
+
+
+def test_a_working_model_and_bot(gateway: Run, tmp_path: Path):
+    path = tmp_path / "c.yaml"
+    with lying_endpoint() as endpoint:
+        endpoint.answers["/v1/models"] = (200, {"data": [{"id": "x"}]})
+        endpoint.answers["/bot1:a/getMe"] = (200, {"ok": True, "result": {"username": "my_bot"}})
+        endpoint.answers["/api/v10/users/@me"] = (200, {"username": "my_discord"})
+        endpoint.answers["/open-apis/auth/v3/tenant_access_token/internal"] = (200, {"tenant_access_token": "t"})
+        endpoint.answers["/open-apis/bot/v3/info"] = (200, {"bot": {"app_name": "my app"}})
+        path.write_text(
+            f"server: {{port: {free_port()}}}\n"
+            f"models: [{{name: m, base_url: '{endpoint.url}/v1', model: x}}]\n"
+            "channels:\n"
+            f"  telegram: {{enabled: true, token: '1:a', base_url: '{endpoint.url}'}}\n"
+            f"  discord: {{enabled: true, token: d, api_url: '{endpoint.url}/api/v10'}}\n"
+            f"  feishu: {{enabled: true, app_id: a, app_secret: s, domain: '{endpoint.url}'}}\n"
+        )
+        code, found = checks(gateway, "--config", str(path))
+    assert code == 0, found
+    assert found["telegram"]["message"] == "@my_bot" and found["discord"]["message"] == "my_discord"
+    assert found["feishu"]["message"] == "my app" and found["model m"]["state"] == "ok"

@@ -1,0 +1,75 @@
+"""Figures: counted once, named without people, and cheap for deltas."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from bus.events import ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted, ToolFinished, ToolStarted, Usage
+from bus.keys import SessionKey
+from gateway.observability.metrics import Metrics
+
+KEY = SessionKey("private-session-of-ann", "ann")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def values(metrics: Metrics) -> dict[str, float]:
+    found = {}
+    for family in text_string_to_metric_families(metrics.render().decode()):
+        for sample in family.samples:
+            label = ",".join(f"{k}={v}" for k, v in sample.labels.items())
+            found[sample.name + (f"{{{label}}}" if label else "")] = sample.value
+    return found
+
+
+def test_a_turn_is_counted_when_it_ends():
+    clock = Clock()
+    metrics = Metrics(version="1.2.3", now=clock)
+    metrics.observe(ChatMessage(session=KEY, message_id="m", seq=1, role="user", text="secret words", channel="cli"))
+    metrics.observe(ChatStarted(session=KEY, message_id="m", seq=2, mode="single", model="demo", attempt=1))
+    for seq in range(3, 6):
+        metrics.observe(ChatDelta(KEY, "m", seq, "x"))
+    assert values(metrics)["gateway_deltas_total"] == 0
+    metrics.observe(ToolStarted(session=KEY, message_id="m", seq=6, call_id="c", name="t", arguments={}))
+    metrics.observe(
+        ToolFinished(session=KEY, message_id="m", seq=7, call_id="c", is_error=True, duration_ms=250, preview="")
+    )
+    clock.now += 3
+    usage = Usage(prompt_tokens=10, completion_tokens=5, cost=0.5)
+    metrics.observe(ChatDone(session=KEY, message_id="m", seq=8, text="xxx", finish_reason="stop", usage=usage))
+    found = values(metrics)
+    assert found["gateway_deltas_total"] == 3
+    assert found["gateway_messages_total{channel=cli}"] == 1
+    assert found["gateway_turns_total{outcome=stop}"] == 1
+    assert found["gateway_tool_calls_total{outcome=error}"] == 1
+    assert found["gateway_turn_seconds_sum"] == 3 and found["gateway_tool_seconds_sum"] == 0.25
+    assert found["gateway_tokens_total{kind=prompt}"] == 10 and found["gateway_cost_dollars_total"] == 0.5
+    assert found["gateway_info{version=1.2.3}"] == 1
+
+
+def test_errors_have_their_code():
+    metrics = Metrics()
+    metrics.observe(ChatError(session=KEY, message_id="m", seq=1, code=1004, message="late", retryable=True))
+    assert values(metrics)["gateway_turn_errors_total{code=1004}"] == 1
+
+
+def test_gauges_are_asked_when_they_are_read():
+    metrics = Metrics()
+    connections = 3.0
+    metrics.offer("connections", "Open connections.", lambda: connections)
+    metrics.offer("channel_queue", "What waits.", lambda: {"telegram": 2, "discord": 0}, label="channel")
+    assert values(metrics)["gateway_connections"] == 3
+    connections = 7.0
+    found = values(metrics)
+    assert found["gateway_connections"] == 7 and found["gateway_channel_queue{channel=telegram}"] == 2
+
+
+def test_nobody_is_named():
+    metrics = Metrics()
+    metrics.observe(ChatMessage(session=KEY, message_id="m-1", seq=1, role="user", text="words", channel="websocket"))
+    metrics.observe(ChatError(session=KEY, message_id="m-1", seq=2, code=1004, message="late", retryable=True))
+    text = metrics.render().decode()
+    assert "ann" not in text.replace("channel", "") and "m-1" not in text and "words" not in text
