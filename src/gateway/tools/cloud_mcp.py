@@ -59,7 +59,7 @@ class CloudMcp:
         }
         for owner in self._owners.values():
             # As they were when it ran last: a turn that goes on after a restart need not wait for the start.
-            owner.tools = self._memory.tools(owner.name)
+            owner.offers.tools = self._memory.tools(owner.name)
         self._table: dict[str, tuple[ServerOwner, ToolDefinition, ToolSpec]] | None = None
 
     async def run(self) -> None:
