@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.edge.harness import ROLES, Running, Wire, bearer, running
+from tests.gateway.edge.harness import ROLES, Wire, bearer, running
 
 NOTHING = frozenset[str]()
 EVERYONE = frozenset({"root", "boss", "alice", "robot", "eye"})
