@@ -145,6 +145,8 @@ async def test_the_modern_era_over_stdio() -> None:
         assert owner.state == "ready", owner.error
         assert first_text(await call(owner, "add", {"a": 1, "b": 1})) == "2"
         assert [item["uri"] for item in owner.offers.resources] == ["memo://today"]
+        await call(owner, "grow")  # told on the stream that the session listens to
+        await until(lambda: "grown" in {tool.name for tool in owner.tools})
 
 
 async def test_the_modern_era_over_http(http_server: Callable[[str], HttpServer]) -> None:
