@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from bridge.errors import NotFound, ToolDenied
 from bridge.policy import idempotent, standing, strictest
-from bridge.ports import JsonObject, Route
+from bridge.ports import JsonObject, Relayed, Route
 from bridge.servers.calls import Progress, Question
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
@@ -149,7 +149,8 @@ class Aggregator:
         on_question: Callable[[JsonObject], Awaitable[JsonObject]] | None = None,
     ) -> JsonObject:  # fmt: skip
         """Run one MCP request and return its result; see `ports.Executor` for the errors."""
-        return (await self.relay(tool, method, params, timeout, on_progress, on_question)).value
+        reply = await self.relay(tool, method, params, timeout, on_progress, on_question)
+        return reply.value if reply.raw is None else Relayed(reply.value, reply.raw)
 
     async def relay(
         self, tool: str, method: str, params: JsonObject, timeout: float | None = None,

@@ -27,7 +27,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("sessions", "", "your conversations", "查看你的会话"),
     Command("tools", "", "tools the assistant can use for you", "查看可用工具", "tools"),
     Command(
-        "bridge", "[on|off|pair CODE]", "your computers; in a group: lend or withdraw them",
+        "bridge",
+        "[on|off|pair CODE]",
+        "your computers; in a group: lend or withdraw them",
         "查看或配对你的电脑；群里可开关",
     ),  # fmt: skip
     Command("mode", "[auto|fast|single|multi]", "how the assistant works on an answer", "查看或切换工作模式"),

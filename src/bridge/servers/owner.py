@@ -16,8 +16,9 @@ from bridge.servers.calls import Call, Clock, OnProgress, OnQuestion
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import JsonObject, Reply
-from bridge.servers.link import Closed, Link, LinkLost, Receive
+from bridge.servers.link import Link, LinkLost
 from bridge.servers.offers import EVERYTHING, Offers
+from bridge.servers.opening import describe, open_link
 from bridge.servers.pace import Pace
 from bridge.servers.process import CommandNotFound
 from bridge.servers.session import Session
@@ -212,10 +213,8 @@ class ServerOwner:
         if quiet:
             self._turn("stopped", None)
             await self._wanted.wait()
-            return
-        if self._again:
-            return
-        await self._recover(reason, asyncio.get_running_loop().time() - began, hopeless)
+        elif not self._again:
+            await self._recover(reason, asyncio.get_running_loop().time() - began, hopeless)
 
     async def _recover(self, reason: str, lived: float, hopeless: bool) -> None:
         self.restarts += 1
@@ -328,22 +327,3 @@ class ServerOwner:
         self._turned.set()
         if before != (state, error):
             self._changed()
-
-
-async def open_link(settings: McpServerSettings, receive: Receive, closed: Closed, groups: ProcessGroups) -> Link:
-    """Connect to a server in its own way. What HTTP needs is imported only where such a server is configured."""
-    if settings.kind == "stdio":
-        from bridge.servers.stdio import open_stdio
-
-        return await open_stdio(settings, receive, closed, groups)
-    from bridge.servers.http import open_http
-
-    return await open_http(settings, receive, closed)
-
-
-def describe(error: BaseException) -> str:
-    """A reason for people: the innermost of a nest of exception groups, without a stack."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    text = str(error) or type(error).__name__
-    return " ".join(text.split())[:500]
