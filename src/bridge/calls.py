@@ -33,7 +33,7 @@ from bridge.errors import (
 )
 from bridge.ledger import Ledger, content_of
 from bridge.policy import Verdict, decide, idempotent
-from bridge.ports import Audit, Executor, JsonObject, Route
+from bridge.ports import Audit, Executor, JsonObject, Relayed, Route
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.canonical import arguments_hash
 from bridge.protocol.frames import error_payload
@@ -330,7 +330,7 @@ class Calls:
 
     def _response(self, call_id: str, member: str, value: JsonObject) -> Answer:
         try:
-            body = orjson.dumps(value)
+            body = value.raw if isinstance(value, Relayed) else orjson.dumps(value)
         except (orjson.JSONEncodeError, RecursionError) as error:
             raise ToolResultInvalid("the result is no plain JSON", effect="done") from error
         if len(body) > self._parts.max_result_bytes:
