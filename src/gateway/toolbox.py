@@ -97,7 +97,7 @@ async def open_toolbox(
     stack.callback(desk.closing)
     directory = Directory(home=home, gate=people.authenticator, tokens=BridgeTokens(people), events=events, trail=trail)
     stack.push_async_callback(directory.close)
-    desk.revoke_at_bridge = directory.revoke_grant
+    desk.keepers = directory
     bridge_tools = BridgeTools(directory, desk)
     stack.push_async_callback(bridge_tools.close)
 
