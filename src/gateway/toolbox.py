@@ -45,6 +45,11 @@ class Toolbox:
     personas: Personas
     trail: AuditTrail
 
+    def closing(self) -> None:
+        """Before turns are cut: what runs at bridges and what waits for a person is kept for the turns that go on."""
+        self.desk.closing()
+        self.bridge_tools.closing()
+
 
 class BridgeTokens:
     """Tokens for paired bridges: scope `tunnel` alone."""
@@ -94,7 +99,6 @@ async def open_toolbox(
     store = Store(home / "approvals.db")
     stack.callback(store.close)
     desk = ApprovalDesk(store)
-    stack.callback(desk.closing)
     directory = Directory(home=home, gate=people.authenticator, tokens=BridgeTokens(people), events=events, trail=trail)
     stack.push_async_callback(directory.close)
     desk.keepers = directory
