@@ -86,6 +86,8 @@ class Hub:
         self._now = now
         self._keep_bytes = keep_bytes
         self._topics: OrderedDict[SessionKey, _Topic] = OrderedDict()
+        self._last_key: SessionKey | None = None
+        self._last_topic = _Topic()
         self._bytes = 0
         self._users: dict[str, set[Reader]] = {}
         self._keys: dict[Reader, set[SessionKey]] = {}
@@ -95,26 +97,41 @@ class Hub:
 
     def deliver(self, event: Event) -> None:
         """Give `event` to everyone who reads its session, or to the user's connections."""
-        session = getattr(event, "session", None)
-        if session is None:
-            self._to_user(event)
+        if type(event) is not ChatDelta:
+            self._deliver_rare(event)
             return
+        session = event.session
+        if session is self._last_key:  # neighbours of one burst: no hashing
+            topic = self._last_topic
+        else:
+            topic = self._topic(session)
+            self._last_key, self._last_topic = session, topic
+        self._bytes += topic.ring.add_delta(event)
+        if topic.readings:
+            packet = Packet(event)
+            for reading in topic.readings:
+                if reading.holds:
+                    reading.held.append(packet)
+                else:
+                    reading.reader.push(packet)
+
+    def _topic(self, session: SessionKey) -> _Topic:
         topic = self._topics.get(session)
         if topic is None:
             topic = self._topics[session] = _Topic()
+            topic.touched = self._now()
+        return topic
+
+    def _deliver_rare(self, event: Event) -> None:
+        """Everything but a delta: rare enough for book-keeping."""
+        session: SessionKey | None = getattr(event, "session", None)
+        if session is None:
+            self._to_user(event)
+            return
+        topic = self._topic(session)
         seq = event.seq  # type: ignore[union-attr]
         if seq is not None:
             self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]
-        if type(event) is ChatDelta:
-            if topic.readings:
-                packet = Packet(event)
-                for reading in topic.readings:
-                    reading.push(packet)
-            return
-        self._deliver_rare(event, session, topic)
-
-    def _deliver_rare(self, event: Event, session: SessionKey, topic: _Topic) -> None:
-        """Everything but a delta: rare enough for book-keeping."""
         topic.touched = self._now()
         self._topics.move_to_end(session)
         packet = Packet(event)
@@ -152,6 +169,7 @@ class Hub:
             self._drop(key, topic)
 
     def _drop(self, key: SessionKey, topic: _Topic) -> None:
+        self._last_key = None
         self._bytes -= topic.ring.size
         if topic.readings:
             last = topic.ring.last_seq
@@ -221,10 +239,7 @@ class Hub:
 
     def hold(self, reader: Reader, key: SessionKey) -> Reading:
         """Begin to keep back what `reader` would get of `key`, until `release`. Holds nest."""
-        topic = self._topics.get(key)
-        if topic is None:
-            topic = self._topics[key] = _Topic()
-            topic.touched = self._now()
+        topic = self._topic(key)
         reading = next((r for r in topic.readings if r.reader is reader), None)
         if reading is None:
             reading = Reading(reader, key)
