@@ -9,6 +9,7 @@ from bus.events import ChatDelta, ChatDone, ChatStarted, SessionEvent, Usage
 from bus.keys import SessionKey
 from gateway.ring import WINDOW, Ring
 
+
 def put(ring: Ring, one: SessionEvent) -> None:
     """As the hub does."""
     if isinstance(one, ChatDelta):
