@@ -71,12 +71,14 @@ class Reading:
 class _Topic:
     """A session with its ring and its readers."""
 
-    __slots__ = ("readings", "ring", "touched")
+    __slots__ = ("readings", "ring", "swept", "touched")
 
     def __init__(self) -> None:
         self.ring = Ring()
         self.readings: tuple[Reading, ...] = ()
         self.touched = 0.0
+        self.swept = 0
+        """The last number at the last sweep: deltas touch nothing else."""
 
 
 class Hub:
@@ -180,11 +182,14 @@ class Hub:
 
     def sweep(self) -> None:
         """Forget the rings that nobody touched for five minutes."""
-        limit = self._now() - KEEP_SECONDS
+        now = self._now()
         for key, topic in list(self._topics.items()):
-            if topic.touched > limit:
-                break
-            if topic.ring.size or not topic.readings:
+            if topic.ring.last_seq != topic.swept:
+                topic.swept = topic.ring.last_seq
+                topic.touched = now
+            elif topic.touched > now - KEEP_SECONDS:
+                continue
+            elif topic.ring.size or not topic.readings:
                 self._drop(key, topic)
 
     async def run(self) -> None:
