@@ -102,6 +102,7 @@ class Gateway:
         turns = self.loop.stats()
         return {
             "version": __version__,
+            "uptime": self.house.uptime,
             "uptime_seconds": self.house.uptime,
             "ready": self.phase.ready,
             "connections": len(self.sockets),
@@ -180,7 +181,12 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     started = StartedTurns()
     access = Access(store, platforms)
     letting_go = LettingGo(
-        tokens=people.tokens, sockets=sockets, started=started, turns=loop, bridges=toolbox.directory
+        tokens=people.tokens,
+        sockets=sockets,
+        started=started,
+        turns=loop,
+        sessions=store,
+        bridges=toolbox.directory,
     )
     chat = ChatMethods(
         inbound=metered, hub=hub, access=access, sessions=store, turns=loop, media=media, started=started,
