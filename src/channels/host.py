@@ -50,7 +50,10 @@ MakeChannel = Callable[[InboundPipeline], BaseChannel]
 
 
 class ChannelHost:
-    """A channel's supervisor and its chats."""
+    """A channel's supervisor and its chats.
+
+    `load` imports the platform's SDK; it is called in a thread, so that the house goes on meanwhile.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class ChannelHost:
         settings: ChannelSettings,
         make: MakeChannel,
         *,
+        load: Callable[[], object],
         pipeline: Callable[["ChannelHost"], InboundPipeline],
         outbox: Outbox,
         ledger: Ledger,
@@ -67,6 +71,7 @@ class ChannelHost:
         self.name = name
         self.settings = settings
         self._make = make
+        self._load = load
         self._outbox = outbox
         self._ledger = ledger
         self._media = media
@@ -119,10 +124,10 @@ class ChannelHost:
 
     async def _live(self) -> None:
         before = self.state
+        self._mark("starting" if before.state == "off" else before.state, before.reason)
+        await asyncio.to_thread(self._load)
         channel = self._make(self._inbound)
-        channel.state = before
-        if before.state == "off":
-            channel.mark("starting")
+        channel.state = self.state
         channel.on_ready = self._kick
         self._channel = channel
         self._total = self._total or Bucket(channel.capabilities.total_rate, time.monotonic())

@@ -24,7 +24,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
 
 
 class FakePlatform(ABC):
-    """A platform on loopback and its people. Person `42` is admitted in private, `7` is a member of the listed group."""
+    """A platform on loopback and its people. `42` is admitted in private, `7` is a member of the listed group."""
 
     name: ClassVar[str]
     remembers_nonces: ClassVar[bool]
