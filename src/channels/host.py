@@ -45,6 +45,8 @@ RETRY_SECONDS = (1.0, 60.0)
 STEADY_SECONDS = 60.0
 STOP_SECONDS = 5.0
 LANES_KEPT = 256
+EARLY_EVENTS = 20_000
+"""What is kept of events that come before the channel was first made."""
 
 MakeChannel = Callable[[InboundPipeline], BaseChannel]
 
@@ -82,6 +84,7 @@ class ChannelHost:
         self._open = False
         self._draining = False
         self._restored = False
+        self._early: deque[tuple[SessionEvent, KeyParts]] = deque(maxlen=EARLY_EVENTS)
         self._lanes: dict[str, Lane] = {}
         self._expected: dict[str, Turn] = {}
         self._ended: deque[str] = deque(maxlen=4096)
@@ -254,7 +257,8 @@ class ChannelHost:
         if isinstance(event, ChatMessage | SessionUpdated) or event.session is None:
             return
         to = address_of(parts)
-        if (lane := self._lane(to)) is None:
+        if not self._restored or (lane := self._lane(to)) is None:
+            self._early.append((event, parts))
             return
         if isinstance(event, ApprovalResolved):
             self._decided(lane, event)
@@ -328,6 +332,9 @@ class ChannelHost:
             if (lane := self._lane(item.address)) is not None:
                 lane.chat.restore(item, now)
         self._restored = True
+        early, self._early = list(self._early), deque(maxlen=EARLY_EVENTS)
+        for event, parts in early:
+            self.take(event, parts)
         for found in opened:
             self._tasks.spawn(self._take_up(found))
 

@@ -126,7 +126,7 @@ async def _say(rig: Rig, channel: Any, text: str) -> None:
             text=text,
             message_id=text,
             at=0,
-        )  # fmt: skip
+        )
     )
 
 
@@ -391,3 +391,14 @@ async def test_items_come_back_as_they_were(tmp_path: Path) -> None:
     await outbox.prune()
     assert len(await outbox.failed()) == 1
     await database.close()
+
+
+async def test_what_happens_before_a_channel_is_made_is_shown_once_it_is(
+    paper: PaperPlatform, tmp_path: Path, installed: None
+) -> None:
+    rig = await Rig(tmp_path, {"paper": {"enabled": True, "allow_from": ["42"]}}).start()
+    try:
+        await rig.bus.submit(elsewhere(rig, direct_key("paper", "42")))
+        await shown(paper, "You said: from the browser")
+    finally:
+        await rig.crash()
