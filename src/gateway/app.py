@@ -68,6 +68,8 @@ class Stop:
 async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> int:
     """Serve until a signal; the exit code. `say` is given the lines that people read at the start."""
     begun = time.monotonic() - _age()
+    # The default of 5 ms is what a delta would wait for when a thread (a commit, a file) has something to compute.
+    sys.setswitchinterval(0.001)
     stop = stop or Stop()
     stop.listen()
     _raise_file_limit(loaded.settings.server.max_connections)
@@ -140,6 +142,7 @@ async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
 async def _finish_work(gateway: Gateway) -> None:
     seconds = gateway.loaded.settings.limits.drain_seconds
     until = time.monotonic() + seconds
+    gateway.toolbox.closing()
     await gateway.channels.pause()
     await gateway.loop.drain(seconds)
     gateway.toolbox.directory.drain()

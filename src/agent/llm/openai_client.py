@@ -77,6 +77,8 @@ class OpenAIModel:
             raise self._broken(broken, stream, request.language) from None
         except self._sdk.Refused as refused:
             kind = kind_of_status(refused.status, refused.code, refused.message)
+            if kind == "auth" and not self._key:
+                kind = "missing_key"
             after = None if refused.retry_after is None else int(refused.retry_after * 1000)
             raise failure(
                 kind,
@@ -128,22 +130,23 @@ class OpenAIModel:
                 await self._leave(response, stream.done and stream.ended)
 
     async def _leave(self, response: aiohttp.ClientResponse, whole: bool) -> None:
-        if whole and not response.content.at_eof():
-            try:
+        try:
+            if whole and not response.content.at_eof():
                 async with asyncio.timeout(REUSE_SECONDS):
                     await response.content.readany()
-            except (TimeoutError, aiohttp.ClientError):
-                pass
-        if response.content.at_eof():
-            response.release()
-        else:
-            response.close()
+        except (TimeoutError, aiohttp.ClientError):
+            pass
+        finally:
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
 
     # ------------------------------------------------------------ forms
 
     def _body(self, request: ModelRequest) -> JsonObject:
         settings = self.settings
-        body: JsonObject = {"model": settings.model, "messages": request.messages, "stream": True,
+        body: JsonObject = {"model": settings.model, "messages": presentable(request.messages), "stream": True,
                             "stream_options": {"include_usage": True}}  # fmt: skip
         if request.tools and settings.tools:
             body["tools"] = request.tools
@@ -190,6 +193,33 @@ def encode(body: JsonObject) -> bytes:
         return orjson.dumps(body)
     except TypeError:
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def presentable(messages: Sequence[JsonObject]) -> Sequence[JsonObject]:
+    """The messages with broken arguments of earlier calls left out.
+
+    What a model once wrote stays in the history, but many servers parse it and refuse the whole conversation.
+    """
+    if not any(message.get("tool_calls") for message in messages):
+        return messages
+    return [_with_whole_calls(message) if message.get("tool_calls") else message for message in messages]
+
+
+def _with_whole_calls(message: JsonObject) -> JsonObject:
+    calls = message["tool_calls"]
+    whole = [call if _is_object(call["function"].get("arguments")) else _without_arguments(call) for call in calls]
+    return {**message, "tool_calls": whole}
+
+
+def _without_arguments(call: JsonObject) -> JsonObject:
+    return {**call, "function": {**call["function"], "arguments": "{}"}}
+
+
+def _is_object(text: object) -> bool:
+    try:
+        return isinstance(text, str) and isinstance(orjson.loads(text), dict)
+    except ValueError:
+        return False
 
 
 class _GivenUp(Exception):
