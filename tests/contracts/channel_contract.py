@@ -140,10 +140,10 @@ class ChannelContract:
         seen: list[str] = []
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
-            seen = await platform.visible(**where)
+            seen = [text.strip() for text in await platform.visible(**where)]
             if seen == list(texts):
                 await self.quiet()
-                seen = await platform.visible(**where)
+                seen = [text.strip() for text in await platform.visible(**where)]
                 break
             await asyncio.sleep(0.02)
         assert seen == list(texts)

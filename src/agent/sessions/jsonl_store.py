@@ -5,15 +5,17 @@ nothing here knows of roles. Below it `log.py` with the port of the agent.
 """
 
 import asyncio
+import time
+from itertools import islice
 from pathlib import Path
 
 from agent.ports import SessionHead
-from agent.sessions import history, search
 from agent.sessions.backup import copy_store
 from agent.sessions.catalogue import Catalogue
 from agent.sessions.entry import Entry
-from agent.sessions.history import Cut
+from agent.sessions.history import Cut, find_cut, page
 from agent.sessions.log import SessionLog
+from agent.sessions.search import Wanted, hits
 from agent.sessions.summary import Summary
 from agent.sessions.view import View
 from bus.context import timestamp
@@ -22,6 +24,7 @@ from bus.events import JsonObject
 from bus.keys import SessionKey
 
 EPHEMERAL_SECONDS = 24 * 3600.0
+SEARCH_SECONDS = 5.0
 _CUTS_KEPT = 512
 
 
@@ -52,20 +55,27 @@ class JsonlStore(SessionLog):
         return [one.head() for one in found], None if after is None else str(after)
 
     async def search(self, owner: str, query: str, limit: int = 20) -> list[tuple[SessionKey, int, str]]:
-        """(session, seq, snippet) in the sessions of `owner`, the last changed first."""
-        pattern = search.pattern_of(query)
-        if pattern is None:
+        """(session, seq, snippet) in the sessions of `owner`, the last changed first; ends after some seconds."""
+        try:
+            wanted = Wanted(query)
+        except ValueError:
             return []
+        until = time.monotonic() + SEARCH_SECONDS
         found: list[tuple[SessionKey, int, str]] = []
         for one in await self._over(lambda all_of: list(all_of.everything_of(owner))):
-            wanted = limit - len(found)
-            if wanted <= 0:
+            if len(found) >= limit or time.monotonic() > until:
                 break
-            hits = await self._viewing(one.key, lambda view, one=one, wanted=wanted: [  # type: ignore[misc]
-                hit for hit, _ in zip(search.hits(view, self._cuts_of(view, one), pattern), range(wanted), strict=False)
-            ])  # fmt: skip
-            found += [(one.key, seq, snippet) for seq, snippet in hits]
+            found += await self._search_in(one, wanted, limit - len(found), until)
         return found
+
+    async def _search_in(
+        self, one: Summary, wanted: Wanted, limit: int, until: float
+    ) -> list[tuple[SessionKey, int, str]]:  # fmt: skip
+        def look(view: View) -> list[tuple[SessionKey, int, str]]:
+            found = hits(view, self._cuts_of(view, one), wanted, until)
+            return [(one.key, seq, snippet) for seq, snippet in islice(found, limit)]
+
+        return await self._viewing(one.key, look, self._long_readers)
 
     async def sweep(self, now: float | None = None) -> int:
         """Take away ephemeral sessions that were not used for 24 h; how many. `now` in seconds since the epoch."""
@@ -79,7 +89,7 @@ class JsonlStore(SessionLog):
         return swept
 
     def _take_away(self, key: SessionKey, summary: Summary) -> None:
-        entry = Entry(key, head=b"", lines=(), before=summary, after=None, generation=self._generation)
+        entry = Entry(key, head=b"", lines=(), before=summary, after=None, generation=self._courier.generation)
         self._overlay.add(entry)
         self._writer.put(entry)
 
@@ -93,12 +103,14 @@ class JsonlStore(SessionLog):
         if summary is None or summary.deleted:
             return [], False
         return await self._viewing(
-            key, lambda view: history.page(view, self._cuts_of(view, summary), limit=limit, before_seq=before_seq)
+            key, lambda view: page(view, self._cuts_of(view, summary), limit=limit, before_seq=before_seq)
         )
 
     async def export(self, key: SessionKey) -> list[str]:
         """The lines of the file, the head first."""
-        return await self._viewing(key, lambda view: [raw.decode("utf-8", "replace") for raw in view.raw_lines()])
+        return await self._viewing(
+            key, lambda view: [raw.decode("utf-8", "replace") for raw in view.raw_lines()], self._long_readers
+        )
 
     def _cuts_of(self, view: View, summary: Summary) -> list[Cut]:
         """What the session's edits hide, found once each. In a reader's thread."""
@@ -106,7 +118,7 @@ class JsonlStore(SessionLog):
         for seq, replaced in summary.replacing:
             place = (summary.key.identity, seq, replaced)
             if place not in self._cuts:
-                self._cuts[place] = history.find_cut(view, seq, replaced)
+                self._cuts[place] = find_cut(view, seq, replaced)
                 if len(self._cuts) > _CUTS_KEPT:
                     self._cuts.popitem(last=False)
             cut = self._cuts.get(place)

@@ -19,18 +19,20 @@ from typing import Self, TypeVar
 
 from agent.ports import Duplicate, Record, SessionHead, SessionState
 from agent.sessions.catalogue import Catalogue
-from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Changes, Checkpointer
+from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Checkpointer
+from agent.sessions.courier import Courier
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
 from agent.sessions.filing import Filing
 from agent.sessions.history import Cut
-from agent.sessions.index import Index, Row
+from agent.sessions.index import Index
 from agent.sessions.journal import Journal
 from agent.sessions.keys_used import keys_used
-from agent.sessions.lines import OtherKey, encode, head_line
+from agent.sessions.lines import encode, head_line
 from agent.sessions.lock import FolderLock
+from agent.sessions.lookup import Lookup
 from agent.sessions.overlay import Overlay
-from agent.sessions.recovery import Recovery, scan
+from agent.sessions.recovery import Recovery
 from agent.sessions.session import SessionFiles, file_of
 from agent.sessions.summary import Summary, begun, folded
 from agent.sessions.view import View, select, source_of
@@ -58,8 +60,8 @@ class SessionLog:
         self._index = Index(folder / "index.sqlite")
         self._overlay = Overlay(cached_sessions)
         self._readers = ThreadPoolExecutor(2, "sessions-read")
+        self._long_readers = ThreadPoolExecutor(1, "sessions-search")
         self._cuts: OrderedDict[tuple[str, int, str], Cut | None] = OrderedDict()
-        self._generation = 0
         self._touched = 0
         self._closed = True
 
@@ -68,11 +70,18 @@ class SessionLog:
     async def __aenter__(self) -> Self:
         """Raises FolderInUse, JournalRefused, OSError."""
         self._loop = asyncio.get_running_loop()
+        self._courier = Courier(self._loop, self._overlay)
+        opening = self._loop.run_in_executor(self._readers, self._open)
         try:
-            await self._loop.run_in_executor(self._readers, self._open)
-        except BaseException:
-            self._readers.shutdown(wait=False)
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait([opening])
+            if not opening.exception():
+                self._undo()
             raise
+        finally:
+            if not opening.done() or opening.exception():
+                self._readers.shutdown(wait=False)
         self._closed = False
         self._writer.start()
         return self
@@ -84,20 +93,27 @@ class SessionLog:
         try:
             journal = Journal(self._disk, self._folder)
             files = SessionFiles(self._disk, self._folder)
-            recovery = Recovery(self._disk, self._folder, journal, files, self._index)
+            recovery = self._recovery(journal, files)
             recovery.run()
         except BaseException:
-            self._index.close()
-            self._lock.give_back()
+            self._undo()
             raise
         self._touched = recovery.touched
         self._overlay.start_with(recovery.changes)
+        self._lookup = Lookup(self._disk, self._folder, self._index, self._overlay, self._adopt)
         self._checkpointer = Checkpointer(self._disk, self._index, self._clock)
         self._writer = Writer(
-            journal, Filing(files, recovery.changes, self._written), self._checkpointer, self,
-            refill=lambda paths: Recovery(self._disk, self._folder, journal, files, self._index).refill(paths),
+            journal, Filing(files, recovery.changes, self._courier.written), self._checkpointer, self._courier,
+            refill=lambda paths: self._recovery(journal, files).refill(paths),
             checkpoint_bytes=self._limits[0], checkpoint_sessions=self._limits[1],
         )  # fmt: skip
+
+    def _recovery(self, journal: Journal, files: SessionFiles) -> Recovery:
+        return Recovery(self._disk, self._folder, journal, files, self._index, self._clock)
+
+    def _undo(self) -> None:
+        self._index.close()
+        self._lock.give_back()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,6 +132,7 @@ class SessionLog:
         self._writer.join()
         self._checkpointer.close()
         self._readers.shutdown()
+        self._long_readers.shutdown()
         self._index.close()
         self._lock.give_back()
 
@@ -136,15 +153,19 @@ class SessionLog:
         """
         if self._closed:
             raise Overloaded("the store of sessions is closed")
-        lines = tuple([encode(record) for record in records])
-        before = self._summary_now(key)
-        start = self._start(key, before, records, head)
-        after = folded(start, records, self._next_touch())
-        described = after.head() if after.deleted else start.head()
         durable: asyncio.Future[None] = self._loop.create_future()
+        if not records:
+            durable.set_result(None)
+            return durable
+        lines = tuple([encode(record) for record in records])
+        before = self._lookup.now(key)
+        start = self._start(key, before, records, head)
+        self._touched += 1
+        after = folded(start, records, self._touched)
+        described = after.head() if after.deleted else start.head()
         entry = Entry(
             key, head=head_line(described), lines=lines, before=before, after=after, keys=keys_used(key, records),
-            begins=start is not before, generation=self._generation, durable=durable,
+            begins=start is not before, generation=self._courier.generation, durable=durable,
         )  # fmt: skip
         self._overlay.add(entry)
         self._writer.put(entry)
@@ -199,55 +220,22 @@ class SessionLog:
     # ------------------------------------------------------------ what is known
 
     async def _summary(self, key: SessionKey) -> Summary | None:
-        found, summary = self._overlay.known(key.identity)
-        if found:
-            return summary
-        loaded = await self._in_pool(lambda: self._load(key))
-        found, summary = self._overlay.known(key.identity)
-        if found:
-            return summary
-        if loaded is not None:
-            self._overlay.remember(loaded)
-        return loaded
+        while True:
+            found, summary = self._overlay.known(key.identity)
+            if found:
+                return summary
+            epoch = self._overlay.epoch
+            loaded = await self._in_pool(lambda: self._lookup.load(key))
+            if epoch == self._overlay.epoch and not self._overlay.known(key.identity)[0]:
+                if loaded is not None:
+                    self._overlay.remember(loaded)
+                return loaded
 
-    def _summary_now(self, key: SessionKey) -> Summary | None:
-        found, summary = self._overlay.known(key.identity)
-        return summary if found else self._load(key)
-
-    def _load(self, key: SessionKey) -> Summary | None:
-        """From the index; from the file itself where the two disagree on its length."""
-        path = file_of(self._folder, key)
-        try:
-            row = self._index.get(key.identity)
-            size = path.lstat().st_size if path.exists() and not path.is_symlink() else 0
-            if row is not None and (size == row.size or size == 0):
-                return row.summary
-            if row is None and size == 0:
-                return None
-            return self._rescanned(key, path, row)
-        except OtherKey:
-            return row.summary if row else None
-        except (OSError, sqlite3.Error) as error:
-            raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
-
-    def _rescanned(self, key: SessionKey, path: Path, row: Row | None) -> Summary | None:
-        """A file that was changed by other hands, or while the store was closed."""
-        found = scan(self._disk, path, key)
-        if found is None:
-            return row.summary if row else None
-        summary = found.summary
-        if row is not None:
-            summary.touched = row.summary.touched
-            summary.record_seq = max(summary.record_seq, row.summary.last_seq)
-        log.warning("%s is not as the index has it and was read again", path.name)
-        self._writer.put(lambda: self._writer.filing.adopt(summary))
-        return summary
-
-    async def _viewing(self, key: SessionKey, look: Callable[[View], T]) -> T:
-        """Run `look` over a session's log, off the loop."""
-        known, summary = self._overlay.known(key.identity)
-        if not known:
-            summary = await self._summary(key)
+    async def _viewing(
+        self, key: SessionKey, look: Callable[[View], T], pool: ThreadPoolExecutor | None = None
+    ) -> T:  # fmt: skip
+        """Run `look` over a session's log, off the loop; what may take long in a `pool` of its own."""
+        summary = await self._summary(key)
         head = head_line(summary.head()) if summary else b""
         source = source_of(key, file_of(self._folder, key), head, self._overlay.unwritten(key.identity))
 
@@ -255,19 +243,18 @@ class SessionLog:
             with View(self._disk, source) as view:
                 return look(view)
 
-        return await self._in_pool(work)
+        return await self._in_pool(work, pool)
 
-    def _next_touch(self) -> int:
-        self._touched += 1
-        return self._touched
+    def _adopt(self, summary: Summary) -> None:
+        self._writer.put(lambda: self._writer.filing.adopt(summary))
 
     # ------------------------------------------------------------ threads
 
-    async def _in_pool(self, work: Callable[[], T]) -> T:
+    async def _in_pool(self, work: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
         if self._closed:
             raise Overloaded("the store of sessions is closed")
         try:
-            return await self._loop.run_in_executor(self._readers, work)
+            return await self._loop.run_in_executor(pool or self._readers, work)
         except (OSError, sqlite3.Error) as error:
             raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
 
@@ -287,25 +274,6 @@ class SessionLog:
 
         self._writer.put(lambda: command(then))
         return await over
-
-    def committed(self, entries: Sequence[Entry]) -> None:
-        self._tell(self._overlay.committed, entries)
-
-    def refused(self, error: Exception, generation: int) -> None:
-        self._tell(self._refuse, error, generation)
-
-    def _refuse(self, error: Exception, generation: int) -> None:
-        self._generation = generation
-        self._overlay.refused(error)
-
-    def _written(self, entries: Sequence[Entry]) -> None:
-        self._tell(self._overlay.written, entries)
-
-    def checkpointed(self, changes: Changes) -> None:
-        self._tell(self._overlay.checkpointed, changes)
-
-    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
-        self._loop.call_soon_threadsafe(what, *arguments)
 
     def stats(self) -> JsonObject:
         """Figures for metrics and the doctor: sizes now, counters since the start."""

@@ -24,6 +24,8 @@ class Overlay:
         self._cached: OrderedDict[str, Summary] = OrderedDict()
         self._on_the_way: deque[Entry] = deque()
         self._unwritten: dict[str, list[Entry]] = {}
+        self.epoch = 0
+        """Goes up when something leaves for the index: what was read there before may be older."""
         self._keys: dict[tuple[str, str], tuple[Used, Entry | None]] = {}
 
     def start_with(self, changes: Changes) -> None:
@@ -68,6 +70,8 @@ class Overlay:
         for entry in entries:
             if self._on_the_way and self._on_the_way[0] is entry:
                 self._on_the_way.popleft()
+            for used in entry.keys:
+                self._keys[used.user, used.key] = (used, None)
             entry.settle(None)
 
     def refused(self, error: Exception) -> None:
@@ -94,7 +98,8 @@ class Overlay:
             self._unwritten.pop(identity, None)
 
     def checkpointed(self, changes: Changes) -> None:
-        """Let go of what the index now has. Open turns stay: a restart asks for them, and so do their readers."""
+        """Let go of what the index now has. What has a turn open stays: only here is known that nothing crashed."""
+        self.epoch += 1
         for row in changes:
             identity = row.summary.key.identity
             if self.live.get(identity) is row.summary and not row.summary.busy:

@@ -7,13 +7,14 @@ itself: it stays until the next checkpoint.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import orjson
 
 from agent.ports import SessionHead
-from agent.sessions.checkpoint import Changes
+from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Changes
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
 from agent.sessions.filing import write_entry
@@ -33,14 +34,18 @@ log = logging.getLogger(__name__)
 class Recovery:
     """Used once, on one thread, with the folder's lock held."""
 
-    def __init__(self, disk: Disk, folder: Path, journal: Journal, files: SessionFiles, index: Index) -> None:
+    def __init__(
+        self, disk: Disk, folder: Path, journal: Journal, files: SessionFiles, index: Index, clock: Callable[[], float]
+    ) -> None:  # fmt: skip
         self._disk = disk
         self._folder = folder
         self._journal = journal
         self._files = files
         self._index = index
+        self._clock = clock
         self._live: dict[str, Summary | None] = {}
         self._first: dict[str, int] = {}
+        self._found_keys: list[Used] = []
         self.changes = Changes()
         self.touched = 0
 
@@ -143,12 +148,19 @@ class Recovery:
             for item in entries:
                 self._note_first(item)
             self._index.create()
-            found = sorted(self._scanned(), key=lambda row: row.summary.updated_at)
-            for number, row in enumerate(found, 1):
-                row.summary.touched = number
-            self._index.write(found, (), self._scanned_keys, forget_before=0.0)
-            if found or str(error) != "missing":
-                log.warning("the index of sessions was made again from %d files (%s)", len(found), error)
+            count = self._fill_index()
+            if count or str(error) != "missing":
+                log.warning("the index of sessions was made again from %d files (%s)", count, error)
+
+    def _fill_index(self) -> int:
+        """From the files, a thousand at a time; how many."""
+        oldest_key, count, files = self._clock() - KEYS_KEPT_SECONDS, 0, self._scanned()
+        while rows := list(islice(files, 1000)):
+            count += len(rows)
+            self._index.write(rows, (), self._found_keys, forget_before=oldest_key)
+            self._found_keys.clear()
+        self._index.order_by_age()
+        return count
 
     def _note_first(self, item: JsonObject) -> None:
         records = item.get("records")
@@ -157,10 +169,9 @@ class Recovery:
             self._first.setdefault(identity, records[0]["seq"])
 
     def _scanned(self) -> Iterator[Row]:
-        self._scanned_keys: list[Used] = []
         for path in sorted(self._folder.glob("??/*.jsonl")):
             try:
-                row = scan(self._disk, path, None, self._first, self._scanned_keys)
+                row = scan(self._disk, path, None, self._first, self._found_keys)
             except (NewerFormat, OtherKey, OSError) as error:
                 log.warning("%s was left out of the index: %s", path.name, error)
                 continue

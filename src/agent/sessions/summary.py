@@ -92,7 +92,7 @@ class Summary:
         return cls(key, **values)
 
 
-_PACKED = tuple(f.name for f in fields(Summary) if f.name not in ("key", "crashed"))
+_PACKED = tuple(f.name for f in fields(Summary) if f.name not in ("key", "crashed", "touched"))
 
 
 def begun(head: SessionHead, before: Summary | None) -> Summary:

