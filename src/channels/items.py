@@ -93,6 +93,12 @@ class Item:
         return self.state != "queued"
 
 
+def requeue(item: Item) -> None:
+    """Once more, as a new message, whatever became of it before."""
+    item.state, item.reason, item.in_flight, item.attempts, item.platform_id = "queued", "", False, 0, None
+    item.tried_at, item.shown, item.placeholder = None, None, False
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Turn:
     """A turn as its chat sees it. `text` is what streamed since the last start."""

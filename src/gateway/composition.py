@@ -46,6 +46,7 @@ from gateway.people import People
 from gateway.schedules import Schedules
 from gateway.settings import Loaded
 from gateway.sockets import Sockets
+from gateway.speech import SpeechToText
 from gateway.started import StartedTurns
 from gateway.state_files import AdminToken
 from gateway.toolbox import Toolbox, open_toolbox
@@ -163,10 +164,14 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     gate.tell(moves.begin)
 
     # the channels
+    speech = SpeechToText(settings.speech_to_text) if settings.speech_to_text else None
+    if speech is not None:
+        stack.push_async_callback(speech.close)
     channels = ChannelManager(
         settings.channels, folder=home / "channels", bus=metered, gatekeeper=gate, media=media, desk=approvals,
-        answers=Outcomes(store),
+        transcriber=speech, answers=Outcomes(store),
     )  # fmt: skip
+    stack.push_async_callback(channels.close)
 
     # the methods
     hub = Hub()

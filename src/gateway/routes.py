@@ -10,13 +10,14 @@ from gateway.http.api import PersonalRoutes, StateRoutes
 from gateway.http.metrics import page
 from gateway.http.openai import OpenAiRoutes
 from gateway.http.rpc import RpcRoute
+from gateway.http.webhooks import Webhooks
 from gateway.http.webui import WebUi
 from gateway.network import Doors
 from gateway.server import Listener, peer_of
 
 
 def make_listener(gateway: Gateway, more: Sequence[web.AbstractRouteDef] = ()) -> Listener:
-    """The listener; `more` are routes of others (the tunnel, webhooks)."""
+    """The listener; `more` are routes of others."""
     server, people = gateway.loaded.settings.server, gateway.people
     doors = Doors(server)
     authenticator = people.authenticator
@@ -39,6 +40,7 @@ def make_listener(gateway: Gateway, more: Sequence[web.AbstractRouteDef] = ()) -
             authenticator=authenticator, models=gateway.model.describe,
             max_bytes=server.max_message_bytes + server.max_media_bytes * 4 // 3,
         ),
+        Webhooks(gateway.channels),
         WebUi(),
     )  # fmt: skip
     routes = [*(route for family in families for route in family.routes()), *gateway.toolbox.endpoint.routes(), *more]

@@ -231,6 +231,7 @@ class Rig:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+            await self.manager.close()
         await self.agent.close()
 
     async def stop(self) -> None:
