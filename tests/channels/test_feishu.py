@@ -247,6 +247,18 @@ async def test_a_streaming_card_rises_in_sequence_and_is_closed(feishu: FakeFeis
         assert len(uuids) == len(set(uuids))
 
 
+async def test_a_table_that_was_streamed_is_drawn_anew_at_the_end(feishu: FakeFeishu) -> None:
+    table = "| a | b |\n|---|---|\n| 1 | 2 |"
+    async with running(feishu, Notebook()) as channel:
+        sent = await channel.send(ME, Text(markdown="| a"), nonce="n", final=False)
+        await channel.edit(ME, sent, Text(markdown=table), final=True)
+        assert len([body for body in feishu.sent("PUT", "cardkit") if "card" in body]) == 1
+        feishu.faults.add(Fault("cardkit/v1/cards/[^/]+$", "PUT", status=400, body={"code": 300000, "msg": "?"}))
+        other = await channel.send(ME, Text(markdown="| a"), nonce="m", final=False)
+        await channel.edit(ME, other, Text(markdown=table), final=True)
+        assert feishu.visible("ou_1") == [table, table]
+
+
 async def test_a_streaming_card_is_finished_after_a_restart(feishu: FakeFeishu) -> None:
     async with running(feishu, Notebook()) as channel:
         sent = await channel.send(ME, Text(markdown="half an ans"), nonce="n", final=False)
@@ -336,7 +348,7 @@ async def test_reactions_are_put_and_taken_away(feishu: FakeFeishu) -> None:
     async with running(feishu, Notebook()) as channel:
         message_id = await feishu.says("ou_1", "x")
         await channel.react(ME, message_id, "👀")
-        assert list(feishu.world.reactions.values()) == [(message_id, "GLANCE")]
+        assert list(feishu.world.reactions.values()) == [(message_id, "OnIt")]
         await channel.react(ME, message_id, "")
         assert feishu.world.reactions == {}
 
@@ -446,6 +458,14 @@ async def test_too_many_connections_is_tried_again(feishu: FakeFeishu) -> None:
     await until(lambda: channel.state.state == "ready")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await channel.stop()
+
+
+@pytest.mark.attack(62)
+async def test_a_tls_failure_is_unavailable(feishu: FakeFeishu) -> None:
+    channel = made(feishu, Notebook(), domain=feishu.domain.replace("http:", "https:"))
+    with pytest.raises(ChannelUnavailable):
+        await channel.start()
     await channel.stop()
 
 

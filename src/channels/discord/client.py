@@ -38,11 +38,26 @@ UPLOAD_SECONDS = 120.0
 _CHUNK = 65_536
 
 
+class ServerTrouble(discord.DiscordException):
+    """Discord answers 5xx. The SDK would sleep up to 25 s over it; when to try again is the delivery stage's."""
+
+
+async def _no_patience(session: object, context: object, answer: aiohttp.TraceRequestEndParams) -> None:
+    if answer.response.status >= 500:
+        raise ServerTrouble(f"Discord answers {answer.response.status}")
+
+
+def _trace() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(_no_patience)
+    return trace
+
+
 class _Http(HTTPClient):
     """The SDK's requests, at another server of the same API where one is set."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, base: str | None) -> None:
-        super().__init__(loop)
+        super().__init__(loop, http_trace=_trace())
         self._base = base
         self.max_ratelimit_timeout = BLOCKING_SECONDS
 
@@ -134,7 +149,7 @@ class GatewayClient(discord.Client):
             except discord.ConnectionClosed as closed:
                 if closed.code != 1000:
                     raise
-            except (OSError, aiohttp.ClientError, TimeoutError, discord.HTTPException) as error:
+            except (OSError, aiohttp.ClientError, discord.HTTPException, ServerTrouble) as error:
                 self._tell(False, f"cannot reach the gateway: {type(error).__name__}")
                 url = self._gateway
             failures = 0 if opened is not None and clock() - opened > _STABLE_SECONDS else failures + 1

@@ -138,6 +138,28 @@ def parse_tap(data: Object, me: Self, where: Where, tell: Callable[[str], Awaita
     )
 
 
+def is_sent(message: Object, body: Object, me: Self) -> bool:
+    """Whether `message` of the history is what was sent as `body`, whole or streamed in part.
+
+    Discord does not keep nonces for long; what is left is whom it answers, its buttons, its files and its text.
+    """
+    if message["author"]["id"] != me.user or _buttons(message) != _buttons(body):
+        return False
+    answered = (message.get("message_reference") or {}).get("message_id", "")
+    if str(answered) != str((body.get("message_reference") or {}).get("message_id", "")):
+        return False
+    if [a["filename"] for a in message.get("attachments") or ()] != [
+        a["filename"] for a in body.get("attachments", ())
+    ]:
+        return False
+    shown, wanted = str(message.get("content") or "").strip(), str(body.get("content") or "").strip()
+    return shown == wanted or (bool(answered) and bool(shown) and wanted.startswith(shown))
+
+
+def _buttons(message: Object) -> list[str]:
+    return [b.get("custom_id", "") for row in message.get("components") or () for b in row.get("components") or ()]
+
+
 def parse_reaction(data: Object, me: Self, where: Where) -> Reaction | None:
     """A reaction under any message; our own are None."""
     if data["user_id"] == me.user:
