@@ -199,6 +199,7 @@ class Calls:
 
     async def close(self) -> None:
         """End what runs; what had begun ends in 2006 after the next start."""
+        self._parts.confirmations.closing = True
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:

@@ -142,6 +142,7 @@ async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
 async def _finish_work(gateway: Gateway) -> None:
     seconds = gateway.loaded.settings.limits.drain_seconds
     until = time.monotonic() + seconds
+    gateway.toolbox.closing()
     await gateway.channels.pause()
     await gateway.loop.drain(seconds)
     gateway.toolbox.directory.drain()
