@@ -19,7 +19,7 @@ from agent.loop import AgentLoop
 from agent.sessions.jsonl_store import JsonlStore
 from agent.supervisor import SupervisorAgent
 from bridge.audit import AuditLog
-from bus.events import Event, JsonObject
+from bus.events import ChatDelta, Event, JsonObject
 from bus.message_bus import MemoryBus
 from channels.manager import ChannelManager
 from gateway import __version__
@@ -42,6 +42,7 @@ from gateway.identity.gatekeeper import Gate
 from gateway.identity.media import MediaFolder
 from gateway.limits import MessageRate
 from gateway.metered_bus import MeteredBus
+from gateway.observability.metrics import Metrics
 from gateway.people import People
 from gateway.schedules import Schedules
 from gateway.settings import Loaded
@@ -86,9 +87,13 @@ class Gateway:
     schedules: Schedules
     supervisor: SupervisorAgent
     agents: Agents
+    metrics: Metrics
 
     def observe(self, event: Event) -> None:
-        """What the gateway itself notes of the bus's events."""
+        """What the gateway itself notes of the bus's events: nothing of a delta."""
+        if type(event) is ChatDelta:
+            return
+        self.metrics.observe(event)
         self.started.ended(event)
         self.schedules.observe(event)
 
@@ -212,10 +217,36 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of
     )
     runner.administration = runner.linker = administration
-    return Gateway(
+    gateway = Gateway(
         loaded=loaded, phase=phase, people=people, admin=admin, bus=bus, store=store, model=model, loop=loop, hub=hub,
         sockets=sockets, started=started, channels=channels, media=media, access=access, chat=chat, house=house,
         dispatcher=dispatcher, moves=moves, toolbox=toolbox, schedules=schedules, supervisor=supervisor, agents=agents,
+        metrics=Metrics(version=__version__),
+    )  # fmt: skip
+    _offer_gauges(gateway)
+    return gateway
+
+
+def _offer_gauges(gateway: Gateway) -> None:
+    """What is asked for when the metrics are read."""
+    offer, loop, hub, directory = gateway.metrics.offer, gateway.loop, gateway.hub, gateway.toolbox.directory
+    offer("uptime_seconds", "Seconds since the start.", lambda: gateway.house.uptime)
+    offer("ready", "1 while messages are taken in.", lambda: float(gateway.phase.ready))
+    offer("connections", "WebSocket clients connected.", lambda: len(gateway.sockets))
+    offer("turns_running", "Turns under way.", lambda: loop.stats()["running"])
+    offer("messages_queued", "Messages that wait for their turn.", lambda: loop.stats()["queued"])
+    offer("replay_bytes", "Bytes kept for clients that come back.", lambda: hub.stats()["replay_bytes"])
+    offer("sessions_live", "Sessions with kept events.", lambda: hub.stats()["sessions"])
+    offer("bridges_connected", "Bridges connected.", lambda: directory.stats()["connected"])
+    offer(
+        "channel_ready", "1 while a channel is connected.",
+        lambda: {name: float(state["state"] == "ready") for name, state in gateway.channels.states().items()},
+        label="channel",
+    )  # fmt: skip
+    offer(
+        "model_ready", "1 while a model takes requests.",
+        lambda: {str(entry["name"]): float(entry["state"] == "ready") for entry in gateway.model.describe()},
+        label="model",
     )  # fmt: skip
 
 

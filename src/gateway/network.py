@@ -116,7 +116,7 @@ class Doors:
             return True
         parts = urlsplit(origin)
         schemes = {"https", scheme} if self.settings.tls_terminated_by_proxy else {scheme}
-        if parts.scheme not in schemes or f"{parts.scheme}://{parts.netloc}" != origin:
+        if parts.scheme not in schemes or "@" in parts.netloc or f"{parts.scheme}://{parts.netloc}" != origin:
             return False
         name, port = split_host(host)
         try:

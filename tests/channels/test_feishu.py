@@ -146,6 +146,27 @@ async def test_a_reply_to_us_is_being_spoken_to_also_after_a_restart(feishu: Fak
         assert notes.incoming[2].quoted == "my own words"
 
 
+async def test_people_are_named_where_the_app_may_ask(feishu: FakeFeishu) -> None:
+    feishu.rest.names = {"ou_1": "小明"}
+    notes = Notebook()
+    async with running(feishu, notes):
+        for text in ("a", "b"):
+            await feishu.says("ou_1", text)
+        await until(lambda: len(notes.incoming) == 2)
+        assert [i.identity.name for i in notes.incoming] == ["小明", "小明"]
+        assert len(feishu.sent("GET", "contact")) == 1
+
+
+async def test_where_it_may_not_it_asks_once_and_goes_on(feishu: FakeFeishu) -> None:
+    notes = Notebook()
+    async with running(feishu, notes):
+        for number, person in enumerate(("ou_1", "ou_2"), start=1):
+            await feishu.says(person, "x")
+            await until(lambda number=number: len(notes.incoming) == number)  # type: ignore[misc]
+        assert [i.identity.name for i in notes.incoming] == ["", ""]
+        assert len(feishu.sent("GET", "contact")) == 1
+
+
 @pytest.mark.attack(60)
 async def test_our_own_messages_are_silent_and_apps_are_named_as_such(feishu: FakeFeishu) -> None:
     notes = Notebook()

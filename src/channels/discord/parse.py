@@ -26,6 +26,7 @@ _SPOKEN = frozenset({0, 19})
 _VOICE = 1 << 13
 _EPOCH_MS = 1_420_070_400_000
 _MENTION = re.compile(r"<@(?P<role>&)?!?(?P<id>\d+)>")
+_IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _COMMAND, _COMPONENT = 2, 3
 
 
@@ -72,11 +73,13 @@ def parse_message(data: Object, me: Self, where: Where, fetcher: Fetcher) -> Inc
     """A message as it was written; our own are None, and what no person wrote (a join, a pin) is a Reaction."""
     if data["author"]["id"] == me.user:
         return None
-    identity = _identity(data["author"], me, bot=bool(data.get("webhook_id")))
+    content = data.get("content") or ""
+    nick = (data.get("member") or {}).get("nick") or ""
+    language = "zh" if _IDEOGRAPH.search(content) else "en"
+    identity = _identity(data["author"], me, bot=bool(data.get("webhook_id")), language=language, nick=nick)
     place = where.place(me.user, identity.peer)
     if data.get("type", 0) not in _SPOKEN:
         return Reaction(key=data["id"], identity=identity, place=place, what=f"message type {data['type']}")
-    content = data.get("content") or ""
     text = _readable(content, data, me)
     return Incoming(
         key=data["id"],
@@ -175,8 +178,8 @@ def parse_reaction(data: Object, me: Self, where: Where) -> Reaction | None:
     )
 
 
-def _identity(user: Object, me: Self, *, bot: bool = False, language: str = "en") -> Identity:
-    name = user.get("global_name") or user.get("username") or ""
+def _identity(user: Object, me: Self, *, bot: bool = False, language: str = "en", nick: str = "") -> Identity:
+    name = nick or user.get("global_name") or user.get("username") or ""
     return Identity(
         channel="discord",
         account=me.user,

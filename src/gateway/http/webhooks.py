@@ -1,35 +1,33 @@
-"""`POST /webhooks/<channel>`: a platform's call, handed to its channel.
-
-The channel checks the platform's secret, and reads the body itself, so that a call
-without the secret is refused before anything is read. A route whose channel isn't
-configured for webhooks is 404.
-"""
+"""`POST /webhooks/<channel>`: a platform's calls, handed to its channel, which checks the secret before it reads."""
 
 from aiohttp import web
 
+from bus.errors import NotFound
 from channels.manager import ChannelManager
 from gateway.http.exchange import read_body
 
-BODY_SECONDS = 10.0
+WEBHOOK_BYTES = 4 * 1024 * 1024
+WEBHOOK_SECONDS = 10.0
 
 
-class Webhooks:
-    """The routes of the platforms."""
+class WebhookRoutes:
+    """One route for all channels; one that takes no webhooks is not found."""
 
     def __init__(self, channels: ChannelManager) -> None:
         self._channels = channels
 
     def routes(self) -> list[web.RouteDef]:
-        """For the listener."""
-        return [web.post("/webhooks/{channel}", self.call)]
+        return [web.post("/webhooks/{channel}", self.webhook)]
 
-    async def call(self, request: web.Request) -> web.StreamResponse:
-        """One call."""
+    async def webhook(self, request: web.Request) -> web.Response:
+        """The channel's reply."""
 
-        async def body(limit: int) -> bytes:
-            return await read_body(request, limit, BODY_SECONDS)
+        async def read(limit: int = WEBHOOK_BYTES) -> bytes:
+            return await read_body(request, min(limit, WEBHOOK_BYTES), WEBHOOK_SECONDS)
 
-        reply = await self._channels.webhook(request.match_info["channel"], request.headers, body)
+        reply = await self._channels.webhook(request.match_info["channel"], request.headers, read)
+        if reply.status == 404:
+            raise NotFound("there is nothing here")
         return web.Response(
-            body=reply.body, status=reply.status, content_type=reply.content_type, headers=dict(reply.headers)
+            status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type} | dict(reply.headers)
         )

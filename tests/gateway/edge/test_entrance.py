@@ -159,7 +159,15 @@ async def test_a_worthless_token_is_1001_whatever_it_is(
 @pytest.mark.attack(8)
 async def test_a_worthless_header_is_401_before_the_upgrade(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
-        for value in ("Bearer wrong", "Bearer", "Bearer ", "Basic YTpi", "wrong", "Bearer " + "x" * 4000, "Bearer \xe9"):
+        for value in (
+            "Bearer wrong",
+            "Bearer",
+            "Bearer ",
+            "Basic YTpi",
+            "wrong",
+            "Bearer " + "x" * 4000,
+            "Bearer \xe9",
+        ):
             assert await upgrade(gateway, more=f"Authorization: {value}\r\n") == 401, value
 
 
@@ -232,9 +240,7 @@ async def test_half_a_request_is_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.attack(26)
 async def test_compression_is_never_agreed_to(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
-        text = UPGRADE.format(
-            host=f"127.0.0.1:{gateway.port}", more="Sec-WebSocket-Extensions: permessage-deflate\r\n"
-        )
+        text = UPGRADE.format(host=f"127.0.0.1:{gateway.port}", more="Sec-WebSocket-Extensions: permessage-deflate\r\n")
         answer = await head(gateway.port, text.encode())
         assert b"101" in answer.split(b"\r\n")[0]
         assert b"extensions" not in answer.lower()

@@ -26,7 +26,7 @@ async def test_the_result_comes_first_and_every_number_once(tmp_path: Path) -> N
         assert accepted["session_key"] == key
         done = await wire.done(accepted["message_id"])
         assert [e["seq"] for e in wire.events] == list(range(accepted["seq"] + 1, done["seq"] + 1))
-        assert [e["type"] for e in wire.events][0] == "chat.started"
+        assert next(e["type"] for e in wire.events) == "chat.started"
         assert "".join(e["delta"] for e in wire.events if e["type"] == "chat.delta") == done["text"]
         assert set(done) >= {"type", "session_key", "message_id", "seq", "text", "finish_reason", "usage"}
         await other.done(accepted["message_id"])
@@ -293,7 +293,7 @@ async def test_sessions_are_renamed_found_exported_and_deleted(tmp_path: Path) -
         assert revived["seq"] > last
         await wire.done(revived["message_id"])
         history = await wire.call("chat.history", session_key="s")
-        assert [m["text"] for m in history["messages"]][0] == "hello"
+        assert next(m["text"] for m in history["messages"]) == "hello"
 
 
 async def test_a_slash_command_is_a_message_like_any_other(tmp_path: Path) -> None:
