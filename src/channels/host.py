@@ -50,7 +50,7 @@ MakeChannel = Callable[[InboundPipeline], BaseChannel]
 
 
 class ChannelHost:
-    """A channel's supervisor and its chats."""
+    """A channel's supervisor and its chats. `load` imports the platform's SDK: in a thread, so that nobody waits."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class ChannelHost:
         settings: ChannelSettings,
         make: MakeChannel,
         *,
+        load: Callable[[], object] = lambda: None,
         pipeline: Callable[["ChannelHost"], InboundPipeline],
         outbox: Outbox,
         ledger: Ledger,
@@ -67,6 +68,7 @@ class ChannelHost:
         self.name = name
         self.settings = settings
         self._make = make
+        self._load = load
         self._outbox = outbox
         self._ledger = ledger
         self._media = media
@@ -119,6 +121,7 @@ class ChannelHost:
 
     async def _live(self) -> None:
         before = self.state
+        await asyncio.to_thread(self._load)
         channel = self._make(self._inbound)
         channel.state = before
         if before.state == "off":

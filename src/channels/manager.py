@@ -23,7 +23,7 @@ from channels.items import requeue
 from channels.ledger import Ledger
 from channels.outbox import Outbox
 from channels.ports import Answers, ApprovalDesk, Gatekeeper, MediaStore, Transcriber
-from channels.registry import make_channel
+from channels.registry import channel_class, make_channel
 from channels.settings import ChannelsSettings
 from channels.taps import Taps
 
@@ -71,7 +71,8 @@ class ChannelManager:
         settings = self._settings.of(name)
         assert settings is not None
         return ChannelHost(
-            name, settings, lambda inbound: make_channel(name, settings, inbound), pipeline=self._pipeline,
+            name, settings, lambda inbound: make_channel(name, settings, inbound),
+            load=lambda: channel_class(name), pipeline=self._pipeline,
             outbox=self._outbox, ledger=self._ledger, media=self._media, answers=self._answers,
         )  # fmt: skip
 
