@@ -300,6 +300,36 @@ async def test_the_first_word_of_a_person_survives_a_crash_before_it_is_durable(
         await until(lambda: again.texts == ["my first word"])
 
 
+async def test_what_comes_while_the_gateway_drains_is_read_after_the_restart(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes) as channel:
+        await channel.pause()
+        await discord.says("42", "too late for today")
+        await asyncio.sleep(0.05)
+        assert notes.incoming == []
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.texts == ["too late for today"])
+
+
+async def test_a_history_that_cannot_be_read_yet_is_waited_for(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        await discord.says("42", "one")
+        await until(lambda: notes.incoming)
+    await discord.says("42", "two")
+    body, headers = rate_limit(1.2)
+    discord.faults.add(Fault("messages", "GET", status=429, body=body, headers=headers))
+    discord.faults.add(Fault("messages", "GET", status=503))
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await discord.says("42", "three")
+        await until(lambda: again.texts[-1:] == ["three"])
+        assert list(dict.fromkeys(again.texts)) == ["two", "three"]
+
+
 async def test_what_was_not_durable_yet_is_fetched_again(discord: FakeDiscord) -> None:
     shelf = Shelf()
     notes = Notebook(notes=shelf)
