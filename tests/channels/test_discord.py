@@ -495,6 +495,13 @@ async def test_permanent_refusals(discord: FakeDiscord) -> None:
             await channel.send(ME, Text(markdown="x"))
 
 
+async def test_a_channel_that_was_closed_says_so(discord: FakeDiscord) -> None:
+    async with running(discord, Notebook()) as channel:
+        pass
+    with pytest.raises(ChannelUnavailable):
+        await channel.send(ME, Text(markdown="x"))
+
+
 async def test_a_reply_to_a_message_that_is_gone_is_sent_without_it(discord: FakeDiscord) -> None:
     async with running(discord, Notebook()) as channel:
         await channel.send(ME, Text(markdown="anyway"), reply_to="123")

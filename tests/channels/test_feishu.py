@@ -534,6 +534,13 @@ async def test_a_reply_to_a_message_that_is_gone_is_sent_without_it(feishu: Fake
         assert feishu.visible("ou_1") == ["anyway"]
 
 
+async def test_a_channel_that_was_closed_says_so(feishu: FakeFeishu) -> None:
+    async with running(feishu, Notebook()) as channel:
+        pass
+    with pytest.raises(ChannelUnavailable):
+        await channel.send(ME, Text(markdown="x"))
+
+
 async def test_a_server_error_is_unavailable(feishu: FakeFeishu) -> None:
     async with running(feishu, Notebook()) as channel:
         feishu.faults.add(Fault("im/v1/messages", "POST", status=502))

@@ -29,7 +29,7 @@ from channels.discord.parse import Object, Self, is_sent, snowflake_at
 from channels.discord.refusals import FOREIGN, refusal
 from channels.discord.render import MAX_CHARS, file_name, length, render_commands, render_media, render_text
 from channels.discord.watermarks import Watermarks
-from channels.errors import ChannelAuthFailed
+from channels.errors import ChannelAuthFailed, ChannelUnavailable
 from channels.settings import ChannelSettings, DiscordSettings
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ class DiscordChannel(BaseChannel):
             await client.close()
 
     def _opened(self) -> GatewayClient:
-        assert self._client is not None, "start comes first"
+        if self._client is None:
+            raise ChannelUnavailable("the channel is closed")
         return self._client
 
     # ------------------------------------------------------------ out

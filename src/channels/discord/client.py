@@ -39,7 +39,7 @@ _CHUNK = 65_536
 
 
 class ServerTrouble(discord.DiscordException):
-    """Discord answers 5xx. The SDK would sleep up to 25 s over it; when to try again is the delivery stage's."""
+    """Certainly not done, try again: Discord answers 5xx (over which the SDK would sleep up to 25 s), or we closed."""
 
 
 async def _no_patience(session: object, context: object, answer: aiohttp.TraceRequestEndParams) -> None:
@@ -173,6 +173,8 @@ class GatewayClient(discord.Client):
         file: discord.File | None = None,
     ) -> Any:
         """One request; `words` fill `path` and tell the buckets apart. Raises what the SDK raises, and TimeoutError."""
+        if self.is_closed():
+            raise ServerTrouble("the connection to Discord is closed")
         route = Route(method, path, **words)
         if file is not None:
             form: list[Object] = [
@@ -208,9 +210,12 @@ class Downloads:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def fetch(self, url: str, limit: int) -> bytes:
         """The file at `url`. Raises TooLarge above `limit` bytes, aiohttp's errors, TimeoutError."""
+        if self._closed:
+            raise aiohttp.ClientConnectionError("the channel is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120, sock_read=30))
         async with self._session.get(url, raise_for_status=True) as answer:
@@ -226,7 +231,8 @@ class Downloads:
             return b"".join(pieces)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, for good."""
+        self._closed = True
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
