@@ -33,6 +33,11 @@ STOPPED_AFTER_ROUNDS = {
     "zh": "*我在这里停下了：本轮工具调用已达到 {rounds} 次上限。回复“继续”我就接着做。*",
 }
 
+STOPPED_IN_CIRCLES = {
+    "en": "*I stopped here: my tool calls were going round in circles. Tell me how to go on.*",
+    "zh": "*我在这里停下了：工具调用一直在原地打转。请告诉我接下来怎么做。*",
+}
+
 
 def said(table: dict[str, str], language: str, **values: object) -> str:
     """A sentence in the person's language."""

@@ -113,6 +113,7 @@ class TurnRunner:
     # ------------------------------------------------------------ the ends
 
     async def _done(self, lane: Lane, pending: Pending, turn: Turn, answer: Answer) -> None:
+        await self._charge(turn)
         message_id, text = turn.message.message_id, turn.text
         data: JsonObject = {
             "message_id": message_id,
@@ -133,12 +134,13 @@ class TurnRunner:
             session=lane.key, message_id=message_id, seq=seq, text=text, finish_reason=answer.finish_reason,
             usage=turn.usage, tool_calls=answer.tool_calls,
         )  # fmt: skip
-        await self._end(lane, turn, [(kinds.DONE, data, event), *self._merged(lane, pending)])
+        await self._end(lane, [(kinds.DONE, data, event), *self._merged(lane, pending)])
 
     async def _failed(
         self, lane: Lane, pending: Pending, turn: Turn | None, code: int, text: str, retryable: bool,
         retry_after_ms: int | None,
     ) -> None:  # fmt: skip
+        await self._charge(turn)
         message_id = pending.message.message_id
         data: JsonObject = {"message_id": message_id, "code": code, "message": text, "retryable": retryable}
         if turn is not None and turn.text:
@@ -149,7 +151,7 @@ class TurnRunner:
             session=lane.key, message_id=message_id, seq=seq, code=code, message=text, retryable=retryable,
             retry_after_ms=retry_after_ms, trace_id=context.current_trace_id(),
         )  # fmt: skip
-        await self._end(lane, turn, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
+        await self._end(lane, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
 
     async def _cut(self, lane: Lane, pending: Pending, turn: Turn | None) -> None:
         """The turn was cancelled by us: for good, for now, or because its message is not durable."""
@@ -185,35 +187,38 @@ class TurnRunner:
             ends.append((kinds.DONE, data, event))
         return ends
 
-    @staticmethod
-    async def _charge(accountant: Accountant, turn: Turn) -> None:
+    async def _charge(self, turn: Turn | None) -> None:
+        """Before a number is taken: between taking one and appending its record nothing may be awaited."""
+        if turn is None or self._accountant is None:
+            return
         try:
-            await accountant.charge(turn.charges())
+            await self._accountant.charge(turn.charges())
         except Exception:  # a broken account book must not keep an answer back
             log.exception("what a turn cost could not be kept")
 
-    async def _end(self, lane: Lane, turn: Turn | None, ends: "list[End]") -> None:
+    async def _end(self, lane: Lane, ends: "list[End]") -> None:
         """Record the ends as one, then tell them. While the disk refuses, try again for some seconds."""
-        if turn is not None and self._accountant is not None:
-            await self._charge(self._accountant, turn)
-        records = [record(event.seq, kind, data) for kind, data, event in ends]
-        durable = lane.append(*records)
-        held = [lane.hold(event) for _, _, event in ends]
         for pause in (*RETRY_SECONDS, None):
+            durable = lane.append(*(record(event.seq, kind, data) for kind, data, event in ends))
+            held = [lane.hold(event) for _, _, event in ends]
             try:
                 await asyncio.shield(durable)
             except GatewayError as error:
                 if pause is None:
+                    lane.spoiled = True
                     for place, (_, _, event) in zip(held, ends, strict=True):
                         place.event = self._not_durable(event, error)
-                    lane.spoiled = True
-                    break
+                        lane.release(place)
+                    return
+                for place in held:
+                    lane.release(place, keep=False)
                 await asyncio.sleep(pause)
-                durable = lane.append(*records)
+                for _, _, event in ends:
+                    event.seq = lane.take()  # what was recorded meanwhile has gone past the old numbers
             else:
-                break
-        for place in held:
-            lane.release(place)
+                for place in held:
+                    lane.release(place)
+                return
 
     @staticmethod
     def _not_durable(event: events.ChatDone | events.ChatError, error: GatewayError) -> events.ChatError:

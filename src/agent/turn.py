@@ -88,11 +88,12 @@ class Turn:
         self.lane.reserved = seq + BLOCK
         data = {"message_id": self._id, "attempt": attempt, "mode": mode, "model": model, "reason": reason,
                 "reserved": self.lane.reserved}  # fmt: skip
-        self._record(
-            record(seq, kinds.TURN_STARTED, data),
+        # Not awaited: what is told before it is on the disk is at most an attempt that does not count.
+        self._write(record(seq, kinds.TURN_STARTED, data))
+        self.lane.emit(
             events.ChatStarted(
                 session=self._key, message_id=self._id, seq=seq, mode=mode, model=model, attempt=attempt, reason=reason
-            ),
+            )
         )
         if self.warning:
             self.note("budget", "warning", self.warning)
@@ -256,8 +257,12 @@ class Turn:
     # ------------------------------------------------------------ records
 
     def _record(self, item: Record, event: events.Event) -> "asyncio.Future[None]":
-        durable = self.lane.append(item)
+        durable = self._write(item)
         self.lane.emit_when(durable, event)
+        return durable
+
+    def _write(self, item: Record) -> "asyncio.Future[None]":
+        durable = self.lane.append(item)
         self._writes.add(durable)
         durable.add_done_callback(self._written)
         return durable

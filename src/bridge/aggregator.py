@@ -296,6 +296,8 @@ class Aggregator:
             "name": name, "server": owner.name, "description": tool.description, "inputSchema": tool.input_schema,
             "policy": policy,
         }  # fmt: skip
+        if idempotent(owner.settings.tools, tool.name):
+            entry["idempotent"] = True  # the person's word; what the server says about itself is in `annotations`
         if tool.annotations is not None:
             entry["annotations"] = tool.annotations
         return entry

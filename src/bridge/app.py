@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bridge.aggregator import Aggregator
-from bridge.audit import AuditLog
+from bridge.audit.trail import AuditTrail
 from bridge.calls import Calls, Parts
 from bridge.configuration import ConfigurationError
 from bridge.confirm import Confirmations
@@ -75,7 +76,7 @@ class Bridge:
             stack.callback(groups.close)
             database = Database(folder / "ledger.sqlite")
             stack.callback(database.close)
-            audit = AuditLog(folder / "audit.jsonl")
+            audit = AuditTrail(folder / "audit.jsonl")
             stack.callback(audit.close)
             definitions = Definitions(database)
             memory = Memory(folder / "catalogue.json")
@@ -90,13 +91,15 @@ class Bridge:
                 definitions=definitions, audit=audit, outbox=outbox, policy=self._policy,
             )  # fmt: skip
             calls = Calls(parts)
-            identity = BridgeIdentity(bridge_id(folder), groups.boot_id, self._settings.server.name, _client())
-            audit.record("bridge.started", version=VERSION)
+            identity = BridgeIdentity(
+                bridge_id=bridge_id(folder), boot_id=groups.boot_id, name=self._settings.server.name, client=_client()
+            )
+            audit.note("bridge.started", version=VERSION)
             calls.recover()
             stack.callback(remove_status, folder)
             await self._serve(aggregator, calls, identity, outbox)
             await calls.close()
-            audit.record("bridge.stopped")
+            audit.note("bridge.stopped")
 
     async def _serve(self, aggregator: Aggregator, calls: Calls, identity: BridgeIdentity, outbox: Outbox) -> None:
         loop = asyncio.get_running_loop()
@@ -139,7 +142,7 @@ class Bridge:
         self, identity: BridgeIdentity, calls: Calls, aggregator: Aggregator, outbox: Outbox
     ) -> Callable[[], Tunnel]:
         def make() -> Tunnel:
-            named = BridgeIdentity(identity.bridge_id, identity.boot_id, self._settings.server.name, identity.client)
+            named = replace(identity, name=self._settings.server.name)
             return Tunnel(self._settings.server, named, calls, aggregator, outbox, changed=self._link_changed)
 
         return make

@@ -7,6 +7,7 @@ is no use), 4 a tool's own error, 5 denied or nobody there to ask. Results go to
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,8 @@ def _os_error(error: OSError) -> str:
 
 def _say(text: str) -> None:
     if text:
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def _print(value: Any) -> None:
@@ -114,6 +116,7 @@ def run(config: Config = None, verbose: Verbose = False) -> int:
 
 
 def _serve(config: Path | None, verbose: bool) -> int:
+    signal.signal(signal.SIGTERM, _leave)  # until the bridge is put together and stops in its own way
     from bridge.loading import NotConfigured, load
     from bridge.settings import is_loopback_url
 
@@ -141,6 +144,10 @@ def _serve(config: Path | None, verbose: bool) -> int:
     except NewerDatabase as error:
         raise Exit(1, str(error)) from None
     return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 async def _run_bridge(bridge: Any) -> None:

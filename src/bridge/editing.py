@@ -4,6 +4,7 @@ Below `importer.py` and the commands. It refuses to know where values come from.
 """
 
 import io
+import json
 import os
 import stat
 from collections.abc import Mapping
@@ -29,10 +30,12 @@ class ConfigurationFile:
         self._yaml.indent(mapping=2, sequence=4, offset=2)
         self._yaml.width = 4096
         text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-        if looks_like_json(text):
-            text = plain_json(text)
+        self._json = looks_like_json(text)
+        """JSON stays JSON (its comments are lost); the YAML emitter can't add to it in its own style."""
         try:
-            data = self._yaml.load(text) if text.strip() else None
+            data = json.loads(plain_json(text)) if self._json else self._yaml.load(text) if text.strip() else None
+        except ValueError as error:
+            raise ConfigurationError([Problem(Place(str(path)), "", f"this is no JSON: {error}")]) from None
         except YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             place = Place(str(path), mark.line + 1, mark.column + 1) if mark is not None else Place(str(path))
@@ -79,7 +82,10 @@ class ConfigurationFile:
     def save(self) -> None:
         """Write the file, 0600."""
         out = io.StringIO()
-        self._yaml.dump(self.data, out)
+        if self._json:
+            json.dump(self.data, out, ensure_ascii=False, indent=2)
+        else:
+            self._yaml.dump(self.data, out)
         write_private(self.path, out.getvalue())
 
 

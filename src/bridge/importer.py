@@ -235,11 +235,13 @@ def _take_inputs(result: Found, inputs: Mapping[str, str]) -> None:
     def one(match: re.Match[str]) -> str:
         reference = secret_name(result.name, match[1])
         about = inputs.get(match[1], "")
-        result.notes.append(f"write {reference} into secrets.yaml{f': {about}' if about else ''}")
-        result.entry["enabled"] = False
+        result.notes.append(f"write {reference} into secrets.yaml{f': {about}' if about else ''}, and enable it")
         return f"${{secret:{reference}}}"
 
-    result.entry = {**replaced(result.entry), **({"enabled": False} if result.entry.get("enabled") is False else {})}
+    before = len(result.notes)
+    result.entry = replaced(result.entry)
+    if len(result.notes) > before:
+        result.entry["enabled"] = False
 
 
 def secret_name(server: str, variable: str) -> str:

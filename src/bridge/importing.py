@@ -1,4 +1,4 @@
-"""`ai-bridge import`: what is found is shown, what the person chooses is written. Above `importer.py` and `editing.py`."""
+"""`ai-bridge import`: shows what is found and writes what the person chooses. Above `importer.py` and `editing.py`."""
 
 import os
 import sys

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bridge.aggregator import Aggregator, Pins
@@ -23,6 +24,7 @@ from bridge.protocol.canonical import arguments_hash
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.memory import Memory
 from bridge.servers.names import public_name
+from bridge.servers.owner import ServerOwner
 from bridge.settings import McpServerSettings
 
 Say = Callable[[str], None]
@@ -93,10 +95,9 @@ async def check(loaded: Loaded, say: Say) -> list[tuple[str, str]]:
         return failed
 
 
-async def _first_verdict(owner: Any) -> None:
+async def _first_verdict(owner: ServerOwner) -> None:
     """Until a server is ready, or its first start has failed: a check does not wait for the fifth."""
-    while owner.state == "starting" and owner.error is None:
-        await asyncio.sleep(0.02)
+    await owner.settled(first=True)
 
 
 async def list_tools(loaded: Loaded, say: Say) -> dict[str, Any]:
@@ -125,14 +126,21 @@ async def call(
             await _listed(aggregator, tool)
             _permit(loaded, aggregator, tool, arguments, yes, ask, audit)
             call_id = f"local-{time.time_ns():x}"
-            record = {"call_id": call_id, "tool": tool, "user": "local", "arguments_sha256": arguments_hash(arguments)}
-            await audit.intent({"event": "tool.intent", **record})
+            record: dict[str, Any] = {
+                "call_id": call_id,
+                "tool": tool,
+                "user": "local",
+                "arguments_sha256": arguments_hash(arguments),
+            }
+            await asyncio.to_thread(partial(audit.append, "tool.intent", **record))
             try:
                 result = await _run(aggregator, tool, arguments, say, question)
             except BridgeError as error:
-                audit.record("tool.outcome", call_id=call_id, kind="ERROR", code=error.code, effect=error.effect)
+                audit.append(
+                    "tool.outcome", sync=False, call_id=call_id, kind="ERROR", code=error.code, effect=error.effect
+                )
                 raise
-            audit.record("tool.outcome", call_id=call_id, kind="MCP_RESPONSE", effect="done")
+            audit.append("tool.outcome", sync=False, call_id=call_id, kind="MCP_RESPONSE", effect="done")
             return result
     finally:
         database.close()

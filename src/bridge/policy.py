@@ -26,6 +26,7 @@ DANGEROUS = frozenset({"rm", "rmdir", "unlink", "delete", "drop", "truncate", "f
 _SPEAKS_OF = ("shell", "exec", "command", "sql", "query")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SHELL = frozenset(";|&$<>`()\n\r\"'\\{}*?[]~#!")
+_WILDCARDS = str.maketrans("", "", "*?[]")
 _RANK: dict[PolicyName, int] = {"allow": 0, "ask": 1, "deny": 2}
 
 
@@ -178,13 +179,14 @@ def _leaves(value: Any) -> Iterator[Any]:
 def _text_matches(value: Any, pattern: str, *, every: bool, shell: bool) -> bool:
     text = value if isinstance(value, str) else json.dumps(value)
     if every:
+        literal = pattern.translate(_WILDCARDS)
         # A wildcard was written with ordinary words in mind: it stands neither for a way up the tree
         # nor for what a shell would read as another command.
         if ".." in text.split("/") and ".." not in pattern.split("/"):
             return False
-        if shell and any(char in _SHELL and char not in pattern for char in text):
+        if shell and any(char in _SHELL and char not in literal for char in text):
             return False
-        if any(char in "\x00\n\r" and char not in pattern for char in text):
+        if any(char in "\x00\n\r" and char not in literal for char in text):
             return False
     return fnmatchcase(text, pattern)
 

@@ -51,6 +51,7 @@ from channels.items import (
 from channels.streaming import append, draft_due, lay_out, pieces_of, restart
 
 TYPING_COST = 0.25
+ACKNOWLEDGED = "👀"
 BACKOFF_SECONDS = (1.0, 60.0)
 AUTH_SECONDS = 15.0
 
@@ -180,6 +181,9 @@ class ChatDelivery:
     def _candidates(self, now: float) -> Iterator[tuple[Call, float, float]]:
         """The calls that could be made, the most urgent first, each with its cost and what it leaves over."""
         streaming: list[tuple[Call, float, float]] = []
+        for turn in self.turns.values():
+            if turn.acknowledge and turn.reply_to and not turn.ended:
+                yield React(turn, ACKNOWLEDGED), TYPING_COST, 1
         for item in self.items:
             if item.settled or item.platform_id is None:
                 continue
@@ -196,8 +200,6 @@ class ChatDelivery:
             yield Send(unsent, self._first_body(unsent.want)), 1, 0 if unsent.want.final else 1
         yield from streaming
         for turn in self.turns.values():
-            if turn.acknowledge and turn.reply_to:
-                yield React(turn, "👀"), TYPING_COST, 1
             if turn.draft is not None and not turn.ended:
                 yield Draft(turn, turn.draft), 1, 1
             if self._can.typing and not turn.ended and not turn.draft_shown and now >= turn.next_typing:
@@ -301,7 +303,7 @@ class ChatDelivery:
             self._hold(now + error.retry_after)
         elif isinstance(error, ChannelAuthFailed):
             self._hold(now + AUTH_SECONDS)
-        elif not isinstance(error, DeliveryRejected):
+        elif isinstance(call, Send | Edit | Delete) and not isinstance(error, DeliveryRejected):
             self._back_off(now)
         match call:
             case Send(item, _):

@@ -85,9 +85,21 @@ class Ledger:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "INSERT OR IGNORE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, NULL, ?)",
-                (turn.message_id, channel, turn.session, to.kind, to.chat, to.thread, turn.reply_to, turn.requester,
-                 turn.user, turn.language, turn.mode, time.time()),
-            )  # fmt: skip
+                (
+                    turn.message_id,
+                    channel,
+                    turn.session,
+                    to.kind,
+                    to.chat,
+                    to.thread,
+                    turn.reply_to,
+                    turn.requester,
+                    turn.user,
+                    turn.language,
+                    turn.mode,
+                    time.time(),
+                ),
+            )
             if turn.user:
                 connection.execute(
                     "INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?)",
@@ -142,7 +154,7 @@ class Ledger:
                     a.delivery_id,
                     time.time(),
                 ),
-            )  # fmt: skip
+            )
         )
 
     async def asked(self, token: str) -> OpenApproval | None:

@@ -68,6 +68,8 @@ class Stop:
 async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> int:
     """Serve until a signal; the exit code. `say` is given the lines that people read at the start."""
     begun = time.monotonic() - _age()
+    # The default of 5 ms is what a delta would wait for when a thread (a commit, a file) has something to compute.
+    sys.setswitchinterval(0.001)
     stop = stop or Stop()
     stop.listen()
     _raise_file_limit(loaded.settings.server.max_connections)

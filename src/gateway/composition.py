@@ -26,6 +26,7 @@ from gateway import __version__
 from gateway.handlers.access import Access
 from gateway.handlers.administration import Administration
 from gateway.handlers.asking import AskingMethods
+from gateway.handlers.backup import BackupMethods
 from gateway.handlers.chat import ChatMethods
 from gateway.handlers.dispatch import Dispatcher
 from gateway.handlers.endings import Outcomes
@@ -194,7 +195,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         TokenMethods(
             tokens=people.tokens, users=people.users, letting_go=letting_go, audit=audit, rotated=admin.rotated
         ),
-        users,
+        users, BackupMethods(store=store, home=home, audit=audit),
     )  # fmt: skip
     dispatcher = Dispatcher((row for family in families for row in family.table()), people.authenticator.recheck)
     house.knows(dispatcher)

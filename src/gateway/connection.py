@@ -185,6 +185,8 @@ class Connection:
         """Take an event from the hub."""
         if self._closing:
             return
+        if not self._congested and self._outbox.event_bytes > LIMIT:
+            self._flush()  # it came at once, and the socket has not been asked yet
         if not self._outbox.event(packet, congested=self._congested):
             self._outbox.clear()
             self.close(TOO_SLOW, "too slow a reader", grace=SLOW_GRACE)

@@ -61,14 +61,19 @@ class Outbox:
         self.reply_bytes += len(frame)
 
     def event(self, packet: Packet, *, congested: bool = False) -> bool:
-        """Queue an event; False where the client is too slow to be kept."""
-        if congested and type(packet.event) is ChatDelta and self._merge(packet.event):
-            return self.event_bytes <= self._limit
-        self._entries.append(packet)
-        self.event_bytes += len(packet.frame)
+        """Queue an event; False where the client is too slow to be kept, and the event is not.
+
+        What waits already is judged, not the event that comes: a single large one is no fault of the reader's.
+        """
         if self.event_bytes > self._limit:
             self._compact()
-        return self.event_bytes <= self._limit
+            if self.event_bytes > self._limit:
+                return False
+        if congested and type(packet.event) is ChatDelta and self._merge(packet.event):
+            return True
+        self._entries.append(packet)
+        self.event_bytes += len(packet.frame)
+        return True
 
     def _merge(self, delta: ChatDelta) -> bool:
         last = self._entries[-1] if self._entries else None

@@ -192,14 +192,12 @@ async def test_nothing_of_the_group_survives(behaviour: str, tmp_path: Path) -> 
     note = tmp_path / "pid"
     began = 0.0
     async with running(hostile(behaviour, note)) as owner:
-        child = int(note.read_text())
-        assert psutil.pid_exists(child)
-        grandchildren = psutil.Process(child).children(recursive=True)
+        child = psutil.Process(int(note.read_text()))
+        family = [child, *child.children(recursive=True)]
         assert owner.pid is not None
         began = time.monotonic()
     assert time.monotonic() - began < 4
-    await until(lambda: all(map(ended, grandchildren)))
-    assert not psutil.pid_exists(child) or ended(psutil.Process(child))
+    await until(lambda: all(map(ended, family)))
 
 
 async def test_what_left_its_group_but_has_parents_is_ended_too() -> None:

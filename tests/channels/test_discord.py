@@ -23,7 +23,7 @@ from channels.settings import DiscordSettings
 from tests.channels.notebook import Notebook, Shelf, until
 from tests.fakes.discord_rest import rate_limit
 from tests.fakes.discord_server import FakeDiscord
-from tests.fakes.discord_world import user
+from tests.fakes.discord_world import snowflake, user
 from tests.fakes.faults import Fault
 
 ME = Address(kind="direct", chat="42")
@@ -76,7 +76,7 @@ async def test_a_private_message_comes_in_and_an_answer_goes_out(discord: FakeDi
         sent = await channel.send(ME, Text(markdown="**hi**"), reply_to=message_id, nonce="n1")
         await channel.edit(ME, sent, Text(markdown="**hi** there"))
         assert discord.visible("42") == ["**hi** there"]
-        shown = discord.world.shown("742")[0]
+        shown = discord.world.shown("7042")[0]
         assert shown["message_reference"]["message_id"] == message_id
         assert shown["allowed_mentions"] == {"parse": []}
 
@@ -151,7 +151,7 @@ async def test_a_preview_of_a_link_is_no_edit(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes):
         message_id = await discord.says("42", "see http://x")
-        message = discord.world.find("742", message_id)
+        message = discord.world.find("7042", message_id)
         assert message is not None
         await discord.gateway.dispatch("MESSAGE_UPDATE", {**message, "embeds": [{"url": "http://x"}]})
         await discord.says("42", "after")
@@ -172,7 +172,7 @@ async def test_media_both_ways_and_the_limit_is_kept_while_downloading(discord: 
         with pytest.raises(TooLarge):
             await picture.fetch(399)
         await channel.send(ME, Media(data=b"PK", mime="application/zip", name="../a.zip", caption="here"), nonce="f")
-        shown = discord.world.shown("742")[-1]
+        shown = discord.world.shown("7042")[-1]
         assert shown["content"] == "here"
         assert shown["attachments"][0]["filename"] == ".._a.zip"
 
@@ -208,7 +208,7 @@ async def test_buttons_carry_their_data_over_a_restart_and_go_with_an_edit(disco
         assert [e["content"] for e in discord.rest.ephemeral] == ["not yours"]
         assert discord.rest.interactions[token]["answers"] == [{"type": 6}]
         await channel.edit(ME, message_id, Text(markdown="may I? – allowed"))
-        assert discord.world.shown("742")[0]["components"] == []
+        assert discord.world.shown("7042")[0]["components"] == []
     assert discord.visible("42") == ["may I? – allowed"]
 
 
@@ -218,7 +218,7 @@ async def test_typing_and_reactions(discord: FakeDiscord) -> None:
         message_id = await discord.says("42", "x")
         await channel.typing(ME)
         await channel.react(ME, message_id, "👀")
-        assert discord.world.typing == ["742"]
+        assert discord.world.typing == ["7042"]
         assert discord.world.reactions == [(message_id, "👀")]
         await channel.react(ME, message_id, "")
         assert discord.world.reactions == []
@@ -251,7 +251,7 @@ async def test_a_long_absence_is_read_page_by_page(discord: FakeDiscord) -> None
         await discord.says("42", "first")
         await until(lambda: notes.incoming)
     for number in range(130):
-        discord.world.add("742", user("42"), f"missed {number}")
+        discord.world.add("7042", user("42"), f"missed {number}")
     again = Notebook(notes=shelf)
     async with running(discord, again):
         await until(lambda: len(again.incoming) == 130)
@@ -270,6 +270,32 @@ async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(
     async with running(discord, notes, groups={"60": {}}):
         await until(lambda: notes.incoming)
         assert notes.incoming[0].place.chat == "60"
+
+
+async def test_a_thread_that_began_while_away_is_read_from_its_beginning(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes, groups={"60": {}}):
+        await discord.says("42", "before", channel="60")
+        await until(lambda: notes.incoming)
+    thread = discord.world.channel(snowflake(), guild="50", parent="60")["id"]
+    await discord.says("42", "<@900> in a new thread", channel=thread)
+    again = Notebook(notes=shelf)
+    async with running(discord, again, groups={"60": {}}):
+        await until(lambda: again.incoming)
+        assert (again.incoming[0].thread, again.incoming[0].place.parent) == (thread, "60")
+
+
+async def test_the_first_word_of_a_person_survives_a_crash_before_it_is_durable(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        notes.hold.clear()
+        await discord.says("42", "my first word")
+        await until(lambda: shelf)
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.texts == ["my first word"])
 
 
 async def test_what_was_not_durable_yet_is_fetched_again(discord: FakeDiscord) -> None:

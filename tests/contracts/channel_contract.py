@@ -106,7 +106,7 @@ class FakePlatform(ABC):
 class ChannelContract:
     """The suite. A subclass defines `make_platform`."""
 
-    settle = 0.4
+    settle = 0.25
     """Seconds after which nothing more is expected to happen."""
 
     def make_platform(self) -> FakePlatform:
@@ -140,10 +140,10 @@ class ChannelContract:
         seen: list[str] = []
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
-            seen = await platform.visible(**where)
+            seen = [text.strip() for text in await platform.visible(**where)]
             if seen == list(texts):
                 await self.quiet()
-                seen = await platform.visible(**where)
+                seen = [text.strip() for text in await platform.visible(**where)]
                 break
             await asyncio.sleep(0.02)
         assert seen == list(texts)

@@ -111,8 +111,10 @@ async def storm(tmp_path: Path, kills: int) -> None:
                 }],
             },
         )  # fmt: skip
-        for _ in range(kills):
+        for number in range(kills):
             await gateway.start()
+            if not number:
+                await tools_are_there(gateway)
             async with asyncio.TaskGroup() as tasks:
                 senders = [tasks.create_task(sender(n, gateway.ws, book, keys[n])) for n in range(SENDERS)]
                 await asyncio.sleep(random.uniform(0.05, 1.0))
@@ -132,7 +134,15 @@ async def storm(tmp_path: Path, kills: int) -> None:
             if gateway.process is not None and gateway.process.returncode is None:
                 await gateway.kill()
     assert len(book.accepted) > kills
+    assert len(effects.read_text().splitlines()) > kills, "hardly a tool ran: the test shows nothing"
     check(gateway, book, effects)
+
+
+async def tools_are_there(gateway: GatewayProcess) -> None:
+    """The server of the effects has started; from then on its tools are remembered."""
+    async with Client(gateway.ws) as client, asyncio.timeout(20):
+        while "effects_append_line" not in str(await client.call("tools.list")):
+            await asyncio.sleep(0.1)
 
 
 async def busy(gateway: GatewayProcess, client: Client) -> bool:

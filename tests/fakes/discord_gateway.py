@@ -41,6 +41,8 @@ class Gateway:
     content_allowed: bool = True
     """False: the privileged intent is off in the portal, asking for it is 4014."""
     heartbeat_ms: int = 41250
+    closed: bool = False
+    """True: no socket is opened, the handshake is answered with 503."""
     deaf: bool = False
     """True: nothing is answered, not even heartbeats: a half-open connection."""
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -51,6 +53,8 @@ class Gateway:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One socket."""
+        if self.closed:
+            return web.Response(status=503)
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
         await socket.send_json({"op": 10, "d": {"heartbeat_interval": self.heartbeat_ms}, "s": None, "t": None})

@@ -135,7 +135,7 @@ class Rest:
         if wrong is not None:
             return wrong
         more = {k: body[k] for k in ("components", "attachments", "message_reference") if body.get(k)}
-        message = self.world.add(words[0], self.world.bot, body.get("content") or "", **more, nonce=nonce)
+        message = self.world.add(words[0], self.world.bot, (body.get("content") or "").strip(), **more, nonce=nonce)
         message["allowed_mentions"] = body.get("allowed_mentions")
         if nonce:
             self.world.nonces[words[0], nonce] = message
@@ -179,6 +179,7 @@ class Rest:
         if wrong is not None:
             return wrong
         message.update({k: body[k] for k in ("content", "components", "attachments") if k in body})
+        message["content"] = (message["content"] or "").strip()
         message["edited_timestamp"] = now()
         self.world.edits.append((words[2], message["content"]))
         await self.gateway.dispatch("MESSAGE_UPDATE", message)

@@ -91,7 +91,7 @@ class World:
 
     def private_channel(self, user_id: str) -> Object:
         """The private channel with this user; its id differs from the user's, as on Discord."""
-        channel = self.channel(f"7{user_id}")
+        channel = self.channel(f"70{user_id}")
         channel.setdefault("recipients", [user(user_id)])
         return channel
 

@@ -7,6 +7,7 @@ A fault matches a request by method and by a piece of its path, a number of time
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,7 +21,7 @@ Kind = Literal["answer", "lose_answer", "lose_request", "stall"]
 
 @dataclass
 class Fault:
-    """One fault. `method` '' is any."""
+    """One fault. `method` '' is any; `path` is a pattern, found anywhere in the request's path."""
 
     path: str
     method: str = ""
@@ -52,7 +53,7 @@ class Faults:
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that strikes this request, if any."""
         for fault in self.waiting:
-            if fault.path in path and fault.method in ("", method) and fault.times != 0:
+            if re.search(fault.path, path) and fault.method in ("", method) and fault.times != 0:
                 fault.times -= 1
                 if fault.times == 0:
                     self.waiting.remove(fault)

@@ -68,7 +68,8 @@ def test_above_the_limit_merging_comes_first_and_then_the_client_is_let_go() -> 
 def test_replies_are_not_counted_against_the_limit() -> None:
     box = Outbox(limit=100)
     box.reply(text_frame(b"x" * 5000))
-    assert box.event(Packet(ChatDelta(KEY, "m", 1, "")), congested=True) is False
+    assert box.event(Packet(ChatDelta(KEY, "m", 1, "")), congested=True)
+    assert box.event(Packet(ChatDelta(KEY, "other", 1, "")), congested=True) is False
     assert box.reply_bytes > 5000
     box.clear()
     assert (len(box), box.reply_bytes, box.event_bytes) == (0, 0, 0)
@@ -79,3 +80,11 @@ def test_frames_of_every_length() -> None:
         frame = text_frame(b"x" * size)
         assert frame[0] == 0x81
         assert len(frame) - size == (2 if size < 126 else 4 if size < 65_536 else 10)
+
+
+def test_one_large_event_is_no_fault_of_the_reader() -> None:
+    box = Outbox(limit=1000)
+    assert box.event(delta(1, "x" * 50_000))
+    assert not box.event(delta(2))
+    assert len(frames(box.take(1 << 20))) == 1
+    assert box.event(delta(3))

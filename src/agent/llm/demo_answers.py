@@ -85,7 +85,7 @@ def answer(messages: Sequence[JsonObject], tools: frozenset[str]) -> Answer:
     if '{"parts"' in system:
         return Answer(_plan(current))
     if current.startswith(_FINDINGS):
-        return Answer(_together(current, is_chinese("".join(said[:-1]))))
+        return Answer(_together(current, is_chinese(said[-2] if len(said) > 1 else "")))
     if last.get("role") == "tool":
         return Answer(_results(messages, talk.chinese))
     for rule in _RULES if len(current) <= MOST_READ else ():

@@ -143,7 +143,7 @@ class OpenAIModel:
 
     def _body(self, request: ModelRequest) -> JsonObject:
         settings = self.settings
-        body: JsonObject = {"model": settings.model, "messages": request.messages, "stream": True,
+        body: JsonObject = {"model": settings.model, "messages": presentable(request.messages), "stream": True,
                             "stream_options": {"include_usage": True}}  # fmt: skip
         if request.tools and settings.tools:
             body["tools"] = request.tools
@@ -190,6 +190,33 @@ def encode(body: JsonObject) -> bytes:
         return orjson.dumps(body)
     except TypeError:
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def presentable(messages: Sequence[JsonObject]) -> Sequence[JsonObject]:
+    """The messages with broken arguments of earlier calls left out.
+
+    What a model once wrote stays in the history, but many servers parse it and refuse the whole conversation.
+    """
+    if not any(message.get("tool_calls") for message in messages):
+        return messages
+    return [_with_whole_calls(message) if message.get("tool_calls") else message for message in messages]
+
+
+def _with_whole_calls(message: JsonObject) -> JsonObject:
+    calls = message["tool_calls"]
+    whole = [call if _is_object(call["function"].get("arguments")) else _without_arguments(call) for call in calls]
+    return {**message, "tool_calls": whole}
+
+
+def _without_arguments(call: JsonObject) -> JsonObject:
+    return {**call, "function": {**call["function"], "arguments": "{}"}}
+
+
+def _is_object(text: object) -> bool:
+    try:
+        return isinstance(text, str) and isinstance(orjson.loads(text), dict)
+    except ValueError:
+        return False
 
 
 class _GivenUp(Exception):

@@ -24,9 +24,21 @@ async def run(work: Work) -> Finished:
         if any(call.name in work.client_tools for call in reply.calls):
             return Finished("tool_calls", handed_back(reply))
         if not await work.use(reply):
-            break
+            return await _without_tools(work)
         turn.steer()
     turn.next_round()
     language = turn.message.actor.language
     turn.delta(prompts.said(prompts.STOPPED_AFTER_ROUNDS, language, rounds=work.settings.max_rounds))
+    return Finished("length")
+
+
+async def _without_tools(work: Work) -> Finished:
+    """The model went in circles, or could not use the tools: it answers with what it has, or it is said."""
+    turn = work.turn
+    turn.next_round()
+    reply = await work.ask(await work.messages(), turn.delta, hands=None)
+    turn.model = reply.model or turn.model
+    if reply.text:
+        return Finished(reply.finish_reason)
+    turn.delta(prompts.said(prompts.STOPPED_IN_CIRCLES, turn.message.actor.language))
     return Finished("length")

@@ -1,4 +1,4 @@
-"""The one thread that writes: batches to the journal, then entries to the files, then checkpoints.
+"""The one thread that commits: batches to the journal, then checkpoints; the files are the filer's.
 
 Above it the store, which lives on the event loop and hears of what happened through
 `Listener`. A commit starts when the disk is idle; what arrives meanwhile is the next
@@ -20,6 +20,7 @@ from typing import Protocol, TypeAlias
 
 from agent.sessions.checkpoint import Changes, Checkpointer
 from agent.sessions.entry import Entry
+from agent.sessions.filer import Filer
 from agent.sessions.filing import Filing
 from agent.sessions.journal import Journal, parts
 
@@ -64,6 +65,10 @@ class Counters:
         self.slowest_sync = max(self.slowest_sync, seconds)
 
 
+def _look() -> None:
+    """A command that does nothing: behind it the writer sees whether a checkpoint is due."""
+
+
 class Writer:
     """`put` from any thread; everything else happens on its own."""
 
@@ -80,6 +85,7 @@ class Writer:
         self._limits = (checkpoint_bytes, checkpoint_sessions)
         self._queue: queue.SimpleQueue[Entry | Command] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sessions-writer", daemon=True)
+        self._filer = Filer(filing, lambda: self.put(_look))
         self._generation = 0
         self._running = True
         self._stopping = False
@@ -89,6 +95,7 @@ class Writer:
         self._not_before = 0.0
 
     def start(self) -> None:
+        self._filer.start()
         self._thread.start()
 
     def put(self, item: Entry | Command) -> None:
@@ -110,6 +117,7 @@ class Writer:
             for command in commands:
                 self._obey(command)
             self._checkpoint_when_due()
+        self._filer.stop()
 
     def _next_batch(self) -> tuple[list[Entry], list[Command]]:
         """Wait for something, and take what else is there; a command ends the batch."""
@@ -142,11 +150,12 @@ class Writer:
             return
         self.counters.count(len(entries), len(data), time.perf_counter() - begun)
         self._listener.committed(entries)
-        self.filing.store(entries)
+        self._filer.add(entries)
 
     def _obey(self, command: Command) -> None:
         try:
-            command()
+            with self._filer.quiet():
+                command()
         except Exception:  # the thread must live: without it nothing is ever acknowledged again
             log.exception("a command of the writer failed")
 

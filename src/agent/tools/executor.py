@@ -132,6 +132,8 @@ class TurnTools:
         outcomes: list[Outcome | None] = [None] * len(calls)
         bad: list[bool] = [False] * len(calls)
 
+        self._loops.begin_round()
+
         async def make(place: int) -> None:
             async with self._places:
                 outcomes[place], bad[place] = await self._one(

@@ -15,10 +15,15 @@ STOPPED_AFTER = 5
 
 
 class LoopDetector:
-    """`saw` says how often this very thing has happened in the turn."""
+    """`saw` says in how many rounds of the turn this very thing has happened."""
 
     def __init__(self) -> None:
         self._seen: Counter[bytes] = Counter()
+        self._this_round: set[bytes] = set()
+
+    def begin_round(self) -> None:
+        """Twice in one round counts once: the model could not know yet."""
+        self._this_round.clear()
 
     def saw(self, name: str, arguments: JsonObject, text: str) -> int:
         """Count one finished call."""
@@ -27,7 +32,9 @@ class LoopDetector:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         key = digest.digest()
-        self._seen[key] += 1
+        if key not in self._this_round:
+            self._this_round.add(key)
+            self._seen[key] += 1
         return self._seen[key]
 
 

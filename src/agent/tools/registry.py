@@ -15,6 +15,7 @@ from agent.tools.schema import BadArguments, check
 from bus.deadline import Deadline
 from bus.errors import NotFound
 from bus.events import Actor, JsonObject
+from bus.keys import SessionKey
 
 Given: TypeAlias = str | JsonObject | ToolResult
 
@@ -40,8 +41,8 @@ class BuiltinTools:
     def __init__(self, tools: Iterable[Builtin]) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
 
-    async def list_tools(self, actor: Actor) -> Sequence[ToolSpec]:
-        """All of them, whether available or not."""
+    async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]:
+        """All of them, whether available or not, the same in every session."""
         return [tool.spec for tool in self._tools.values()]
 
     async def call(self, call: ToolCall, *, deadline: Deadline, report: Report) -> ToolResult:

@@ -162,9 +162,12 @@ class ServerOwner:
         self._stale |= {"tools", "resources", "prompts"}
         self._wake.set()
 
-    async def settled(self) -> None:
-        """Wait until the server is no longer starting: ready, stopped or failed."""
-        while self.state == "starting":
+    async def settled(self, *, first: bool = False) -> None:
+        """Wait until the server is no longer starting: ready, stopped or failed.
+
+        With `first` only for the outcome of the first start, not for those after it.
+        """
+        while self.state == "starting" and not (first and self.error is not None):
             self._turned.clear()
             await self._turned.wait()
 

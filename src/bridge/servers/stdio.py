@@ -197,20 +197,23 @@ class StdioLink:
                 signal_group(self.pid, signal.SIGTERM)
                 await self._wait_exit(_TERM_SECONDS)
         finally:
-            kill_group(self.pid)
-            for process in strays:
-                with suppress(Exception):  # psutil's own errors: it has ended by itself
-                    process.kill()
-            self._groups.remove(self.pid, ended=True)
-            if self._container is not None:
-                # begins at once, and goes on in its thread should this wait be cancelled
-                removal = asyncio.get_running_loop().run_in_executor(None, self._container.remove)
-            self._reason = self._reason or "stopped"
-            transport.close()
-            if self._container is not None:
-                await asyncio.shield(removal)
-        await self._wait_exit(2.0)
-        kill_group(self.pid)  # what was being forked at that moment
+            self._end_all(strays)
+            try:
+                await self._wait_exit(_TERM_SECONDS)
+                if self._container is not None:
+                    # goes on in its thread, should this wait be cancelled
+                    await asyncio.get_running_loop().run_in_executor(None, self._container.remove)
+            finally:
+                kill_group(self.pid)  # what was being forked at that moment
+                transport.close()
+
+    def _end_all(self, strays: list[Any]) -> None:
+        kill_group(self.pid)
+        for process in strays:
+            with suppress(Exception):  # psutil's own errors: it has ended by itself
+                process.kill()
+        self._groups.remove(self.pid, ended=True)
+        self._reason = self._reason or "stopped"
 
     async def _wait_exit(self, seconds: float) -> None:
         with suppress(TimeoutError):

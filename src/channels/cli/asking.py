@@ -11,6 +11,11 @@ from channels.cli.link import Link, LinkLost, RpcFailed
 from channels.cli.screen import Screen
 from channels.cli.words import readable, say
 
+
+class Withdrawn(Exception):
+    """Somebody else has answered, or the turn is over: there is nothing to say any more."""
+
+
 ReadLine = Callable[[str], Awaitable[str]]
 _DECISIONS = {"o": "allow_once", "y": "allow_once", "s": "allow_session", "a": "allow_always"}
 
@@ -24,6 +29,8 @@ async def ask_approval(event: Event, link: Link, screen: Screen, read_line: Read
         return
     try:
         word = await read_line(say("ask_keys", screen.language))
+    except Withdrawn:
+        return
     except (EOFError, KeyboardInterrupt):
         word = ""
     decision = _DECISIONS.get(word.strip().lower()[:1], "deny")
@@ -45,6 +52,8 @@ async def ask_question(event: Event, link: Link, screen: Screen, read_line: Read
             text = (await read_line(f"{title}{hint}: ")).strip()
             if text:
                 content[name] = _typed(text, str(field.get("type")))
+    except Withdrawn:
+        return
     except (EOFError, KeyboardInterrupt):
         await _tell(link, screen, "question.answer", question_id=question_id, action="decline")
         return

@@ -7,6 +7,9 @@ does not end it before the next line is known.
 
 import re
 
+REDRAW_SECONDS = 0.08
+"""The growing block is drawn again at most this often."""
+
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _CONTINUES = re.compile(r"( {2,}|\t|\s*([-*+]|\d{1,9}[.)])\s)")
 

@@ -17,10 +17,10 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from bus.commands import COMMANDS
-from channels.cli.asking import ask_approval, ask_question
+from channels.cli.asking import Withdrawn, ask_approval, ask_question
 from channels.cli.follow import TERMINAL, Event
 from channels.cli.link import Link
-from channels.cli.once import Interrupts
+from channels.cli.once import Interrupts, next_event
 from channels.cli.screen import Screen
 from channels.cli.words import say
 
@@ -91,28 +91,28 @@ class Conversation:
         warned = False
         while True:
             try:
-                text = (await self._read()).strip()
+                line = await self._read()
             except KeyboardInterrupt:
                 if warned:
                     return 0
                 warned = True
                 screen.notice(say("leave", screen.language))
                 continue
-            except EOFError:
-                return 0
             warned = False
-            if text in LEAVING:
+            if line is None or line.strip() in LEAVING:
                 return 0
-            if text:
-                await self._turn(text)
+            if line.strip():
+                await self._turn(line.strip())
 
-    async def _read(self) -> str:
-        """A line from the person; meanwhile what others say is shown above."""
+    async def _read(self) -> str | None:
+        """A line from the person, None at Ctrl-D; meanwhile what others say is shown above."""
         with patch_stdout(raw=True):
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(self._watch())
                 try:
                     return await self._prompt.prompt_async("› ")
+                except EOFError:
+                    return None
                 finally:
                     watching.cancel()
 
@@ -131,16 +131,12 @@ class Conversation:
     async def _turn(self, text: str) -> None:
         """Say it and show the answer to its end."""
         link = self._link
-        async with Interrupts(link) as interrupts:
+        async with Interrupts(link, lambda: self._screen.notice(say("stopping", self._screen.language))):
             message_id = await link.send(text, secrets.token_hex(16))
-            said = False
             async with asyncio.TaskGroup() as tasks:
                 asking: asyncio.Task[None] | None = None
                 while True:
-                    event = await link.events.get()
-                    if interrupts.pressed and not said:
-                        said = True
-                        self._screen.notice(say("stopping", self._screen.language))
+                    event = await next_event(link, self._screen)
                     kind = event["type"]
                     if kind in ("approval.requested", "question.requested"):
                         asking = await self._ask(tasks, event, asking)
@@ -172,4 +168,4 @@ class Conversation:
         self._asked = None
         app = self._answers.app
         if app.is_running and not app.is_done:
-            app.exit(exception=EOFError())
+            app.exit(exception=Withdrawn())

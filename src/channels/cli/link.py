@@ -227,6 +227,7 @@ class Link:
     async def send(self, text: str, idempotency_key: str) -> str:
         """Say `text`; the message id, once it is durable. After a drop it is repeated under the same key."""
         while True:
+            await self.ready()  # until then the session may have no name
             try:
                 result = await self.call(
                     "chat.send_stream", text=text, session_key=self.session, idempotency_key=idempotency_key
@@ -241,6 +242,7 @@ class Link:
         """Stop the answer in progress; a lost connection or nothing to stop is no matter."""
         try:
             async with asyncio.timeout(5):
+                await self.ready()
                 await self.call("chat.abort", session_key=self.session)
         except (LinkLost, RpcFailed, TimeoutError):
             pass

@@ -10,16 +10,27 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from channels.cli.blocks import REDRAW_SECONDS
 from channels.cli.follow import TERMINAL, Event
 from channels.cli.link import Link
-from channels.cli.screen import Screen
 from channels.cli.words import say
+
+if TYPE_CHECKING:  # drawing is for terminals: a pipe does not pay for it
+    from channels.cli.screen import Screen
 
 
 async def ask_once(
-    link: Link, text: str, key: str, *, as_json: bool, screen: Screen | None, out: TextIO, errors: TextIO, language: str
+    link: Link,
+    text: str,
+    key: str,
+    *,
+    as_json: bool,
+    screen: "Screen | None",
+    out: TextIO,
+    errors: TextIO,
+    language: str,
 ) -> int:
     """Say `text` and write the answer; the exit code. `screen` draws where stdout is a terminal."""
 
@@ -31,7 +42,7 @@ async def ask_once(
     async with Interrupts(link) as interrupts:
         message_id = await link.send(text, key)
         while True:
-            event = await link.events.get()
+            event = await next_event(link, screen)
             if event.get("message_id") not in (None, "", message_id):
                 continue
             if as_json:
@@ -45,6 +56,17 @@ async def ask_once(
                 return _end(
                     event, quiet=as_json or screen is not None, out=out, errors=errors, stopped=interrupts.pressed
                 )
+
+
+async def next_event(link: Link, screen: "Screen | None") -> Event:
+    """The next event; where none comes for a moment, what has grown is drawn meanwhile."""
+    if screen is not None and screen.behind:
+        try:
+            async with asyncio.timeout(REDRAW_SECONDS):
+                return await link.events.get()
+        except TimeoutError:
+            screen.catch_up()
+    return await link.events.get()
 
 
 def _end(event: Event, *, quiet: bool, out: TextIO, errors: TextIO, stopped: bool) -> int:
@@ -62,8 +84,10 @@ def _end(event: Event, *, quiet: bool, out: TextIO, errors: TextIO, stopped: boo
 class Interrupts:
     """While this is open Ctrl-C aborts the turn, and a second one leaves."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, told: Callable[[], None] = lambda: None) -> None:
+        """`told` is called at the first press."""
         self._link = link
+        self._told = told
         self._aborting: asyncio.Task[None] | None = None
         self._leave: Callable[[], object] = sys.exit
         self._installed = False
@@ -93,4 +117,5 @@ class Interrupts:
         if self._aborting is not None:
             self._leave()
         else:
+            self._told()
             self._aborting = asyncio.get_running_loop().create_task(self._link.abort())

@@ -15,11 +15,11 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
-from channels.cli.blocks import finished
+from channels.cli.blocks import REDRAW_SECONDS, finished
 from channels.cli.follow import Event
 from channels.cli.words import readable, say
 
-REDRAW_SECONDS = 0.08
+CANCELLED = 1009
 
 
 class Screen:
@@ -28,6 +28,8 @@ class Screen:
     def __init__(self, console: Console, language: str) -> None:
         self.console = console
         self.language = language
+        self.behind = False
+        """Whether more has grown than is drawn: then `catch_up` is due when nothing comes for a moment."""
         self._growing = ""
         self._shown = ""
         self._live: Live | None = None
@@ -49,7 +51,10 @@ class Screen:
         elif kind == "chat.error":
             self.settle()
             self._shown = ""
-            self.error(f"{event.get('message')} ({event.get('code')})")
+            if event.get("code") == CANCELLED:
+                self.notice(say("cut", self.language))
+            else:
+                self.error(f"{event.get('message')} ({event.get('code')})")
         elif kind == "chat.message":
             self.settle()
             self.console.print(Text(f"[{event.get('channel')}] {readable(str(event.get('text', '')))}", style="cyan"))
@@ -89,6 +94,13 @@ class Screen:
             self._block(growing)
             self._shown += growing
 
+    def catch_up(self) -> None:
+        """Draw the growing block as it is now."""
+        self._drawn_at = time.monotonic()
+        self.behind = False
+        if self._growing:
+            self._draw()
+
     def _delta(self, delta: str) -> None:
         self._growing += delta
         blocks, rest = finished(self._growing)
@@ -98,10 +110,9 @@ class Screen:
                 self._block(block)
             self._shown += self._growing[: len(self._growing) - len(rest)]
             self._growing = rest
-        now = time.monotonic()
-        if now - self._drawn_at >= REDRAW_SECONDS:
-            self._drawn_at = now
-            self._draw()
+        self.behind = True
+        if time.monotonic() - self._drawn_at >= REDRAW_SECONDS:
+            self.catch_up()
 
     def _done(self, event: Event) -> None:
         text = str(event.get("text") or "")
@@ -133,7 +144,10 @@ class Screen:
             self.notice(f"{mark} {name} {event.get('duration_ms', 0)} ms {preview}")
 
     def _block(self, block: str) -> None:
-        self.console.print(Markdown(readable(block.strip("\n")), code_theme="ansi_dark", hyperlinks=False))
+        text = readable(block.strip("\n"))
+        if "```" not in text and "~~~" not in text:
+            text = text.replace("\n", "  \n")  # in a chat the end of a line is meant
+        self.console.print(Markdown(text, code_theme="ansi_dark", hyperlinks=False))
         self.console.print()
 
     def _draw(self) -> None:
@@ -144,6 +158,7 @@ class Screen:
         self._live.update(Text("\n".join(lines)), refresh=True)
 
     def _clear(self) -> None:
+        self.behind = False
         if self._live is not None:
             self._live.update(Text(""), refresh=True)
             self._live.stop()

@@ -45,4 +45,9 @@ def say(name: str, lang: str, **values: object) -> str:
 
 def readable(text: str) -> str:
     """Text of the model, a tool or another person without what could move the cursor or hide itself."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text.replace("\r\n", "\n"))
+    return _CONTROL.sub(_visible, text.replace("\r\n", "\n"))
+
+
+def _visible(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

@@ -73,7 +73,7 @@ class DiscordChannel(BaseChannel):
         self._silence_seconds = silence_seconds
         self._downloads = Downloads()
         self._marks = Watermarks()
-        self._intake = Intake(self, self._marks, self._downloads, frozenset(settings.groups))
+        self._intake = Intake(self, self._marks, self._keep, self._downloads, frozenset(settings.groups))
         self._client: GatewayClient | None = None
         self._reactions: OrderedDict[str, str] = OrderedDict()
 

@@ -25,6 +25,8 @@ from discord.http import HTTPClient, Route
 
 from bus.errors import TooLarge
 
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # nobody speaks here
+
 Object: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Object], None]
 

@@ -55,11 +55,20 @@ class Receiver(Protocol):
 
 
 class Intake:
-    """`listed` are the groups of the settings: where something is said before anything was read there counts too."""
+    """`keep` writes the marks down. `listed` are the groups of the settings: what is said there counts from the
+    first connection on, also before anything was read."""
 
-    def __init__(self, receiver: Receiver, marks: Watermarks, downloads: Downloads, listed: frozenset[str]) -> None:
+    def __init__(
+        self,
+        receiver: Receiver,
+        marks: Watermarks,
+        keep: Callable[[], Awaitable[None]],
+        downloads: Downloads,
+        listed: frozenset[str],
+    ) -> None:
         self._receiver = receiver
         self._marks = marks
+        self._keep = keep
         self._downloads = downloads
         self._listed = listed
         self._client: GatewayClient | None = None
@@ -151,7 +160,16 @@ class Intake:
         for channel in (*(data.get("channels") or ()), *(data.get("threads") or ())):
             where = self._learn(channel, guild)
             if self._is_listed(where) and self._marks.get(where.channel) is None:
-                self._marks.advance(where.channel, channel.get("last_message_id") or snowflake_at(time.time()))
+                self._begin(where.channel, channel.get("last_message_id"))
+
+    def _begin(self, channel: str, last_message: str | None) -> None:
+        """Read a listed channel from here on; one that was made after all that was read, from its beginning."""
+        newest = self._marks.newest
+        if newest and int(channel) > newest:
+            self._marks.advance(channel, channel)
+            self._put(channel, lambda: self._look_back(channel))
+        else:
+            self._marks.advance(channel, last_message or snowflake_at(time.time()))
 
     def _thread(self, data: Object) -> None:
         self._learn(data, data.get("guild_id", ""))
@@ -163,6 +181,10 @@ class Intake:
         await self._take(data, await self._where(data))
 
     async def _take(self, data: Object, where: Where) -> None:
+        if self._marks.get(where.channel) is None:
+            # Until now nothing was read here: kept before it is handed on, so that a crash in between finds it again.
+            self._marks.advance(where.channel, str(int(data["id"]) - 1))
+            await self._keep()
         parsed = parse_message(data, self.me, where, self._fetcher)
         if isinstance(parsed, Incoming):
             if not where.guild:

@@ -16,6 +16,7 @@ class Watermarks:
 
     def __init__(self) -> None:
         self._marks: OrderedDict[str, int] = OrderedDict()
+        self._loaded = 0
         self.changed = False
         """Whether there is something to keep; whoever keeps it sets it False."""
 
@@ -26,6 +27,7 @@ class Watermarks:
             self._marks.update((str(channel), int(mark)) for channel, mark in kept.items())
         except (ValueError, AttributeError, TypeError):
             self._marks.clear()
+        self._loaded = max(self._marks.values(), default=0)
 
     def dump(self) -> str:
         """The marks as a text to keep."""
@@ -38,6 +40,11 @@ class Watermarks:
     def get(self, channel: str) -> int | None:
         """The newest durable message of a channel."""
         return self._marks.get(channel)
+
+    @property
+    def newest(self) -> int:
+        """The newest message that was read before this start; 0 where nothing was."""
+        return self._loaded
 
     def advance(self, channel: str, message_id: str) -> None:
         """Everything up to `message_id` is durable or refused; a mark never falls."""

@@ -27,7 +27,7 @@ _BLANK = "\u200b"
 
 def render_markdown(markdown: str) -> str:
     """Markdown as a card's element takes it."""
-    return _IMAGE.sub(r"[\1](\2)", _TAG.sub("<\u200b", clean(markdown)))
+    return _IMAGE.sub(r"[\1](\2)", _TAG.sub("<\u200b", clean(markdown))).rstrip()
 
 
 def length(markdown: str) -> int:

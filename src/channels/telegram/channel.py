@@ -59,6 +59,8 @@ CAPABILITIES = Capabilities(
     group_edit_seconds=2.5,
 )
 PHOTO_BYTES = 10_000_000
+PASSING_SECONDS = 5.0
+"""Drafts, typing and reactions may be missed: nothing waits long for them."""
 
 
 class TelegramChannel(BaseChannel):
@@ -96,8 +98,11 @@ class TelegramChannel(BaseChannel):
         if self._settings.mode == "webhook":
             await self._hook.run(self._bot, self.mark)
         else:
-            async with mapped():
-                await self._bot.delete_webhook()
+            try:
+                async with mapped():
+                    await self._bot.delete_webhook()
+            except ChannelAuthFailed:
+                log.info("telegram: this server knows no webhooks")
             self._poller = Poller(self._client, self._take, self.mark)
             await self._poller.run()
 
@@ -230,7 +235,12 @@ class TelegramChannel(BaseChannel):
         try:
             async with mapped():
                 await self._bot.send_message_draft(
-                    int(to.chat), draft_id, rendered.text, message_thread_id=thread, entities=_entities(rendered)
+                    int(to.chat),
+                    draft_id,
+                    rendered.text,
+                    message_thread_id=thread,
+                    entities=_entities(rendered),
+                    read_timeout=PASSING_SECONDS,
                 )
         except (ChannelAuthFailed, DeliveryRejected) as error:
             # An older server answers 404 for a method that it lacks, as for a wrong token.
@@ -238,11 +248,26 @@ class TelegramChannel(BaseChannel):
 
     async def typing(self, to: Address) -> None:
         thread = int(to.thread) if to.thread else None
-        await self._in_chat(to, lambda chat: self._bot.send_chat_action(chat, "typing", message_thread_id=thread))
+        await self._passing(
+            to,
+            lambda chat: self._bot.send_chat_action(
+                chat, "typing", message_thread_id=thread, read_timeout=PASSING_SECONDS
+            ),
+        )
 
     async def react(self, to: Address, message_id: str, emoji: str) -> None:
         reaction = emoji or None
-        await self._in_chat(to, lambda chat: self._bot.set_message_reaction(chat, int(message_id), reaction))
+        await self._passing(
+            to,
+            lambda chat: self._bot.set_message_reaction(chat, int(message_id), reaction, read_timeout=PASSING_SECONDS),
+        )
+
+    async def _passing(self, to: Address, call: Any) -> None:
+        """A sign that may be missed. An older server answers 404 for a method it lacks, as for a wrong token."""
+        try:
+            await self._in_chat(to, call)
+        except ChannelAuthFailed as error:
+            raise DeliveryRejected(error.reason) from error
 
     async def set_commands(self, commands: Sequence[Command]) -> None:
         shown = [command for command in commands if not command.admin]

@@ -3,7 +3,7 @@
 Facts it stands on (python-telegram-bot 22.8): `BadRequest` is a `NetworkError` and
 must be looked at first; 401 and 404 are both `InvalidToken`; a time-out or a broken
 connection carries httpx's exception as its cause, which tells whether the request
-can have left. The token is part of every URL: httpx's own log lines are turned off.
+can have left. The token is part of every URL: below a warning, the log lines of httpx and of the SDK are turned off.
 """
 
 import logging
@@ -135,7 +135,7 @@ class Client:
     """One bot's connections: open, use `bot`, close."""
 
     def __init__(self, token: str, base_url: str | None) -> None:
-        for name in ("httpx", "httpcore"):
+        for name in ("httpx", "httpcore", "telegram"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._server = (base_url or PUBLIC_SERVER).rstrip("/")
         self._polls = _Updates(

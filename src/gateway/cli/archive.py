@@ -8,6 +8,7 @@ plain files and folders below the target is made.
 import io
 import json
 import os
+import sqlite3
 import tarfile
 import time
 from collections.abc import Iterator
@@ -70,22 +71,34 @@ def _state(home: Path, *not_these: Path) -> Iterator[Path]:
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
-    """One file as long as it is now: what is appended meanwhile belongs to the next backup."""
+    """One file as it is now, whole lines only: what is appended meanwhile belongs to the next backup."""
     if path.is_symlink() or not path.is_file():
         return 0
     try:
-        file = path.open("rb")
+        state = path.stat()
+        data = _database(path) if name.endswith((".db", ".sqlite")) else path.read_bytes()
     except FileNotFoundError:
         return 0
-    with file:
-        state = os.fstat(file.fileno())
-        data = file.read(state.st_size)
     if name.endswith(".jsonl"):
         data = data[: data.rfind(b"\n") + 1]
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = len(data), state.st_mode & 0o700, int(state.st_mtime)
     archive.addfile(info, io.BytesIO(data))
     return 1
+
+
+def _database(path: Path) -> bytes:
+    """A copy of a database that somebody may be writing to."""
+    source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    copy = sqlite3.connect(":memory:")
+    try:
+        source.backup(copy)
+        return copy.serialize()
+    except sqlite3.Error as error:
+        raise OSError(5, f"cannot be copied: {error}", str(path)) from None
+    finally:
+        copy.close()
+        source.close()
 
 
 def read_archive(source: Path, home: Path) -> Path | None:

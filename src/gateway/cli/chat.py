@@ -7,6 +7,7 @@ leaves with the conversation.
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import secrets
 import signal
@@ -42,7 +43,11 @@ def chat(
         raise Failure("there is nothing to say", exit_code=2)
     if said is None and as_json:
         raise Failure("--json needs TEXT, or text on stdin", exit_code=2)
-    raise typer.Exit(asyncio.run(_until_done(_chat(said, session, url, as_json, config))))
+    try:
+        code = asyncio.run(_until_done(_chat(said, session, url, as_json, config)))
+    except KeyboardInterrupt:  # between two prompts, where nobody listens for it
+        code = 0
+    raise typer.Exit(code)
 
 
 async def _until_done(work: Coroutine[Any, Any, int]) -> int:
@@ -58,9 +63,11 @@ async def _until_done(work: Coroutine[Any, Any, int]) -> int:
     except asyncio.CancelledError:
         return 0
     except ExceptionGroup as group:
-        known = group.subgroup((LinkRefused, RpcFailed))
+        known = group.subgroup((LinkRefused, RpcFailed, Failure, BrokenPipeError))
         while isinstance(known, ExceptionGroup):
             known = known.exceptions[0]  # type: ignore[assignment]
+        if isinstance(known, Failure | BrokenPipeError):
+            raise known from None
         if known is None:
             raise
         raise Failure(str(known)) from None
@@ -128,3 +135,43 @@ def _own_token(read: Any, home: Path) -> str:
         return str(read(home))
     except OSError as error:
         raise Failure(f"cannot read the admin token in {home}: {error.strerror or error}") from None
+
+
+@contextlib.asynccontextmanager
+async def _own_gateway(loaded: Any) -> AsyncIterator[str]:
+    """A gateway in this process, on a free loopback port, for as long as the conversation lasts."""
+    from gateway.app import Stop, serve
+    from gateway.cli.running import read_running_file
+    from gateway.observability.logs import Logs
+    from gateway.observability.redaction import Redactor, secrets_of
+
+    class Told(Stop):
+        """Stops when it is told; the signals belong to the terminal."""
+
+        def listen(self) -> None:
+            pass
+
+    server = loaded.settings.server.model_copy(
+        update={"host": "127.0.0.1", "port": 0, "tls": type(loaded.settings.server.tls)()}
+    )
+    settings = loaded.settings.model_copy(update={"server": server})
+    redactor = Redactor(secrets_of(settings))
+    logs = Logs(settings.logging.level, "json", folder=loaded.home / "logs", redactor=redactor, screen=False)
+    stop, ready = Told(), asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            served = tasks.create_task(
+                serve(dataclasses.replace(loaded, settings=settings), say=lambda _line: ready.set(), stop=stop)
+            )
+            begun = tasks.create_task(ready.wait())
+            await asyncio.wait([served, begun], return_when=asyncio.FIRST_COMPLETED)
+            begun.cancel()
+            running = read_running_file(loaded.home)
+            if served.done() or running is None:
+                raise Failure("no gateway runs, and none could be started here")
+            try:
+                yield running.websocket_url
+            finally:
+                stop.asked.set()
+    finally:
+        logs.close()

@@ -20,7 +20,14 @@ from gateway.cli.running import FILE, TOKEN_FILE, find_running, process_exists, 
 from gateway.settings import Loaded
 
 State = Literal["ok", "warning", "failed"]
-PRIVATE_FILES = (TOKEN_FILE, "secrets.yaml", "audit.jsonl", "audit.head", "tokens.json", "users.json")
+PRIVATE_FILES = (
+    TOKEN_FILE,
+    "secrets.yaml",
+    "audit.jsonl",
+    "audit.head",
+    "identity/tokens.json",
+    "identity/logins.json",
+)
 LOW_DISK_BYTES = 200 * 1024 * 1024
 _SDKS = {"telegram": "telegram", "discord": "discord", "feishu": "lark_oapi"}
 

@@ -52,7 +52,7 @@ def local_endpoints(environ: Mapping[str, str]) -> list[Endpoint]:
     host = environ.get("OLLAMA_HOST", "")
     ollama = (host if "://" in host else f"http://{host}").rstrip("/") + "/v1" if host else OLLAMA
     candidates = [
-        Endpoint("Ollama", ollama.replace("//0.0.0.0", "//127.0.0.1")),  # noqa: S104  # how people let it listen
+        Endpoint("Ollama", ollama.replace("//0.0.0.0", "//127.0.0.1")),  # how people let it listen
         Endpoint("LiteLLM", LITELLM, environ.get("LITELLM_MASTER_KEY", "")),
     ]
     found = []

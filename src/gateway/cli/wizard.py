@@ -93,12 +93,12 @@ def _choose_model(endpoint: Endpoint, offered: list[str]) -> str:
     default = endpoint.choose(offered)
     prompt = _t("Model:", "模型：")
     if not offered:
-        return _answer(
-            questionary.text(prompt, default=default, validate=lambda text: bool(text.strip())).ask()
-        ).strip()
-    if len(offered) <= 30:
-        return _answer(questionary.select(prompt, choices=offered, default=default or None).ask())
-    return _answer(questionary.autocomplete(prompt, choices=offered, default=default).ask())
+        said = questionary.text(prompt, default=default, validate=lambda text: bool(text.strip())).ask()
+    elif len(offered) <= 30:
+        said = questionary.select(prompt, choices=offered, default=default or None).ask()
+    else:
+        said = questionary.autocomplete(prompt, choices=offered, default=default).ask()
+    return str(_answer(said)).strip()
 
 
 def _ask_channels(answers: Answers, *, test: bool) -> None:

@@ -130,20 +130,17 @@ class Logs:
         folder: Path | None = None,
         stream: TextIO | None = None,
         redactor: Redactor | None = None,
+        screen: bool = True,
     ) -> None:
-        """Log to `stream` (stderr) in `form` (auto, console, json), and as JSON into `folder` where given."""
+        """Log to `stream` (stderr) in `form` (auto, console, json), and as JSON into `folder` where given.
+
+        Without `screen` only the file is written: the terminal belongs to somebody else.
+        """
         self.redactor = redactor or Redactor()
         self._root = logging.getLogger()
         self._before = (self._root.level, list(self._root.handlers))
         self._chatty = {name: logging.getLogger(name).level for name in _CHATTY}
-        stream = stream or sys.stderr
-        screen = logging.StreamHandler(stream)
-        terminal = stream.isatty()
-        if form == "json" or (form == "auto" and not terminal):
-            screen.setFormatter(JsonFormatter(self.redactor))
-        else:
-            screen.setFormatter(ConsoleFormatter(self.redactor, colour=terminal and not os.environ.get("NO_COLOR")))
-        self._handlers: list[logging.Handler] = [screen]
+        self._handlers: list[logging.Handler] = [self._screen(stream or sys.stderr, form)] if screen else []
         if folder is not None:
             self._handlers.append(self._file(folder))
         number = logging.getLevelName(level.upper())
@@ -151,6 +148,15 @@ class Logs:
         self._root.setLevel(number)
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.NOTSET if number <= logging.DEBUG else logging.WARNING)
+
+    def _screen(self, stream: TextIO, form: str) -> logging.Handler:
+        handler = logging.StreamHandler(stream)
+        terminal = stream.isatty()
+        if form == "json" or (form == "auto" and not terminal):
+            handler.setFormatter(JsonFormatter(self.redactor))
+        else:
+            handler.setFormatter(ConsoleFormatter(self.redactor, colour=terminal and not os.environ.get("NO_COLOR")))
+        return handler
 
     def _file(self, folder: Path) -> logging.Handler:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

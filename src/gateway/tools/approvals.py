@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 
@@ -28,8 +29,13 @@ INPUT_SECONDS = 60.0
 MAX_WAITING = 100
 """Questions one person may have open at once."""
 
-RevokeAtBridge = Callable[[str, str, str, str | None], Awaitable[None]]
-"""`(user, bridge_id, own_tool, session_key)`: tells the bridge, which keeps the permission."""
+
+class Keepers(Protocol):
+    """The bridges, which keep the permissions of their own tools (`gateway.tunnel.directory`)."""
+
+    async def permission_gone(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None: ...
+
+    async def permission_given(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +80,7 @@ class ApprovalDesk:
 
     def __init__(self, store: Store, *, cloud_seconds: float = CLOUD_SECONDS) -> None:
         self.cloud_seconds = cloud_seconds
-        self.revoke_at_bridge: RevokeAtBridge | None = None
+        self.keepers: Keepers | None = None
         """Set by the composition root, since the directory comes later."""
         self._store = store
         self._closing = False
@@ -109,8 +115,10 @@ class ApprovalDesk:
                 return asked
         return None
 
-    async def ask(self, asked: Asked) -> tuple[str, str]:
+    async def ask(self, asked: Asked, announce: Callable[[], None]) -> tuple[str, str]:
         """Wait for the person: one of the four decisions or `expired`, and who said it.
+
+        `announce` is called when the question is kept and can be answered.
 
         Raises Overloaded where too many questions of this person are open, or the disk refuses.
         """
@@ -124,6 +132,7 @@ class ApprovalDesk:
             except BaseException:
                 self._open.pop(asked.approval_id, None)
                 raise
+        announce()
         if open_.answer is None:
             open_.answer = asyncio.get_running_loop().create_future()
             if open_.decision is not None:
@@ -165,7 +174,7 @@ class ApprovalDesk:
 
     # ------------------------------------------------------------ bridges
 
-    async def ask_for_bridge(self, challenge: Challenge) -> tuple[Decision | None, str]:
+    async def ask_for_bridge(self, challenge: Challenge, announce: Callable[[], None]) -> tuple[Decision | None, str]:
         """A bridge's question; what is allowed for longer is noted here and kept there."""
         asked = Asked(
             approval_id=challenge.approval_id, user=challenge.actor.user, call_id=challenge.call_id,
@@ -176,7 +185,7 @@ class ApprovalDesk:
         known = self._open.get(asked.approval_id)
         if known is not None and known.asked.user != asked.user:
             return "deny", ""  # an id of somebody else's question
-        decision, by = await self.ask(asked)
+        decision, by = await self.ask(asked, announce)
         if decision in ("allow_session", "allow_always") and by != "bridge":
             session = "" if challenge.session is None else challenge.session.identity
             if decision == "allow_always" or session:
@@ -184,6 +193,9 @@ class ApprovalDesk:
                     asked.user, asked.tool, decision, session, bridge_id=challenge.bridge_id,
                     own_tool=challenge.own_tool,
                 )  # fmt: skip
+                if self.keepers is not None:
+                    key = _key_text(session) if decision == "allow_session" else ""
+                    await self.keepers.permission_given(asked.user, challenge.bridge_id, challenge.own_tool, key)
         match decision:
             case "allow_once" | "allow_session" | "allow_always" | "deny":
                 return decision, by
@@ -314,9 +326,8 @@ class ApprovalDesk:
     async def _take_back(self, rows: Sequence[tuple[str, ...]]) -> None:
         for grant_id, user, bridge_id, own_tool, session in rows:
             await self._write("DELETE FROM grants WHERE grant_id = ?", (grant_id,))
-            if bridge_id and self.revoke_at_bridge is not None:
-                key = SessionKey.from_identity(session).text if session else None
-                await self.revoke_at_bridge(user, bridge_id, own_tool, key if key is not None else "")
+            if bridge_id and self.keepers is not None:
+                await self.keepers.permission_gone(user, bridge_id, own_tool, _key_text(session))
 
     # ------------------------------------------------------------ bridges in groups
 
@@ -336,3 +347,8 @@ class ApprovalDesk:
             await asyncio.to_thread(self._store.write, sql, parameters)
         except sqlite3.Error as error:
             raise Overloaded("the approval can't be kept on the disk", retry_after_ms=5000) from error
+
+
+def _key_text(identity: str) -> str:
+    """The session's key as the bridge knows it; '' for a permission of all sessions."""
+    return SessionKey.from_identity(identity).text if identity else ""

@@ -58,7 +58,8 @@ class CloudMcp:
             server.name: ServerOwner(server, self._groups, changed=self._forget) for server in servers if server.enabled
         }
         for owner in self._owners.values():
-            owner.tools = self._memory.tools(owner.name) if owner.settings.lazy else []
+            # As they were when it ran last: a turn that goes on after a restart need not wait for the start.
+            owner.tools = self._memory.tools(owner.name)
         self._table: dict[str, tuple[ServerOwner, ToolDefinition, ToolSpec]] | None = None
 
     async def run(self) -> None:
@@ -152,7 +153,7 @@ class CloudMcp:
             for owner in self._owners.values():
                 for definition in owner.tools:
                     self._add(owner, definition)
-                if owner.settings.lazy and owner.tools:
+                if owner.tools:
                     self._memory.saw(owner.name, owner.tools)
             self._memory.save()
         return self._table

@@ -167,15 +167,13 @@ class Guard:
             arguments=call.arguments, risk=f"'{word}' is a dangerous word" if word else "this tool asks first",
             expires=time.time() + self._desk.cloud_seconds, session=call.session, message_id=call.message_id,
         )  # fmt: skip
+        update = ApprovalAsked(
+            approval_id=asked.approval_id, tool=asked.tool, arguments=asked.arguments, risk=asked.risk,
+            expires_at=timestamp(asked.expires),
+        )  # fmt: skip
         deadline.pause()
         try:
-            report(
-                ApprovalAsked(
-                    approval_id=asked.approval_id, tool=asked.tool, arguments=asked.arguments, risk=asked.risk,
-                    expires_at=timestamp(asked.expires),
-                )
-            )  # fmt: skip
-            decision, by = await self._desk.ask(asked)
+            decision, by = await self._desk.ask(asked, lambda: report(update))
         finally:
             deadline.resume()
         report(ApprovalAnswered(approval_id=asked.approval_id, decision=decision, by=by))

@@ -103,8 +103,7 @@ class Bridge:
         effects = self.session.attach(hello, epoch=epoch, key=key, session_id=session_id, now=time.monotonic())
         await self.perform(effects)
         if self.pending:
-            pending, self.pending = self.pending, []
-            await self.perform(self.session.revoke_grants(pending))
+            await self.perform(self.session.revoke_grants(self.pending))
         self._changed(self, "connected")
 
     def detach(self, epoch: int) -> None:

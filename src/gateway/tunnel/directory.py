@@ -25,6 +25,7 @@ from gateway.tunnel.remembered import Remembered, Row
 MAX_BRIDGES = 50
 """Of one user; the one that is away for longest makes room."""
 _LOOK_SECONDS = 0.5
+_MOST_PENDING = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +186,21 @@ class Directory:
         for bridge in self._bridges.get(user, {}).values():
             bridge.lock_out("the user was removed")
 
-    async def revoke_grant(self, user: str, bridge_id: str, own_tool: str, session_key: str | None) -> None:
-        """Tell a bridge that its user takes a permission back; a bridge that is away is told when it comes."""
+    async def permission_gone(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None:
+        """Its user takes a permission back: the bridge, which keeps it, is told now and whenever it comes."""
         bridge = self._bridges.get(user, {}).get(bridge_id)
-        if bridge is None:
-            return
-        grant: JsonObject = {"user": user, "tool": own_tool}
-        if session_key is not None:
-            grant["session_key"] = session_key
-        effects = bridge.session.revoke_grants([grant])
-        if effects:
-            await bridge.perform(effects)
-        else:
-            bridge.pending.append(grant)
+        if bridge is not None:
+            grant = {"user": user, "tool": own_tool, "session_key": session_key}
+            bridge.pending = [*(kept for kept in bridge.pending if kept != grant), grant][-_MOST_PENDING:]
+            self._save(bridge)
+            await bridge.perform(bridge.session.revoke_grants([grant]))
+
+    async def permission_given(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None:
+        """Given once more: what was taken back before is not said again."""
+        bridge = self._bridges.get(user, {}).get(bridge_id)
+        if bridge is not None:
+            grant = {"user": user, "tool": own_tool, "session_key": session_key}
+            bridge.pending = [kept for kept in bridge.pending if kept != grant]
             self._save(bridge)
 
     # ------------------------------------------------------------ inside

@@ -66,8 +66,13 @@ class Challenge:
 class Desk(Protocol):
     """Where people are asked (`gateway.tools.approvals`)."""
 
-    async def ask_for_bridge(self, challenge: Challenge) -> tuple[Decision | None, str]:
-        """Wait for the person: the decision and who made it; None when nobody answered in time."""
+    async def ask_for_bridge(
+        self, challenge: Challenge, announce: Callable[[], None]
+    ) -> tuple[Decision | None, str]:  # fmt: skip
+        """Wait for the person: the decision and who made it; None when nobody answered in time.
+
+        `announce` is called when the question can be answered.
+        """
         ...
 
     def settled_elsewhere(self, asked_id: str, decision: str) -> None:

@@ -83,7 +83,7 @@ class BridgeTools:
         except BridgeError as error:
             raise from_code(error.code, error.message, retry_after_ms=error.retry_after_ms) from error
         finally:
-            await waiting.end()
+            await waiting.end(keep=self._closing)
             if bridge.waiters.get(wire_id) is waiting:
                 self._leave(bridge, wire_id, waiting.reason)
         return result_of(answer, int((time.monotonic() - begun) * 1000))

@@ -93,12 +93,19 @@ class Waiting:
             self.result.set_exception(away or TimedOut("the tool did not answer in time", effect="unknown"))
             self.result.exception()
 
-    async def end(self) -> None:
-        """Nobody waits any more; questions are closed before, so that nothing is reported after the call."""
+    async def end(self, *, keep: bool) -> None:
+        """Nobody waits any more; questions are closed before, so that nothing is reported after the call.
+
+        With `keep` they stay at the desk, for the turn that goes on after a restart.
+        """
         if self._timer is not None:
             self._timer.cancel()
-        self._leave_questions("expired")
         open_ = [task for task in self._asking.values() if not task.done()]
+        if keep:
+            for task in open_:
+                task.cancel()
+        else:
+            self._leave_questions("expired")
         if open_:
             await asyncio.wait(open_, timeout=_CLOSING_SECONDS)
 
@@ -126,15 +133,13 @@ class Waiting:
         self._asking[challenge] = self._spawn(self._ask(asked))
 
     async def _ask(self, asked: Challenge) -> None:
+        update = ApprovalAsked(
+            approval_id=asked.approval_id, tool=asked.tool, arguments=asked.arguments, risk=asked.risk,
+            expires_at=timestamp(time.time() + asked.seconds), where=asked.where,
+        )  # fmt: skip
         self._deadline.pause()
         try:
-            self._report(
-                ApprovalAsked(
-                    approval_id=asked.approval_id, tool=asked.tool, arguments=asked.arguments, risk=asked.risk,
-                    expires_at=timestamp(time.time() + asked.seconds), where=asked.where,
-                )
-            )  # fmt: skip
-            decision, by = await self._desk.ask_for_bridge(asked)
+            decision, by = await self._desk.ask_for_bridge(asked, lambda: self._report(update))
         finally:
             self._deadline.resume()
             self.arm()

@@ -108,6 +108,28 @@ async def test_parameters_and_the_name_of_the_limit(server: OpenAIServer, make: 
     assert "tool_choice" not in server.requests[0]
 
 
+async def test_broken_arguments_in_the_history_do_not_spoil_the_conversation(server: OpenAIServer, make: Make) -> None:
+    def calling(arguments: str) -> dict[str, Any]:
+        function = {"name": "clock", "arguments": arguments}
+        return {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "a", "type": "function", "function": function}],
+        }
+
+    messages = [
+        calling('{"zone": "UT'),
+        calling('{"zone": "UTC"}'),
+        calling(""),
+        calling("[1]"),
+        {"role": "user", "content": "x"},
+    ]
+    await make().stream(ModelRequest(messages=messages), lambda _: None)
+    sent = [message["tool_calls"][0]["function"]["arguments"] for message in server.requests[0]["messages"][:4]]
+    assert sent == ["{}", '{"zone": "UTC"}', "{}", "{}"]
+    assert messages[0]["tool_calls"][0]["function"]["arguments"] == '{"zone": "UT'
+
+
 async def test_half_a_surrogate_pair_in_the_history_is_no_failure(make: Make) -> None:
     reply, _ = await ask(make(), "bad \ud800 half")
     assert reply.text == "You said: bad ? half"

@@ -52,7 +52,9 @@ async def test_a_bare_auth(gateway: GatewayRig, path: str) -> None:
 
 @pytest.mark.attack(8)
 @pytest.mark.parametrize(
-    "token", ["", "  ", "gw_nobody.x", None, ["a"], 5, "é" * 40, "x" * 60_000, {"a": 1}, True], ids=lambda v: str(v)[:12]
+    "token",
+    ["", "  ", "gw_nobody.x", None, ["a"], 5, "é" * 40, "x" * 60_000, {"a": 1}, True],
+    ids=lambda v: str(v)[:12],
 )
 async def test_a_token_that_is_worth_nothing(gateway: GatewayRig, token: Any) -> None:
     frames, code = await refused(gateway, json.dumps({"type": "AUTH", "token": token, "payload": {}}))
@@ -160,7 +162,7 @@ async def test_bridge_revoke_locks_out_and_the_token_with_it(gateway: GatewayRig
         assert await bridge.closed() == 4501
         assert await gateway.directory.list_bridges("alice") == []
         assert await gateway.guard.list_tools(tool_call("x", {}).actor) == []
-    frames, code = await refused(gateway, json.dumps({"type": "AUTH", "token": token}))
+    _, code = await refused(gateway, json.dumps({"type": "AUTH", "token": token}))
     assert code == 4501
 
 

@@ -1,0 +1,119 @@
+"""Feishu under the contract of all channels, over the long connection."""
+
+from typing import Any
+
+from tests.contracts.channel_contract import ChannelContract, FakePlatform, Fault
+from tests.fakes.faults import Fault as Struck
+from tests.fakes.feishu_rest import rate_limit
+from tests.fakes.feishu_server import FakeFeishu, mention, sender
+from tests.fakes.feishu_world import Object, walk
+
+SEND = r"im/v1/messages(/[^/]+/reply)?$"
+
+
+class FeishuPlatform(FakePlatform):
+    name = "feishu"
+    remembers_nonces = True
+    limit = 20_000
+    group = "oc_listed"
+    other_group = "oc_other"
+    has_edits_by_people = False
+
+    def __init__(self) -> None:
+        self.fake = FakeFeishu()
+
+    async def start(self) -> None:
+        for chat in (self.group, self.other_group):
+            self.fake.world.chat(chat, "group")
+        await self.fake.start()
+
+    async def stop(self) -> None:
+        await self.fake.stop()
+
+    def section(self) -> dict[str, Any]:
+        return {"app_id": self.fake.app_id, "app_secret": "feishu-secret", "domain": self.fake.domain}
+
+    async def person_says(
+        self, text: str, *, person: str = "42", group: str | None = None, mentioned: bool = False,
+        thread: str | None = None, bot: bool = False,
+    ) -> str:  # fmt: skip
+        if bot:
+            message: Object = {"message_id": "om_bot", "chat_id": self.fake.chat_of(person), "chat_type": "p2p",
+                               "message_type": "text", "content": '{"text": "beep"}', "create_time": "1"}  # fmt: skip
+            await self.fake.happens("im.message.receive_v1", {"sender": sender(person, "app"), "message": message})
+            return "om_bot"
+        more: Object = {"thread_id": thread} if thread else {}
+        if mentioned and group:
+            text, more["mentions"] = f"@_user_1 {text}", [mention("ou_bot")]
+        return await self.fake.says(person, text, chat=group, **more)
+
+    async def person_sends(self, data: bytes, *, kind: str = "photo", caption: str = "", person: str = "42") -> str:
+        if kind == "photo":
+            key = self.fake.upload(data, "image/png")
+            content = [[{"tag": "img", "image_key": key}], [{"tag": "text", "text": caption}]]
+            return await self.fake.sends(person, "post", {"title": "", "content": content})
+        key = self.fake.upload(data, "application/octet-stream")
+        if kind == "voice":
+            return await self.fake.sends(person, "audio", {"file_key": key, "duration": 1000})
+        return await self.fake.sends(person, "file", {"file_key": key, "file_name": "a.bin"})
+
+    def _messages(self, person: str, group: str | None) -> list[Object]:
+        return self.fake.world.shown(group or self.fake.chat_of(person))
+
+    def _buttons(self, message: Object) -> list[tuple[str, Object]]:
+        if message["msg_type"] != "interactive":
+            return []
+        elements = walk(self.fake.world.card_of(message))
+        return [(e["text"]["content"], e["behaviors"][0]["value"]) for e in elements if e["tag"] == "button"]
+
+    async def person_taps(self, label: str, *, person: str = "42", group: str | None = None) -> None:
+        for message in reversed(self._messages("42", group)):
+            for text, value in self._buttons(message):
+                if label in text:
+                    await self.fake.presses(person, message["message_id"], value)
+                    return
+
+    async def has_button(self, label: str, *, person: str = "42", group: str | None = None) -> bool:
+        return any(label in text for m in self._messages(person, group) for text, _ in self._buttons(m))
+
+    async def visible(self, *, person: str = "42", group: str | None = None, thread: str | None = None) -> list[str]:
+        kinds = {"image": "[photo]", "file": "[file]", "audio": "[voice]"}
+        return [
+            kinds.get(message["msg_type"]) or self.fake.world.text(message)
+            for message in self._messages(person, group)
+            if thread is None or message.get("thread_id") == thread
+        ]
+
+    async def fail_next(self, fault: Fault, times: int = 1) -> None:
+        faults = self.fake.faults
+        if times == 0:
+            faults.clear()
+        elif fault == "rate_limited":
+            body, headers = rate_limit(1)
+            faults.add(Struck(SEND, "POST", status=429, body=body, headers=headers, times=times))
+        elif fault == "unavailable":
+            faults.add(Struck(SEND, "POST", status=503, times=times))
+        elif fault == "answer_lost":
+            faults.add(Struck(SEND, "POST", kind="lose_answer", times=times))
+        else:
+            blocked = {"code": 230013, "msg": "Bot has NO availability to this user."}
+            faults.add(Struck(SEND, "POST", status=400, body=blocked, times=times))
+
+    async def outage(self, on: bool) -> None:
+        if on:
+            self.fake.faults.add(Struck("/", status=503, times=-1))
+            await self.fake.connection.drop(politely=False)
+        else:
+            self.fake.faults.clear()
+
+    async def deliver_again(self) -> None:
+        newest = list(self.fake.connection.pushes.values())[-1]
+        await self.fake.connection.push(newest.payload)
+
+    async def refuse_token(self, refused: bool) -> None:
+        self.fake.rest.app_secret = self.fake.connection.app_secret = "another" if refused else "feishu-secret"
+
+
+class TestFeishu(ChannelContract):
+    def make_platform(self) -> FakePlatform:
+        return FeishuPlatform()
