@@ -6,7 +6,9 @@ twice gives the same, so a crash in here does no harm. Nothing is synced but the
 itself: it stays until the next checkpoint.
 """
 
+import errno
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -50,7 +52,13 @@ class Recovery:
         self.touched = 0
 
     def run(self) -> None:
-        """Raises JournalRefused, OSError, sqlite3.Error."""
+        """Raises JournalRefused, OSError."""
+        try:
+            self._run()
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, f"the index of sessions cannot be written: {error}") from error
+
+    def _run(self) -> None:
         entries = self._read_journal()
         self._open_index(entries)
         first = self._index.last_touched() + 1
