@@ -6,7 +6,7 @@ Pure. An answer is the JSON text of a payload, so that a large one is written on
 import orjson
 
 from bridge.errors import BridgeError, ToolResultInvalid
-from bridge.ports import JsonObject
+from bridge.ports import JsonObject, Relayed
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.frames import error_payload
 from bridge.protocol.outbox import Answer
@@ -15,7 +15,7 @@ from bridge.protocol.outbox import Answer
 def response(call_id: str, member: str, value: JsonObject, longest: int) -> Answer:
     """A JSON-RPC response with `result` or `error`. Raises ToolResultInvalid beyond `longest` bytes."""
     try:
-        body = orjson.dumps(value)
+        body = value.raw if isinstance(value, Relayed) else orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise ToolResultInvalid("the result is no plain JSON", effect="done") from error
     if len(body) > longest:
