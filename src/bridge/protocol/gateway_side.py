@@ -46,6 +46,8 @@ from bridge.protocol.quota import Quota
 class GatewaySession:
     """One bridge as the gateway sees it."""
 
+    __slots__ = ("_book", "_orphans", "bridge_id", "latency_ms", "limits")
+
     def __init__(self, bridge_id: str, limits: Limits | None = None) -> None:
         self.bridge_id = bridge_id
         self.limits = limits or Limits()

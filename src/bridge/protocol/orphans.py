@@ -12,6 +12,8 @@ State: TypeAlias = Literal["running", "done"]
 class Orphans:
     """By id. `now` is monotonic seconds."""
 
+    __slots__ = ("_since",)
+
     def __init__(self) -> None:
         self._since: dict[str, tuple[State, float]] = {}
 

@@ -57,6 +57,11 @@ class Waiter(Protocol):
 class Bridge:
     """`changed(what)` is called for `connected`, `disconnected` and `tools`."""
 
+    __slots__ = (
+        "_changed", "_names", "_specs", "_trail", "_wire", "bearer", "boot_id", "bridge_id", "calls", "catalogue",
+        "name", "pending", "refusals", "revoked", "session", "since", "token_id", "user", "waiters",
+    )  # fmt: skip
+
     def __init__(
         self, user: str, bridge_id: str, name: str, *, names: Names, limits: Limits, trail: Trail,
         changed: Callable[["Bridge", str], None],

@@ -24,6 +24,8 @@ _CLOSE_SECONDS = 1.0
 class Socket:
     """A bridge's socket as the directory knows it."""
 
+    __slots__ = ("_closing", "_request", "_ws")
+
     def __init__(self, ws: web.WebSocketResponse, request: web.Request) -> None:
         self._ws = ws
         self._request = request
@@ -105,6 +107,7 @@ class Endpoint:
             socket.close_soon(close, error.message, _error(error))
             await socket.closed()
             return ws
+        del hello  # there may be thousands that do nothing for hours
         try:
             await self._serve(ws, socket, attached)
         finally:
