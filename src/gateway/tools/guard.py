@@ -41,11 +41,14 @@ _log = logging.getLogger(__name__)
 
 
 class Guard:
-    """`sources` in the order of their right to a name. `platforms` are the channels that have groups."""
+    """`sources` in the order of their right to a name. `platforms` are the channels that have groups.
+
+    `standing` says whether the actor may still use tools: a turn may be older than what became of its user.
+    """
 
     def __init__(
         self, sources: Sequence[ToolSource], *, desk: ApprovalDesk, trail: Trail, platforms: frozenset[str],
-        rules: Sequence[Rule] = (),
+        rules: Sequence[Rule] = (), standing: Callable[[Actor], bool] = lambda actor: True,
     ) -> None:  # fmt: skip
         self.calls = 0
         self.refused = 0
@@ -54,6 +57,7 @@ class Guard:
         self._trail = trail
         self._platforms = platforms
         self._rules = tuple(rules)
+        self._standing = standing
         self._reported: set[tuple[str, str]] = set()
 
     async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]:
@@ -72,6 +76,8 @@ class Guard:
     async def _call(self, call: ToolCall, deadline: Deadline, report: Report) -> ToolResult:
         if "tools" not in call.actor.scopes:
             raise Forbidden("this needs the scope tools")
+        if not self._standing(call.actor):
+            raise Forbidden("this user may not use tools any more")
         spec, source = await self._find(call.actor, call.name)
         if not self._allowed_in(spec, call.actor, call.session):
             raise ToolDenied("tools of your computer are off in this group: say /bridge on here to lend them")

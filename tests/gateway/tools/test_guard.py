@@ -78,7 +78,7 @@ class House:
         self.desk = ApprovalDesk(self.store, cloud_seconds=self.more.get("seconds", 600.0))
         self.guard = Guard(
             [self.cloud, self.bridge], desk=self.desk, trail=self.trail, platforms=frozenset({"telegram"}),
-            rules=self.more.get("rules", ()),
+            rules=self.more.get("rules", ()), standing=self.more.get("standing", lambda who: True),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -223,6 +223,18 @@ async def test_rules_make_it_stricter_never_laxer(tmp_path: Path) -> None:
     assert isinstance(await house.failing("send_mail"), ToolDenied)
     await house.call("send_mail", who=actor(role="admin"))
     assert isinstance(await house.failing("never", who=actor(role="admin")), ToolDenied)
+    house.close()
+
+
+@pytest.mark.attack(97)
+async def test_who_was_removed_since_may_call_no_more(tmp_path: Path) -> None:
+    """A turn that began before: each call is authorised when it is made."""
+    removed: set[str] = set()
+    house = House(tmp_path, standing=lambda who: who.user not in removed)
+    await house.call("clock")
+    removed.add("alice")
+    assert isinstance(await house.failing("clock"), Forbidden)
+    await house.call("clock", who=actor("bob"))
     house.close()
 
 
