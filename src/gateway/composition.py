@@ -48,6 +48,7 @@ from gateway.people import People
 from gateway.schedules import Schedules
 from gateway.settings import Loaded
 from gateway.sockets import Sockets
+from gateway.speech import SpeechToText
 from gateway.started import StartedTurns
 from gateway.state_files import AdminToken
 from gateway.toolbox import Toolbox, open_toolbox
@@ -102,6 +103,7 @@ class Gateway:
         turns = self.loop.stats()
         return {
             "version": __version__,
+            "uptime": self.house.uptime,
             "uptime_seconds": self.house.uptime,
             "ready": self.phase.ready,
             "connections": len(self.sockets),
@@ -169,10 +171,14 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     gate.tell(moves.begin)
 
     # the channels
+    speech = SpeechToText(settings.speech_to_text) if settings.speech_to_text else None
+    if speech is not None:
+        stack.push_async_callback(speech.close)
     channels = ChannelManager(
         settings.channels, folder=home / "channels", bus=metered, gatekeeper=gate, media=media, desk=approvals,
-        answers=Outcomes(store),
+        transcriber=speech, answers=Outcomes(store),
     )  # fmt: skip
+    stack.push_async_callback(channels.close)
 
     # the methods
     hub = Hub()
@@ -180,7 +186,12 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     started = StartedTurns()
     access = Access(store, platforms)
     letting_go = LettingGo(
-        tokens=people.tokens, sockets=sockets, started=started, turns=loop, bridges=toolbox.directory
+        tokens=people.tokens,
+        sockets=sockets,
+        started=started,
+        turns=loop,
+        sessions=store,
+        bridges=toolbox.directory,
     )
     chat = ChatMethods(
         inbound=metered, hub=hub, access=access, sessions=store, turns=loop, media=media, started=started,
