@@ -27,6 +27,7 @@ from gateway.identity.document import CorruptDocument
 from gateway.identity.logins import START_SECONDS
 from gateway.identity.roles import SCOPES
 from gateway.protocol import RpcError
+from gateway.reloading import follow
 from gateway.routes import make_listener
 from gateway.server import Listener
 from gateway.settings import Loaded
@@ -109,6 +110,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
                 ("sockets", gateway.sockets.run), ("channels", gateway.channels.run), ("care", lambda: _care(gateway)),
                 ("cloud tools", gateway.toolbox.cloud.run), ("bridges", gateway.toolbox.directory.run),
                 ("schedules", gateway.schedules.run),
+                ("agents", lambda: follow(gateway.loaded, gateway.agents)),
             )
         ]  # fmt: skip
         await asyncio.sleep(0)  # the services have begun: the loop accepts
