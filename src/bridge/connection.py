@@ -59,6 +59,7 @@ class Connection:
         self._welcome: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._drained: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._sending = False
         self._complaint = ""
         self._retry_after = 0.0
         self._dead = ""
@@ -117,8 +118,8 @@ class Connection:
     # ------------------------------------------------------------ to be sent
 
     def answered(self, call_id: str) -> None:
+        """There is an answer; it leaves with the next `flush`, or with what the frame that is being read leads to."""
         self._link.answer(call_id)
-        self._wake.set()
 
     def progress(self, call_id: str, payload: JsonObject) -> None:
         self._link.progress(call_id, payload, time.monotonic())
@@ -148,14 +149,26 @@ class Connection:
         """Cut the socket without a word."""
         self._socket.transport.abort()
 
+    async def flush(self) -> None:
+        """Send what waits, unless somebody does already: one frame at a time, in the machine's order."""
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while (frame := self._link.next_frame()) is not None:
+                await self._socket.send(frame, text=True)
+        except ConnectionClosed:
+            pass  # the reader notices; answers are kept
+        finally:
+            self._sending = False
+
     # ------------------------------------------------------------ the machine's shell
 
     async def _write(self) -> None:
-        link, socket, wake = self._link, self._socket, self._wake
+        link, wake = self._link, self._wake
         try:
             while True:
-                while (frame := link.next_frame()) is not None:
-                    await socket.send(frame, text=True)
+                await self.flush()
                 wake.clear()
                 wait = link.next_tick(time.monotonic())
                 try:
@@ -179,7 +192,8 @@ class Connection:
             self.abort()
             return
         self._perform(effects)
-        self._wake.set()
+        if self._link.waiting:
+            self._wake.set()
 
     def _perform(self, effects: list[BridgeEffect]) -> None:
         for effect in effects:
