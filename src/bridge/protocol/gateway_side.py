@@ -312,4 +312,4 @@ def link_drop(link: Link | None, call_id: str) -> list[GatewayEffect]:
 
 
 def _ack(call_id: str) -> Send:
-    return Send(encode("ACK", None, {"of": call_id}))
+    return Send(encode("ACK", None, {"of": call_id}), urgent=False)
