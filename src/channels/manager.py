@@ -108,7 +108,7 @@ class ChannelManager:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        leave = self._bus.attach(self.take)
+        leave = self._bus.attach(self.take) if self._hosts else lambda: None
         try:
             async with asyncio.TaskGroup() as group:
                 for host in self._hosts.values():
