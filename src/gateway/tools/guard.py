@@ -151,7 +151,7 @@ class Guard:
             return True
         if take_apart(session.text, self._platforms).kind is not KeyKind.GROUP or session.scope:
             return True
-        return self._desk.lent(actor.user, session)
+        return self._desk.permissions.lent(actor.user, session)
 
     # ------------------------------------------------------------ asking
 
@@ -164,7 +164,7 @@ class Guard:
         """
         user = call.actor.user
         changed: Callable[[str], bool] = getattr(source, "changed", lambda name: False)
-        if word is None and not changed(call.name) and self._desk.granted(user, call.name, call.session):
+        if word is None and not changed(call.name) and self._desk.permissions.granted(user, call.name, call.session):
             return
         if not call.attended or call.actor.role == "service":
             raise ConfirmationRequired("this call needs a person's yes, and nobody is there to ask")
@@ -190,7 +190,7 @@ class Guard:
         agree(call.name)
         if word is None and decision != "allow_once" and (decision == "allow_always" or call.session is not None):
             session = "" if call.session is None else call.session.identity
-            await self._desk.grant(user, call.name, decision, session)
+            await self._desk.permissions.give(user, call.name, decision, session)
 
     async def _intend(self, call: ToolCall, *, harmless: bool) -> None:
         """No audit record, no call; only what may be repeated or only reads does not wait for the disk."""
