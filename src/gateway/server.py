@@ -90,10 +90,11 @@ class Listener:
 
         host = None if self._settings.host == "*" else self._settings.host
         context = tls_context(self._settings)
-        patience = {} if context is None else {"ssl_handshake_timeout": REQUEST_SECONDS, "ssl_shutdown_timeout": 2.0}
         server = await loop.create_server(
-            handler, host, self._settings.port, ssl=context, backlog=1024, reuse_address=True, **patience
-        )
+            handler, host, self._settings.port, ssl=context, backlog=1024, reuse_address=True,
+            ssl_handshake_timeout=None if context is None else REQUEST_SECONDS,
+            ssl_shutdown_timeout=None if context is None else 2.0,
+        )  # fmt: skip
         self._runner = runner
         self._servers.append(server)
         self.port = server.sockets[0].getsockname()[1]
