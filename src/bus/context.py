@@ -39,6 +39,20 @@ def new_id(prefix: str) -> str:
     return prefix + "_" + "".join(reversed(out))
 
 
+def id_time(identifier: str) -> float | None:
+    """When an id of `new_id` was made, in seconds since the epoch, to the millisecond; None for any other text."""
+    text = identifier.rpartition("_")[2]
+    if len(text) != 25:
+        return None
+    number = 0
+    for character in text:
+        digit = _ALPHABET.find(character)
+        if digit < 0:
+            return None
+        number = number << 5 | digit
+    return (number >> 80) / 1000
+
+
 def timestamp(seconds: float | None = None) -> str:
     """RFC 3339 in UTC with milliseconds, for `seconds` since the epoch (now, if None)."""
     moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)

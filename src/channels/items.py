@@ -84,8 +84,8 @@ class Item:
 
     @property
     def nonce(self) -> str:
-        """24 letters and digits, the same for every repetition."""
-        return self.delivery_id[-24:]
+        """25 letters and digits, the same for every repetition, and telling when the message was first wished for."""
+        return self.delivery_id[-25:]
 
     @property
     def settled(self) -> bool:
