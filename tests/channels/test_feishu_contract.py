@@ -115,5 +115,7 @@ class FeishuPlatform(FakePlatform):
 
 
 class TestFeishu(ChannelContract):
+    settle = 0.25
+
     def make_platform(self) -> FakePlatform:
         return FeishuPlatform()
