@@ -1,5 +1,6 @@
 """Ids, times, and the trace id and session that follow a message through every layer."""
 
+import random
 import secrets
 import time
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ session_key: ContextVar[str] = ContextVar("session_key", default="")
 
 def new_trace_id() -> str:
     """A random W3C trace id, 32 lower-case hex digits."""
-    return secrets.token_hex(16)
+    return f"{random.getrandbits(128) or 1:032x}"  # no secret, so no system call
 
 
 def current_trace_id() -> str:

@@ -315,7 +315,7 @@ class ChatDelivery:
                     self._settle(item, "sent", "withdrawn")
             case Draft(turn, _):
                 if isinstance(error, DeliveryRejected):
-                    turn.mode, turn.draft_shown, turn.dirty = "edit", False, True
+                    turn.mode, turn.draft_shown, turn.dirty, turn.next_at = "edit", False, True, 0.0
 
     def _succeeded(self, call: Call, platform_id: str) -> None:
         match call:

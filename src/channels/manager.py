@@ -71,10 +71,16 @@ class ChannelManager:
         settings = self._settings.of(name)
         assert settings is not None
         return ChannelHost(
-            name, settings, lambda inbound: make_channel(name, settings, inbound),
-            load=lambda: channel_class(name), pipeline=self._pipeline,
-            outbox=self._outbox, ledger=self._ledger, media=self._media, answers=self._answers,
-        )  # fmt: skip
+            name,
+            settings,
+            lambda inbound: make_channel(name, settings, inbound),
+            load=lambda: channel_class(name),
+            pipeline=self._pipeline,
+            outbox=self._outbox,
+            ledger=self._ledger,
+            media=self._media,
+            answers=self._answers,
+        )
 
     def _pipeline(self, host: ChannelHost) -> InboundPipeline:
         def closed(approval_id: str, session: str) -> None:

@@ -18,7 +18,7 @@ class SpeechToText:
 
     def __init__(self, settings: SpeechSettings) -> None:
         self._settings = settings
-        self._client: "AsyncOpenAI | None" = None
+        self._client: AsyncOpenAI | None = None
 
     async def transcribe(self, data: bytes, *, mime: str, name: str) -> str:
         """The words in `data`. Raises the SDK's errors; whoever sent the voice keeps it in any case."""

@@ -1,4 +1,4 @@
-"""A gateway's middle for channel tests: the real manager, gate, media folder and memory bus, around an agent that talks.
+"""A gateway's middle for channel tests: the real manager, gate, media and memory bus, around an agent that talks.
 
 `TalkingAgent` stands where the loop stands: it accepts, remembers keys, and
 publishes the events of a turn. `Rig.crash` ends everything without a goodbye;

@@ -26,10 +26,10 @@ def channel(fake: FakeTelegram, **more: Any) -> dict[str, Any]:
 
 async def status(gateway: GatewayProcess) -> dict[str, Any]:
     token = next(gateway.home.glob("*token*")).read_text().strip()
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"{gateway.url}/status", headers={"Authorization": f"Bearer {token}"}) as answer:
-            found: dict[str, Any] = await answer.json()
-            return found
+    bearer = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession() as session, session.get(f"{gateway.url}/status", headers=bearer) as answer:
+        found: dict[str, Any] = await answer.json()
+        return found
 
 
 async def test_from_pairing_to_an_answer_after_a_kill(telegram: FakeTelegram, tmp_path: Path) -> None:
