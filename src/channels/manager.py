@@ -129,7 +129,7 @@ class ChannelManager:
 
     async def pause(self) -> None:
         """The first phase of a shutdown: nothing is taken in any more."""
-        await asyncio.gather(*(host.pause() for host in self._hosts.values()))
+        await asyncio.gather(*(host.supervisor.pause() for host in self._hosts.values()))
 
     async def drained(self) -> None:
         """Returns when everything that can go out now has gone; the caller sets the deadline."""
