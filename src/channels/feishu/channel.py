@@ -75,6 +75,8 @@ class FeishuChannel(BaseChannel):
         self._api = FeishuApi(settings.app_id, settings.app_secret, settings.domain)
         self._outgoing = Outgoing(self._api)
         self._intake = Intake(self, self._api, self._outgoing)
+        self._answers: set[asyncio.Future[tuple[int, Object | None]]] = set()
+        """Webhook calls that wait for theirs."""
 
     # ------------------------------------------------------------ life
 
@@ -110,6 +112,9 @@ class FeishuChannel(BaseChannel):
 
     async def stop(self) -> None:
         await self._intake.close()
+        for answered in list(self._answers):
+            if not answered.done():
+                answered.set_result((503, None))
         await self._api.close()
 
     # ------------------------------------------------------------ out
@@ -157,6 +162,8 @@ class FeishuChannel(BaseChannel):
             if not answered.done():
                 answered.set_result((code, data))
 
+        self._answers.add(answered)
+        answered.add_done_callback(self._answers.discard)
         self._intake.handle(call, respond)
         code, data = await answered
         return _json_reply(code, data if data is not None else {})
