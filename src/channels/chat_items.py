@@ -203,4 +203,5 @@ class ChatItems:
     @property
     def queued(self) -> int:
         """How many messages wait."""
-        return sum(1 for item in self.items if not item.settled)
+        waiting = sum(1 for turn in self.turns.values() if turn.final_text is not None and not turn.items)
+        return waiting + sum(1 for item in self.items if not item.settled)

@@ -40,7 +40,7 @@ from channels.items import (
     Typing,
     Wait,
 )
-from channels.streaming import append, draft_due, lay_out, pieces_of, restart
+from channels.streaming import append, draft_due, last_pieces, lay_out, restart
 
 TYPING_COST = 0.25
 ACKNOWLEDGED = "👀"
@@ -89,7 +89,7 @@ class ChatDelivery(ChatItems):
         """The turn's whole text: final."""
         turn = self.turns[message_id]
         turn.ended, turn.dirty, turn.draft, turn.activity = True, False, None, ""
-        self._lay(turn, pieces_of(text, self._take), final=True)
+        turn.final_text = text
 
     def notice(self, address: Address, markdown: str, *, reply_to: str | None = None) -> Item:
         """A message of its own."""
@@ -179,6 +179,9 @@ class ChatDelivery(ChatItems):
     def _plan(self, now: float) -> None:
         """Turn what streamed into what shall be shown."""
         for turn in self.turns.values():
+            if turn.final_text is not None:
+                text, turn.final_text = turn.final_text, None
+                self._lay(turn, last_pieces(turn, text, self._take), final=True)
             if turn.ended or turn.mode == "off":
                 continue
             if turn.dirty and now >= self._due(turn):
@@ -189,13 +192,13 @@ class ChatDelivery(ChatItems):
                 self._show(turn)
 
     def _show(self, turn: Turn) -> None:
-        if not turn.taken and not turn.rest.strip() and not turn.activity:
+        if turn.first_text_at is None and not turn.activity:
             return
         pieces, live = lay_out(turn, self._take, self._can.max_chars)
         if turn.mode == "draft":
             self._lay(turn, pieces[: len(turn.taken)], final=True)
             turn.draft = Body(markdown=live, activity=turn.activity, final=False)
-        elif turn.items or turn.taken or turn.rest.strip():
+        elif turn.items or pieces:
             self._lay(turn, pieces, final=False)
 
     def _lay(self, turn: Turn, pieces: list[str], *, final: bool) -> None:
@@ -234,7 +237,11 @@ class ChatDelivery(ChatItems):
                 turn.acknowledge = False
 
     def _forget_settled(self) -> None:
-        ended = [t for t in self.turns.values() if t.ended and all(item.settled for item in t.items)]
+        ended = [
+            turn
+            for turn in self.turns.values()
+            if turn.ended and turn.final_text is None and all(item.settled for item in turn.items)
+        ]
         for turn in ended:
             del self.turns[turn.message_id]
             self.closed.append(turn.message_id)
