@@ -54,6 +54,8 @@ class Confirmations:
     def __init__(self, database: Database, settings: Callable[[], PolicySettings]) -> None:
         self._database = database
         self._settings = settings
+        self.closing = False
+        """The bridge stops: open questions are kept, and may be answered after the restart."""
         self._open: dict[str, _Open] = {}
         self._grants: set[tuple[str, str, str]] = {
             (user, tool, session) for user, tool, session in database.read("SELECT user, tool, session FROM grants")
@@ -88,7 +90,8 @@ class Confirmations:
             decision, by = await self._wait(challenge, future, expires)
         finally:
             del self._open[challenge]
-            self._database.write(("UPDATE challenges SET spent = 1, shown = '' WHERE challenge = ?", (challenge,)))
+            if not self.closing:
+                self._database.write(("UPDATE challenges SET spent = 1, shown = '' WHERE challenge = ?", (challenge,)))
         self._apply(question, decision, by)
 
     def _apply(self, question: Question, decision: str, by: str) -> None:

@@ -29,6 +29,7 @@ LONGEST_SECONDS = 30.0
 SHORTEST_SECONDS = 0.5
 HEALTHY_SECONDS = 60.0
 _OPEN_SECONDS = 15.0
+_LAST_ANSWERS_SECONDS = 1.0
 _FINAL_STATUS = {401: "the gateway does not accept the token", 403: "the gateway forbids the tunnel"}
 
 LinkState: TypeAlias = Literal["connecting", "connected", "waiting", "draining", "stopped"]
@@ -131,6 +132,9 @@ class Tunnel:
         if self._current is not None:
             self._current.goaway()
         await self._calls.drain(seconds)
+        until = time.monotonic() + min(seconds, _LAST_ANSWERS_SECONDS)
+        while self._outbox.answers and self._current is not None and time.monotonic() < until:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(0.02)  # what is not acknowledged now is sent again after the next start
         if self._current is not None:
             await self._current.close()
 

@@ -19,7 +19,7 @@ from agent.loop import AgentLoop
 from agent.sessions.jsonl_store import JsonlStore
 from agent.supervisor import SupervisorAgent
 from bridge.audit import AuditLog
-from bus.events import Event, JsonObject
+from bus.events import ChatDelta, Event, JsonObject
 from bus.message_bus import MemoryBus
 from channels.manager import ChannelManager
 from gateway import __version__
@@ -42,10 +42,13 @@ from gateway.identity.gatekeeper import Gate
 from gateway.identity.media import MediaFolder
 from gateway.limits import MessageRate
 from gateway.metered_bus import MeteredBus
+from gateway.observability.figures import figures_of
+from gateway.observability.metrics import Metrics
 from gateway.people import People
 from gateway.schedules import Schedules
 from gateway.settings import Loaded
 from gateway.sockets import Sockets
+from gateway.speech import SpeechToText
 from gateway.started import StartedTurns
 from gateway.state_files import AdminToken
 from gateway.toolbox import Toolbox, open_toolbox
@@ -85,9 +88,13 @@ class Gateway:
     schedules: Schedules
     supervisor: SupervisorAgent
     agents: Agents
+    metrics: Metrics
 
     def observe(self, event: Event) -> None:
-        """What the gateway itself notes of the bus's events."""
+        """What the gateway itself notes of the bus's events; a delta is none of them."""
+        if type(event) is ChatDelta:
+            return
+        self.metrics.observe(event)
         self.started.ended(event)
         self.schedules.observe(event)
 
@@ -96,6 +103,7 @@ class Gateway:
         turns = self.loop.stats()
         return {
             "version": __version__,
+            "uptime": self.house.uptime,
             "uptime_seconds": self.house.uptime,
             "ready": self.phase.ready,
             "connections": len(self.sockets),
@@ -163,10 +171,14 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     gate.tell(moves.begin)
 
     # the channels
+    speech = SpeechToText(settings.speech_to_text) if settings.speech_to_text else None
+    if speech is not None:
+        stack.push_async_callback(speech.close)
     channels = ChannelManager(
         settings.channels, folder=home / "channels", bus=metered, gatekeeper=gate, media=media, desk=approvals,
-        answers=Outcomes(store),
+        transcriber=speech, answers=Outcomes(store),
     )  # fmt: skip
+    stack.push_async_callback(channels.close)
 
     # the methods
     hub = Hub()
@@ -174,7 +186,12 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     started = StartedTurns()
     access = Access(store, platforms)
     letting_go = LettingGo(
-        tokens=people.tokens, sockets=sockets, started=started, turns=loop, bridges=toolbox.directory
+        tokens=people.tokens,
+        sockets=sockets,
+        started=started,
+        turns=loop,
+        sessions=store,
+        bridges=toolbox.directory,
     )
     chat = ChatMethods(
         inbound=metered, hub=hub, access=access, sessions=store, turns=loop, media=media, started=started,
@@ -207,11 +224,15 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of
     )
     runner.administration = runner.linker = administration
-    return Gateway(
+    metrics = Metrics(version=__version__)
+    gateway = Gateway(
         loaded=loaded, phase=phase, people=people, admin=admin, bus=bus, store=store, model=model, loop=loop, hub=hub,
         sockets=sockets, started=started, channels=channels, media=media, access=access, chat=chat, house=house,
         dispatcher=dispatcher, moves=moves, toolbox=toolbox, schedules=schedules, supervisor=supervisor, agents=agents,
+        metrics=metrics,
     )  # fmt: skip
+    metrics.offer(lambda: figures_of(gateway.status()))
+    return gateway
 
 
 class _Later:

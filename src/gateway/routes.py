@@ -7,23 +7,23 @@ from aiohttp import web
 from gateway.composition import Gateway
 from gateway.connection import House
 from gateway.http.api import PersonalRoutes, StateRoutes
-from gateway.http.metrics import page
 from gateway.http.openai import OpenAiRoutes
 from gateway.http.rpc import RpcRoute
+from gateway.http.webhooks import WebhookRoutes
 from gateway.http.webui import WebUi
 from gateway.network import Doors
 from gateway.server import Listener, peer_of
 
 
 def make_listener(gateway: Gateway, more: Sequence[web.AbstractRouteDef] = ()) -> Listener:
-    """The listener; `more` are routes of others (the tunnel, webhooks)."""
+    """The listener; `more` are routes of others."""
     server, people = gateway.loaded.settings.server, gateway.people
     doors = Doors(server)
     authenticator = people.authenticator
     families = (
         StateRoutes(
             authenticator=authenticator, doors=doors, ready=lambda: gateway.phase.ready, status=gateway.status,
-            metrics=lambda: page(gateway.status()),
+            metrics=gateway.metrics.render,
         ),
         PersonalRoutes(
             authenticator=authenticator, tokens=people.tokens, users=people.users, logins=people.logins,
@@ -39,11 +39,11 @@ def make_listener(gateway: Gateway, more: Sequence[web.AbstractRouteDef] = ()) -
             authenticator=authenticator, models=gateway.model.describe,
             max_bytes=server.max_message_bytes + server.max_media_bytes * 4 // 3,
         ),
+        WebhookRoutes(gateway.channels),
         WebUi(),
     )  # fmt: skip
     routes = [*(route for family in families for route in family.routes()), *gateway.toolbox.endpoint.routes(), *more]
     return Listener(
         server, house=House(gateway.dispatcher, gateway.hub, gateway.sockets), authenticator=authenticator,
-        doors=doors, routes=routes,
-        taking_in=lambda: gateway.phase.ready,
+        doors=doors, routes=routes, taking_in=lambda: gateway.phase.ready,
     )  # fmt: skip

@@ -69,7 +69,7 @@ class Schedules:
             session=due.lane,
             actor=Actor(user=actor.user, role=actor.role, scopes=actor.scopes, channel=CHANNEL,
                         identity=due.task.identity, language=due.task.language),
-            text=due.task.text, message_id=new_id("msg"), received_at=time.time(),
+            text=due.prompt, message_id=new_id("msg"), received_at=time.time(),
             idempotency_key=due.idempotency_key,
         )  # fmt: skip
         await self._configure(message, {"tell": due.task.session, "asked": due.task.text})

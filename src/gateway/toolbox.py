@@ -45,6 +45,11 @@ class Toolbox:
     personas: Personas
     trail: AuditTrail
 
+    def closing(self) -> None:
+        """Before turns are cut: what runs at bridges and what waits for a person is kept for the turns that go on."""
+        self.desk.closing()
+        self.bridge_tools.closing()
+
 
 class BridgeTokens:
     """Tokens for paired bridges: scope `tunnel` alone."""
@@ -94,10 +99,9 @@ async def open_toolbox(
     store = Store(home / "approvals.db")
     stack.callback(store.close)
     desk = ApprovalDesk(store)
-    stack.callback(desk.closing)
     directory = Directory(home=home, gate=people.authenticator, tokens=BridgeTokens(people), events=events, trail=trail)
     stack.push_async_callback(directory.close)
-    desk.revoke_at_bridge = directory.revoke_grant
+    desk.permissions.keepers = directory
     bridge_tools = BridgeTools(directory, desk)
     stack.push_async_callback(bridge_tools.close)
 

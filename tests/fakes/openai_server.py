@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,12 @@ from tests.fakes.openai_behaviours import BEHAVIOURS, Line
 class OpenAIServer:
     """`async with OpenAIServer() as server:` then `server.url` is a base_url. `requests` are the bodies it got."""
 
-    def __init__(self, *, port: int = 0, pace: float = 0.0, script: list[dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self, *, port: int = 0, pace: float = 0.0, script: list[dict[str, Any]] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
         self.port = port
+        self.tls = tls
         self.pace = pace
         self.script = script or []
         self.queue: list[str] = []
@@ -55,7 +60,7 @@ class OpenAIServer:
         application.router.add_put("/script", self._rewrite)
         self._runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

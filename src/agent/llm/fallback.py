@@ -5,6 +5,7 @@ Nothing is repeated once a word has been streamed: what was said stays said, and
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from agent.ports import LanguageModel, ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.context import timestamp
 from bus.events import JsonObject
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 20.0
 """The longest wait for a second try; a model that asks for more is not asked again."""
@@ -86,7 +89,11 @@ class ModelPool:
     async def warm(self) -> None:
         """Import what the first request needs. Call it when the port is open; without models there is nothing."""
         for entry in self._entries:
-            await entry.client.warm()
+            try:
+                await entry.client.warm()
+            except Exception:
+                # Nobody has asked yet: the first who does is told what is wrong, and the house stands.
+                log.exception("the model %s cannot be made ready", entry.settings.name)
 
     async def stream(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelReply:
         """Ask one model after another until one answers. Raises ModelFailed, in `request.language`."""

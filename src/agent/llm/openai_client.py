@@ -77,6 +77,8 @@ class OpenAIModel:
             raise self._broken(broken, stream, request.language) from None
         except self._sdk.Refused as refused:
             kind = kind_of_status(refused.status, refused.code, refused.message)
+            if kind == "auth" and not self._key:
+                kind = "missing_key"
             after = None if refused.retry_after is None else int(refused.retry_after * 1000)
             raise failure(
                 kind,
@@ -128,16 +130,17 @@ class OpenAIModel:
                 await self._leave(response, stream.done and stream.ended)
 
     async def _leave(self, response: aiohttp.ClientResponse, whole: bool) -> None:
-        if whole and not response.content.at_eof():
-            try:
+        try:
+            if whole and not response.content.at_eof():
                 async with asyncio.timeout(REUSE_SECONDS):
                     await response.content.readany()
-            except (TimeoutError, aiohttp.ClientError):
-                pass
-        if response.content.at_eof():
-            response.release()
-        else:
-            response.close()
+        except (TimeoutError, aiohttp.ClientError):
+            pass
+        finally:
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
 
     # ------------------------------------------------------------ forms
 

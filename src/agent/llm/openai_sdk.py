@@ -7,7 +7,9 @@ those headers with a body of its own. What is left aside costs: its typed stream
 else that happens between a message and the first word of the answer.
 """
 
+import asyncio
 import math
+import ssl
 import time
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any
@@ -72,11 +74,11 @@ async def _request_of(base_url: str, api_key: str | None) -> tuple[URL, CIMultiD
 class Endpoint:
     """One OpenAI-compatible address. Made with `open`, used inside the same loop."""
 
-    def __init__(self, url: URL, headers: CIMultiDict[str]) -> None:
+    def __init__(self, url: URL, headers: CIMultiDict[str], certificates: ssl.SSLContext | bool) -> None:
         self._url = url
         self._headers = headers
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+            connector=aiohttp.TCPConnector(limit=0, ssl=certificates, keepalive_timeout=KEEPALIVE_SECONDS),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -86,7 +88,10 @@ class Endpoint:
     @classmethod
     async def open(cls, base_url: str, api_key: str | None) -> "Endpoint":
         """Connects to nothing yet."""
-        return cls(*await _request_of(base_url, api_key))
+        url, headers = await _request_of(base_url, api_key)
+        # The system's certificates, as the package finds them on each platform; it reads many files.
+        certificates = await asyncio.to_thread(httpx2.create_ssl_context) if url.scheme == "https" else True
+        return cls(url, headers, certificates)
 
     async def post(self, body: bytes) -> aiohttp.ClientResponse:
         """Begin a completion: the answer's headers have come, with status 200. Raises Refused or NotReached."""

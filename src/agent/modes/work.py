@@ -87,7 +87,11 @@ class Work:
         options = message.options
         if options is not None and options.history:
             out += options.history
-        out += self.turn.lane.window.messages(message.message_id, self.turn.also)
+        said = self.turn.lane.window.messages(message.message_id, self.turn.also)
+        if options is not None and options.history and not message.text and not message.media:
+            # a program goes on from its own tools' results: nobody has said anything new
+            said = [one for one in said if one != {"role": "user", "content": ""}]
+        out += said
         if message.media and self.media is not None:
             self._attach(out, await self._parts(message.media))
         return out

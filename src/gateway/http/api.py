@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from aiohttp import BodyPartReader, web
 
@@ -155,7 +155,8 @@ async def read_file(request: web.Request, limit: int) -> tuple[bytes, str, str]:
                     raise TooLarge(f"a file has at most {limit} bytes here")
             if await reader.next() is not None:
                 raise BadParameters("send multipart/form-data with one field, file")
-            return bytes(data), part.headers.get("Content-Type", ""), part.filename or "file"
+            # some clients write a name percent-encoded (RFC 7578, 2), others as it is
+            return bytes(data), part.headers.get("Content-Type", ""), unquote(part.filename or "file")
     except TimeoutError as error:
         raise TimedOut("the body came too slowly") from error
     except (ValueError, web.RequestPayloadError) as error:

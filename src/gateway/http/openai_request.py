@@ -57,6 +57,8 @@ def parse(body: JsonObject) -> Asked:
     pictures: list[tuple[str, bytes]] = []
     if history[-1]["role"] == "user":
         text, pictures = _last(history.pop()["content"])
+        if not text and not pictures:
+            raise BadParameters("messages: the last one says nothing")
     elif not any(m["role"] == "user" for m in history):
         raise BadParameters("messages: one of them is the user's")
     return Asked(text, history, model, bool(stream), usage, _tools(body), _parameters(body), pictures)

@@ -10,6 +10,7 @@ from agent import prompts
 from agent.llm.demo import DemoModel
 from agent.modes.multi import parse_plan
 from agent.ports import ModelReply, ModelRequest
+from agent.tools.builtin.schedule_book import PROMPT_EN, PROMPT_ZH
 from bus.events import JsonObject
 
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("clock", "calculator", "fs_read_file")]
@@ -107,6 +108,13 @@ async def test_it_plays_its_part_in_the_modes() -> None:
     findings = {"role": "user", "content": "Results of the parts:\n\n## a\n1 2 3"}
     whole = (await ask(messages=[{"role": "system", "content": prompts.SYNTHESIS}, findings])).text
     assert whole == "Here is what the parts came to:\n\n## a\n1 2 3"
+
+
+async def test_scheduled_tasks_are_done_or_told() -> None:
+    assert (await ask(PROMPT_EN + "drink tea")).text == "Reminder: drink tea"
+    assert (await ask(PROMPT_ZH + "喝茶")).text == "提醒：喝茶"
+    assert (await ask(PROMPT_EN + "what time is it?")).calls[0].name == "clock"
+    assert (await ask(PROMPT_EN + "count to 3")).text == "1 2 3"
 
 
 async def test_tool_choice() -> None:

@@ -1,14 +1,17 @@
 """The client against a scripted server over real HTTP: everything a model endpoint does to us."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 from pydantic import SecretStr, ValidationError
 
 from agent.llm.openai_client import OpenAIModel
@@ -83,6 +86,28 @@ async def test_no_key_for_the_official_address_asks_nobody() -> None:
     assert (failed.kind, failed.retryable) == ("missing_key", False)
     assert "OPENAI_API_KEY" in failed.message
     assert "OPENAI_API_KEY" in (await fail(model, "你好", language="zh")).message
+
+
+async def test_a_server_that_wants_a_key_where_none_is_set(make: Make) -> None:
+    failed = await fail(make(api_key=None), "!status 401")
+    assert failed.kind == "missing_key"
+    assert "has no API key" in failed.message
+
+
+async def test_certificates_are_checked_against_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    async with OpenAIServer(tls=context) as server:
+        url = f"https://localhost:{server.port}/v1"
+        stranger = OpenAIModel(ModelSettings(name="main", base_url=url, model="m", api_key=SecretStr("k")))
+        assert (await fail(stranger, "hello")).kind == "connection"
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        known = OpenAIModel(ModelSettings(name="main", base_url=url, model="m", api_key=SecretStr("k")))
+        assert (await ask(known, "hello"))[0].text == "You said: hello"
+        await stranger.close()
+        await known.close()
 
 
 async def test_the_connection_is_used_again(server: OpenAIServer, make: Make) -> None:

@@ -1,6 +1,7 @@
 """The bridge's side of one connection, without a socket."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -31,8 +32,10 @@ class Wire:
         return frames
 
     def welcome(self, now: float = 0.0, **payload: Any) -> list[Any]:
-        whole = {"ok": True, "bridge_id": "b", "session_id": "s", "epoch": 5, "heartbeat_ms": 15000,
-                 "sign_key": self.key, "limits": {"max_result_bytes": 1000}, "forget": [], "cancel": [], **payload}  # fmt: skip
+        whole = {
+            "ok": True, "bridge_id": "b", "session_id": "s", "epoch": 5, "heartbeat_ms": 15000, "sign_key": self.key,
+            "limits": {"max_result_bytes": 1000}, "forget": [], "cancel": [], **payload,
+        }  # fmt: skip
         return self.give(now, type="AUTH", id="auth-0", payload=whole)
 
     def give(self, now: float = 0.0, **frame: Any) -> list[Any]:
@@ -153,7 +156,7 @@ def test_progress_is_at_most_four_a_second_and_the_latest_wins() -> None:
         wire.link.tick(now)
         sent += [(now, frame["payload"]["progress"]) for frame in wire.sent() if frame["type"] == "PROGRESS"]
     assert 4 <= len(sent) <= 5
-    assert all(later[0] - earlier[0] >= 0.25 for earlier, later in zip(sent, sent[1:], strict=False))
+    assert all(later[0] - earlier[0] >= 0.25 for earlier, later in pairwise(sent))
     wire.link.tick(1.3)
     assert [frame["payload"]["progress"] for frame in wire.sent()] == [99]
 
@@ -195,7 +198,7 @@ def test_only_large_answers_are_chunked() -> None:
     wire = Wire()
     wire.welcome()
     for size, kinds in ((256 * 1024, {"MCP_RESPONSE"}), (256 * 1024 + 1, {"CHUNK"})):
-        wire.outbox.answers["c"] = Answer("MCP_RESPONSE", b"1" * size)
+        wire.outbox.answers["c"] = Answer("MCP_RESPONSE", b'"' + b"1" * (size - 2) + b'"')
         wire.link.answer("c")
         assert {frame["type"] for frame in wire.sent()} == kinds
 
@@ -203,7 +206,7 @@ def test_only_large_answers_are_chunked() -> None:
 def test_a_ping_passes_a_large_answer() -> None:
     wire = Wire()
     wire.welcome()
-    wire.outbox.answers["c"] = Answer("MCP_RESPONSE", b"1" * 900_000)
+    wire.outbox.answers["c"] = Answer("MCP_RESPONSE", b'"' + b"1" * 900_000 + b'"')
     wire.link.answer("c")
     assert json.loads(wire.link.next_frame() or b"")["type"] == "CHUNK"
     wire.give(type="PING", id="p", payload={"t": 4})

@@ -102,9 +102,10 @@ CONTROL = {
 def test_the_signature_is_what_the_contract_says() -> None:
     key = bytes(range(32))
     text = (
-        '{"actor":{"channel":"cli","user":"alice"},"arguments_sha256":"%s","attempt":1,"bridge_id":"b",'
-        '"deadline_ms":5000,"epoch":7,"id":"c1","idempotency_key":"k","method":"tools/call","name":"t"}'
-        % hashlib.sha256(b'{"b":1}').hexdigest()
+        '{"actor":{"channel":"cli","user":"alice"},"arguments_sha256":"'
+        + hashlib.sha256(b'{"b":1}').hexdigest()
+        + '","attempt":1,"bridge_id":"b","deadline_ms":5000,"epoch":7,"id":"c1","idempotency_key":"k",'
+        '"method":"tools/call","name":"t"}'
     )
     assert signature(key, "c1", "b", REQUEST, CONTROL) == hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 

@@ -153,8 +153,9 @@ def test_beneath_agrees_with_the_system(parts: list[str]) -> None:
 
 def test_what_the_catalogue_shows() -> None:
     settings = rules(
-        allow=["read_*", {"tool": "get", "arguments": {"a": "b"}}], deny=["drop_*", {"tool": "x", "arguments": {"a": "b"}}]
-    )  # fmt: skip
+        allow=["read_*", {"tool": "get", "arguments": {"a": "b"}}],
+        deny=["drop_*", {"tool": "x", "arguments": {"a": "b"}}],
+    )
     assert standing(settings, "ask", "fs_read_file", "read_file") == "allow"
     assert standing(settings, "ask", "fs_get", "get") == "ask"
     assert standing(settings, "ask", "fs_drop_it", "drop_it") == "deny"

@@ -68,7 +68,12 @@ class Running:
         if who is not None:
             headers |= bearer(who)
         async with websockets.connect(
-            self.ws, additional_headers=headers, proxy=None, max_size=None, max_queue=None, compression=None,
+            self.ws,
+            additional_headers=headers,
+            proxy=None,
+            max_size=None,
+            max_queue=None,
+            compression=None,
             **options,
         ) as socket:
             yield Wire(socket)
@@ -82,9 +87,7 @@ def bearer(who: str) -> dict[str, str]:
 async def running(home: Path, *, pace: float = 0.003, **configuration: Any) -> AsyncIterator[Running]:
     """A gateway in this loop, whose demo model takes `pace` seconds a word; stopped in the end."""
     configuration.setdefault("server", {}).setdefault("port", 0)
-    configuration.setdefault(
-        "auth", {"tokens": [{"user": u, "role": ROLES[u], "token": t} for u, t in TOKENS.items()]}
-    )
+    configuration.setdefault("auth", {"tokens": [{"user": u, "role": ROLES[u], "token": t} for u, t in TOKENS.items()]})
     configuration.setdefault("limits", {}).setdefault("drain_seconds", 0.1)
     settings = GatewaySettings.model_validate(configuration)
     gateway = Running(home, settings)
@@ -159,6 +162,7 @@ class Wire:
 
     async def event(self, *types: str, seconds: float = 10, message_id: str | None = None) -> dict[str, Any]:
         """The first event of one of these types, kept or coming."""
+
         def fits(event: dict[str, Any]) -> bool:
             return event["type"] in types and message_id in (None, event.get("message_id"))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.edge.harness import ROLES, Running, Wire, bearer, running
+from tests.gateway.edge.harness import ROLES, Wire, bearer, running
 
 NOTHING = frozenset[str]()
 EVERYONE = frozenset({"root", "boss", "alice", "robot", "eye"})
@@ -27,7 +27,7 @@ MATRIX: dict[str, frozenset[str]] = {
     "user.add": ADMINS, "user.list": ADMINS, "user.remove": ADMINS, "user.invite": ADMINS, "audit.tail": ADMINS,
     "identity.link": CHATTING, "identity.list": READING, "identity.unlink": CHATTING,
     "pairing.list": ADMINS, "pairing.approve": ADMINS, "pairing.deny": ADMINS,
-    "delivery.list": ADMINS, "delivery.resend": ADMINS,
+    "delivery.list": ADMINS, "delivery.resend": ADMINS, "backup.sessions": ADMINS,
 }  # fmt: skip
 """A new method without a row here fails the build."""
 
@@ -67,7 +67,9 @@ async def test_roles_on_the_other_routes(tmp_path: Path) -> None:
 
 async def test_a_token_may_hold_less_than_its_role(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
-        made = (await gateway.rpc("token.create", user="alice", role="user", scopes=["tunnel"], name="laptop"))["result"]
+        made = (await gateway.rpc("token.create", user="alice", role="user", scopes=["tunnel"], name="laptop"))[
+            "result"
+        ]
         for name in ("chat.send", "chat.history", "session.list", "tools.call", "tools.list", "approval.list"):
             assert (await gateway.rpc(name, made["token"]))["error"]["code"] == 1002, name
         assert (await gateway.rpc("connect", made["token"]))["result"]["scopes"] == ["tunnel"]
@@ -133,7 +135,11 @@ async def test_keys_of_a_platform_are_made_by_its_adapter_alone(tmp_path: Path) 
             async with gateway.client(who) as wire:
                 for key in ("agent:main:telegram:direct:42", "telegram:42", "agent:main:telegram:group:-100",
                             "discord:1:2", "agent:main:feishu:group:oc_1:thread:t"):  # fmt: skip
-                    for method, extra in (("chat.send", {"text": "x"}), ("chat.history", {}), ("session.subscribe", {})):
+                    for method, extra in (
+                        ("chat.send", {"text": "x"}),
+                        ("chat.history", {}),
+                        ("session.subscribe", {}),
+                    ):
                         assert await wire.code(method, session_key=key, **extra) == 1003, (who, key)
 
 
@@ -200,12 +206,12 @@ async def test_an_admin_lists_groups_after_his_own(tmp_path: Path) -> None:
         seen: list[str] = []
         cursor = None
         for _ in range(5):
-            page = (await gateway.rpc("session.list", "boss", limit=1, **({"cursor": cursor} if cursor else {})))["result"]
+            page = (await gateway.rpc("session.list", "boss", limit=1, **({"cursor": cursor} if cursor else {})))[
+                "result"
+            ]
             seen += [s["session_key"] for s in page["sessions"]]
             cursor = page["next_cursor"]
             if cursor is None:
                 break
         assert seen == ["two", "one"] and cursor is None
         assert (await gateway.rpc("session.list", "boss", cursor="nonsense"))["error"]["code"] == -32602
-
-

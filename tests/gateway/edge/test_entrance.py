@@ -159,7 +159,15 @@ async def test_a_worthless_token_is_1001_whatever_it_is(
 @pytest.mark.attack(8)
 async def test_a_worthless_header_is_401_before_the_upgrade(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
-        for value in ("Bearer wrong", "Bearer", "Bearer ", "Basic YTpi", "wrong", "Bearer " + "x" * 4000, "Bearer \xe9"):
+        for value in (
+            "Bearer wrong",
+            "Bearer",
+            "Bearer ",
+            "Basic YTpi",
+            "wrong",
+            "Bearer " + "x" * 4000,
+            "Bearer \xe9",
+        ):
             assert await upgrade(gateway, more=f"Authorization: {value}\r\n") == 401, value
 
 
@@ -232,9 +240,7 @@ async def test_half_a_request_is_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.attack(26)
 async def test_compression_is_never_agreed_to(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
-        text = UPGRADE.format(
-            host=f"127.0.0.1:{gateway.port}", more="Sec-WebSocket-Extensions: permessage-deflate\r\n"
-        )
+        text = UPGRADE.format(host=f"127.0.0.1:{gateway.port}", more="Sec-WebSocket-Extensions: permessage-deflate\r\n")
         answer = await head(gateway.port, text.encode())
         assert b"101" in answer.split(b"\r\n")[0]
         assert b"extensions" not in answer.lower()
@@ -305,3 +311,21 @@ async def test_login_code_cookie_and_pages_of_others(tmp_path: Path) -> None:
             assert refused.value.status == 403
             async with browser.post(gateway.url + "/api/v1/logout") as response:
                 assert (await response.json())["logged_out"] is True
+
+
+async def test_pages_of_allowed_origins_may_use_the_api_and_others_may_not(tmp_path: Path) -> None:
+    guest = "https://chat.example"
+    async with running(tmp_path, server={"allowed_origins": [guest]}) as gateway:
+        asks = {"Origin": guest, "Access-Control-Request-Method": "POST"}
+        async with gateway.http.options(gateway.url + "/api/v1/rpc", headers=asks) as response:
+            assert response.status == 204
+            assert response.headers["Access-Control-Allow-Origin"] == guest
+            assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+            assert "Access-Control-Allow-Credentials" not in response.headers
+        async with gateway.http.options(
+            gateway.url + "/api/v1/rpc", headers=asks | {"Origin": "https://evil.example"}
+        ) as response:
+            assert response.status == 403
+            assert "Access-Control-Allow-Origin" not in response.headers
+        async with gateway.http.get(gateway.url + "/health", headers={"Origin": gateway.url}) as response:
+            assert "Access-Control-Allow-Origin" not in response.headers

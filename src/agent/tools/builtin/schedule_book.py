@@ -19,7 +19,7 @@ import orjson
 from agent.tools.builtin.schedule_times import next_time, zone_named
 from agent.tools.registry import ToolProblem
 from bus.context import new_id, timestamp
-from bus.events import Actor, InboundMessage
+from bus.events import Actor
 from bus.keys import SessionKey
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ MAX_PER_USER = 50
 LOOK_SECONDS = 30.0
 """The longest sleep: a clock that is set forward is noticed within this time."""
 VERSION = 1
+PROMPT_EN = "(Planned earlier by this person and due now: do it, or remind them of it.) "
+PROMPT_ZH = "（用户之前安排的事项，现在到时间了：请执行，或提醒用户。）"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,21 +66,10 @@ class Due:
     def idempotency_key(self) -> str:
         return f"schedule:{self.task.task_id}:{int(self.due)}"
 
-    def message(self, session: SessionKey, scopes: frozenset[str]) -> InboundMessage:
-        """The task as something said in `session` (`self.session` or `self.lane`).
-
-        The role is `service`: nobody is there who could be asked. `scopes` are the person's of today.
-        """
-        task = self.task
-        actor = Actor(
-            user=task.user, role="service", scopes=scopes, channel=task.channel or "websocket", identity=task.identity,
-            language=task.language,
-        )  # fmt: skip
-        told = "（定时任务，现在请执行）" if task.language.startswith("zh") else "(Scheduled, and due now.)"
-        return InboundMessage(
-            session=session, actor=actor, text=f"{told} {task.text}", message_id=new_id("msg"),
-            received_at=time.time(), idempotency_key=self.idempotency_key, origin="schedule",
-        )  # fmt: skip
+    @property
+    def prompt(self) -> str:
+        """What the model is told: the task, and that nobody has said it just now."""
+        return (PROMPT_ZH if self.task.language.startswith("zh") else PROMPT_EN) + self.task.text
 
     @property
     def session(self) -> SessionKey:
@@ -100,6 +91,8 @@ class Scheduler:
     def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._path = folder / "schedule.json"
         self.now = now
+        self.looks = 0
+        """How often the clock was looked at, and what was due handed over."""
         self._tasks: dict[str, Task] | None = None
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -152,6 +145,7 @@ class Scheduler:
                 except Exception:
                     # One person's task must not end the service for all.
                     log.exception("scheduled task %s could not be handed over", due.task.task_id)
+            self.looks += 1
             try:
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
