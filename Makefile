@@ -19,10 +19,10 @@ help:
 run: $(VENV)/.run
 	@exec $(BIN)/gateway run $(ARGS)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.npm
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev $(VENV)/.npm
 	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
 
 soak: $(VENV)/.dev
@@ -54,6 +54,12 @@ $(VENV)/.run: $(VENV)/.made requirements.lock requirements-build.lock $(PROJECTS
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@echo "Installing what the tests need into $(VENV) (once)"
 	@$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.npm: $(VENV)/.made tests/npm/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js is missing: sudo apt-get install -y nodejs npm" >&2; exit 1; }
+	@echo "Installing the MCP servers that the tests drive into tests/npm (once)"
+	@npm ci --prefix tests/npm --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # The lock files name no registry: pip takes the one it is configured with. Needs `uv`.

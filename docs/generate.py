@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pages
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
@@ -145,7 +146,9 @@ def configuration() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-PAGES = {"configuration.md": configuration}
+PAGES = {"configuration.md": configuration, "protocol.md": pages.protocol, "attacks.md": pages.attacks}
+UNCHECKED = {"attacks.md"}
+"""Follows the tests, so it would be out of date with each new one."""
 
 
 def main() -> int:
@@ -155,6 +158,8 @@ def main() -> int:
         text, path = make(), DOCS / name
         if "--check" not in sys.argv:
             path.write_text(text, encoding="utf-8")
+        elif name in UNCHECKED:
+            continue
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
     if stale:

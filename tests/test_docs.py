@@ -20,6 +20,17 @@ def test_the_generated_pages_are_up_to_date():
     assert done.returncode == 0, done.stderr
 
 
+def test_every_number_that_a_test_carries_is_a_case_of_the_list():
+    listed = {int(number) for number in re.findall(r"(?m)^\| (\d+) \|", (ROOT / "docs/attacks.md").read_text())}
+    carried = {
+        int(number)
+        for path in (ROOT / "tests").rglob("*.py")
+        for number in re.findall(r"mark\.attack\((\d+)\)", path.read_text(encoding="utf-8"))
+    }
+    assert len(listed) == 97 and carried <= listed
+    assert len(carried) > 60
+
+
 def test_links_between_files_lead_somewhere():
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     assert len(pages) >= 4

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from bridge.errors import NotFound, ToolDenied
 from bridge.policy import idempotent, standing, strictest
-from bridge.ports import JsonObject, Route
+from bridge.ports import JsonObject, Relayed, Route
 from bridge.servers.calls import Progress, Question
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
@@ -121,7 +121,7 @@ class Aggregator:
 
     def _make(self, settings: McpServerSettings) -> ServerOwner:
         owner = ServerOwner(settings, self._groups, changed=self._schedule)
-        owner.tools = self._memory.tools(settings.name)
+        owner.offers.tools = self._memory.tools(settings.name)
         return owner
 
     def _start(self, owner: ServerOwner) -> None:
@@ -149,7 +149,8 @@ class Aggregator:
         on_question: Callable[[JsonObject], Awaitable[JsonObject]] | None = None,
     ) -> JsonObject:  # fmt: skip
         """Run one MCP request and return its result; see `ports.Executor` for the errors."""
-        return (await self.relay(tool, method, params, timeout, on_progress, on_question)).value
+        reply = await self.relay(tool, method, params, timeout, on_progress, on_question)
+        return reply.value if reply.raw is None else Relayed(reply.value, reply.raw)
 
     async def relay(
         self, tool: str, method: str, params: JsonObject, timeout: float | None = None,
@@ -232,7 +233,7 @@ class Aggregator:
 
     def problems(self) -> list[str]:
         """What was left out of the catalogue, for people."""
-        own = [f"{owner.name}: {p.what}: {p.reason}" for owner in self._owners.values() for p in owner.problems]
+        own = [f"{owner.name}: {p.what}: {p.reason}" for owner in self._owners.values() for p in owner.offers.problems]
         return own + self._refused
 
     @property
@@ -260,7 +261,7 @@ class Aggregator:
             "servers": [_server(owner) for owner in self._owners.values()],
             "tools": [entry for owner in self._owners.values() for entry in self._tools_of(owner)],
             "resources": [
-                {**item, "server": owner.name} for owner in self._owners.values() for item in owner.resources
+                {**item, "server": owner.name} for owner in self._owners.values() for item in owner.offers.resources
             ],
             "prompts": [entry for owner in self._owners.values() for entry in self._prompts_of(owner)],
         }
@@ -304,7 +305,7 @@ class Aggregator:
 
     def _prompts_of(self, owner: ServerOwner) -> list[JsonObject]:
         entries = []
-        for prompt in owner.prompts:
+        for prompt in owner.offers.prompts:
             name = self._prompts.claim(owner.name, prompt["name"])
             if name is None:
                 self._refuse(owner.name, prompt["name"])

@@ -41,6 +41,7 @@ from bridge.version import VERSION
 _LOG = logging.getLogger("bridge")
 DRAIN_SECONDS = 10.0
 _STATUS_SECONDS = 0.25
+_LOOK_SECONDS = 1.0
 Say = Callable[[str], None]
 
 
@@ -195,16 +196,20 @@ class Bridge:
     # ------------------------------------------------------------ hot reload
 
     async def _keep_configuration(self, aggregator: Aggregator) -> None:
-        """Take every change of the configuration or the secrets; a mistake leaves the last good one in force."""
-        from watchfiles import awatch
+        """Take every change of the configuration or the secrets; a mistake leaves the last good one in force.
 
-        names = {self._loaded.path.name, "secrets.yaml"}
-        folder = self._loaded.folder
-        async for changes in awatch(folder, recursive=False, debounce=300, step=100, watch_filter=None):
-            if not any(Path(path).name in names for _, path in changes):
+        Looked for once a second: two calls of stat cost less than a library's thread, and see every editor's way.
+        """
+        files = (self._loaded.path, self._loaded.folder / "secrets.yaml")
+        seen = [_stamp(file) for file in files]
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = [_stamp(file) for file in files]
+            if now == seen:
                 continue
+            seen = now
             try:
-                loaded = await asyncio.to_thread(load, self._loaded.path, self._environ)
+                loaded = load(self._loaded.path, self._environ)
             except ConfigurationError as error:
                 self._say(f"the changed configuration is not used:\n{error}")
                 continue
@@ -259,6 +264,15 @@ def bridge_id(folder: Path) -> str:
     return new
 
 
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes with a file, however it was written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def _client() -> dict[str, Any]:
     return {"name": "ai-bridge", "version": VERSION, "os": platform.system().lower() or sys.platform}
 
@@ -269,5 +283,5 @@ def start_logging(verbose: bool) -> None:
         stream=sys.stderr, level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S",
     )  # fmt: skip
-    for noisy in ("asyncio", "watchfiles", "websockets"):
+    for noisy in ("asyncio", "websockets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

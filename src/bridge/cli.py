@@ -7,7 +7,6 @@ is no use), 4 a tool's own error, 5 denied or nobody there to ask. Results go to
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bridge.running import Exit
 from bridge.version import VERSION
 
 app = typer.Typer(
@@ -29,14 +29,6 @@ app.add_typer(service_app, name="service")
 Config = Annotated[Path | None, typer.Option("--config", help="Default: $AI_BRIDGE_CONFIG, ~/.ai-bridge/config.yaml")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything")]
-
-
-class Exit(Exception):
-    """Leave with this code, having said this."""
-
-    def __init__(self, code: int, message: str = "") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
@@ -112,46 +104,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 @app.command()
 def run(config: Config = None, verbose: Verbose = False) -> int:
     """Start the servers and stay connected to the gateway."""
-    return _serve(config, verbose)
+    from bridge.running import serve
 
-
-def _serve(config: Path | None, verbose: bool) -> int:
-    signal.signal(signal.SIGTERM, _leave)  # until the bridge is put together and stops in its own way
-    from bridge.loading import NotConfigured, load
-    from bridge.settings import is_loopback_url
-
-    loaded = load(config)
-    server = loaded.settings.server
-    if server.url is None:
-        raise NotConfigured(loaded.path, "server.url is missing; next: ai-bridge connect URL --pair")
-    if server.url.startswith("ws://") and not is_loopback_url(server.url):
-        raise Exit(3, "ws:// is only for this machine: the token would travel in the clear. Use wss://")
-    if server.token is None:
-        raise NotConfigured(loaded.path, f"server.token is missing; next: ai-bridge connect {server.url} --pair")
-
-    from bridge.app import Bridge, start_logging
-    from bridge.database import NewerDatabase
-    from bridge.pidfile import AlreadyRunning
-    from bridge.tunnel import TunnelRefused
-
-    start_logging(verbose)
-    try:
-        asyncio.run(_run_bridge(Bridge(loaded, _say)))
-    except AlreadyRunning as error:
-        raise Exit(1, f"{error}; ai-bridge status shows it") from None
-    except TunnelRefused as refused:
-        raise Exit(3, f"the gateway: {refused}") from None
-    except NewerDatabase as error:
-        raise Exit(1, str(error)) from None
-    return 0
-
-
-def _leave(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-async def _run_bridge(bridge: Any) -> None:
-    await bridge.run()
+    return serve(config, verbose=verbose, say=_say)
 
 
 @app.command()
@@ -166,9 +121,10 @@ def connect(
 ) -> int:
     """Remember a gateway, and stay connected to it."""
     from bridge.connecting import remember
+    from bridge.running import serve
 
     remember(config, url, pair=pair, token=token, name=name, say=_say)
-    return 0 if save_only else _serve(config, verbose)
+    return 0 if save_only else serve(config, verbose=verbose, say=_say)
 
 
 # ---------------------------------------------------------------- servers and tools

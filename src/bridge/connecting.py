@@ -1,5 +1,6 @@
 """`ai-bridge connect`: where the gateway is, and the token for it, into the configuration and the secrets."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ def remember(
     if secret:
         add_secrets(secrets, {TOKEN: secret})
         known = f"${{secret:{TOKEN}}}"
+    elif not known and os.environ.get(TOKEN):
+        known = f"${{{TOKEN}}}"
     elif not known:
         raise ConfigurationError([Problem(Place(str(path)), "server.token", "is missing; use --pair or --token")])
     file.put("server", {"url": address, "token": known, "name": called})
@@ -60,8 +63,9 @@ def _address(url: str) -> str:
 def _pair(address: str, name: str, say: Callable[[str], None]) -> str:
     try:
         offer = request_code(address, name)
-        say(f"code: {offer.code}   (until {offer.expires_at})")
-        say(f"confirm it in the chat: /bridge pair {offer.code}   or at {http_base(address)}")
+        sys.stdout.write(f"code: {offer.code}\n")
+        sys.stdout.flush()
+        say(f"confirm it in the chat: /bridge pair {offer.code}   or at {http_base(address)}, until {offer.expires_at}")
         if sys.stderr.isatty() and (sys.stderr.encoding or "").lower().startswith("utf"):
             for line in qr_lines(f"{http_base(address)}/#pair={offer.code}"):
                 say(line)

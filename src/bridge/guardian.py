@@ -30,7 +30,7 @@ def _remove(container: "dict[str, dict[str, str] | str]") -> None:
             identity = file.read().strip()
     except OSError:
         return
-    if identity and os.fork() == 0:
+    if identity and hasattr(os, "fork") and os.fork() == 0:
         tool, environment = str(container["tool"]), container["environment"]
         try:
             os.execvpe(tool, [tool, "rm", "-f", identity], dict(environment))  # type: ignore[arg-type]  # noqa: S606

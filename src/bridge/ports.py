@@ -29,6 +29,16 @@ class Route:
     definition: str = ""
 
 
+class Relayed(dict[str, Any]):
+    """A result with its JSON as the MCP server wrote it, so that nobody has to write it anew."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, value: JsonObject, raw: bytes) -> None:
+        super().__init__(value)
+        self.raw = raw
+
+
 class Executor(Protocol):
     """Runs calls on MCP servers: the aggregator."""
 
@@ -36,7 +46,7 @@ class Executor(Protocol):
         self, tool: str, method: str, params: JsonObject, timeout: float, on_progress: OnProgress,
         on_question: OnQuestion,
     ) -> JsonObject:  # fmt: skip
-        """Run one MCP request and return its `result`.
+        """Run one MCP request and return its `result`, as `Relayed` where its bytes are at hand.
 
         `tool` is the public name of the tool or prompt; for `resources/read` the server's name. `timeout` in
         seconds. Raises McpError for a JSON-RPC error of the server, NotFound for a name that leads nowhere,

@@ -26,7 +26,12 @@ COMMANDS: tuple[Command, ...] = (
     Command("help", "", "what you can say", "查看可用命令"),
     Command("sessions", "", "your conversations", "查看你的会话"),
     Command("tools", "", "tools the assistant can use for you", "查看可用工具", "tools"),
-    Command("bridge", "[on|off]", "your computers; in a group: lend or withdraw them", "查看你的电脑；群里可开关"),
+    Command(
+        "bridge",
+        "[on|off|pair CODE]",
+        "your computers; in a group: lend or withdraw them",
+        "查看或配对你的电脑；群里可开关",
+    ),  # fmt: skip
     Command("mode", "[auto|fast|single|multi]", "how the assistant works on an answer", "查看或切换工作模式"),
     Command(
         "queue", "[followup|collect|steer|interrupt]", "what a message does while I answer", "回答期间新消息的处理方式"

@@ -47,6 +47,7 @@ from channels.items import (
     Turn,
     Typing,
     Wait,
+    requeue,
 )
 from channels.streaming import append, draft_due, lay_out, pieces_of, restart
 
@@ -147,8 +148,7 @@ class ChatDelivery:
 
     def resend(self, item: Item) -> None:
         """An admin's wish: once more as a new message."""
-        item.state, item.reason, item.in_flight, item.attempts, item.platform_id = "queued", "", False, 0, None
-        item.tried_at, item.shown, item.placeholder = None, None, False
+        requeue(item)
         if item not in self.items:
             self.items.append(item)
         self._touch(item)
@@ -315,7 +315,7 @@ class ChatDelivery:
                     self._settle(item, "sent", "withdrawn")
             case Draft(turn, _):
                 if isinstance(error, DeliveryRejected):
-                    turn.mode, turn.draft_shown, turn.dirty = "edit", False, True
+                    turn.mode, turn.draft_shown, turn.dirty, turn.next_at = "edit", False, True, 0.0
 
     def _succeeded(self, call: Call, platform_id: str) -> None:
         match call:

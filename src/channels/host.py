@@ -45,12 +45,17 @@ RETRY_SECONDS = (1.0, 60.0)
 STEADY_SECONDS = 60.0
 STOP_SECONDS = 5.0
 LANES_KEPT = 256
+EARLY_EVENTS = 20_000
+"""What is kept of events that come before the channel was first made."""
 
 MakeChannel = Callable[[InboundPipeline], BaseChannel]
 
 
 class ChannelHost:
-    """A channel's supervisor and its chats."""
+    """A channel's supervisor and its chats.
+
+    `load` imports the platform's SDK; it is called in a thread, so that the house goes on meanwhile.
+    """
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class ChannelHost:
         settings: ChannelSettings,
         make: MakeChannel,
         *,
+        load: Callable[[], object],
         pipeline: Callable[["ChannelHost"], InboundPipeline],
         outbox: Outbox,
         ledger: Ledger,
@@ -67,6 +73,7 @@ class ChannelHost:
         self.name = name
         self.settings = settings
         self._make = make
+        self._load = load
         self._outbox = outbox
         self._ledger = ledger
         self._media = media
@@ -77,6 +84,7 @@ class ChannelHost:
         self._open = False
         self._draining = False
         self._restored = False
+        self._early: deque[tuple[SessionEvent, KeyParts]] = deque(maxlen=EARLY_EVENTS)
         self._lanes: dict[str, Lane] = {}
         self._expected: dict[str, Turn] = {}
         self._ended: deque[str] = deque(maxlen=4096)
@@ -119,10 +127,10 @@ class ChannelHost:
 
     async def _live(self) -> None:
         before = self.state
+        self._mark("starting" if before.state == "off" else before.state, before.reason)
+        await asyncio.to_thread(self._load)
         channel = self._make(self._inbound)
-        channel.state = before
-        if before.state == "off":
-            channel.mark("starting")
+        channel.state = self.state
         channel.on_ready = self._kick
         self._channel = channel
         self._total = self._total or Bucket(channel.capabilities.total_rate, time.monotonic())
@@ -249,7 +257,8 @@ class ChannelHost:
         if isinstance(event, ChatMessage | SessionUpdated) or event.session is None:
             return
         to = address_of(parts)
-        if (lane := self._lane(to)) is None:
+        if not self._restored or (lane := self._lane(to)) is None:
+            self._early.append((event, parts))
             return
         if isinstance(event, ApprovalResolved):
             self._decided(lane, event)
@@ -323,6 +332,9 @@ class ChannelHost:
             if (lane := self._lane(item.address)) is not None:
                 lane.chat.restore(item, now)
         self._restored = True
+        early, self._early = list(self._early), deque(maxlen=EARLY_EVENTS)
+        for event, parts in early:
+            self.take(event, parts)
         for found in opened:
             self._tasks.spawn(self._take_up(found))
 

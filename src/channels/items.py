@@ -84,13 +84,19 @@ class Item:
 
     @property
     def nonce(self) -> str:
-        """24 letters and digits, the same for every repetition."""
-        return self.delivery_id[-24:]
+        """25 letters and digits, the same for every repetition, and telling when the message was first wished for."""
+        return self.delivery_id[-25:]
 
     @property
     def settled(self) -> bool:
         """Nothing more will be done about it by itself."""
         return self.state != "queued"
+
+
+def requeue(item: Item) -> None:
+    """Once more, as a new message, whatever became of it before."""
+    item.state, item.reason, item.in_flight, item.attempts, item.platform_id = "queued", "", False, 0, None
+    item.tried_at, item.shown, item.placeholder = None, None, False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -19,10 +19,11 @@ from channels.base import ReadBody, Reply
 from channels.database import Database
 from channels.host import ChannelHost, parts_of
 from channels.inbound import InboundPipeline
+from channels.items import requeue
 from channels.ledger import Ledger
 from channels.outbox import Outbox
 from channels.ports import Answers, ApprovalDesk, Gatekeeper, MediaStore, Transcriber
-from channels.registry import make_channel
+from channels.registry import channel_class, make_channel
 from channels.settings import ChannelsSettings
 from channels.taps import Taps
 
@@ -70,9 +71,16 @@ class ChannelManager:
         settings = self._settings.of(name)
         assert settings is not None
         return ChannelHost(
-            name, settings, lambda inbound: make_channel(name, settings, inbound), pipeline=self._pipeline,
-            outbox=self._outbox, ledger=self._ledger, media=self._media, answers=self._answers,
-        )  # fmt: skip
+            name,
+            settings,
+            lambda inbound: make_channel(name, settings, inbound),
+            load=lambda: channel_class(name),
+            pipeline=self._pipeline,
+            outbox=self._outbox,
+            ledger=self._ledger,
+            media=self._media,
+            answers=self._answers,
+        )
 
     def _pipeline(self, host: ChannelHost) -> InboundPipeline:
         def closed(approval_id: str, session: str) -> None:
@@ -97,18 +105,21 @@ class ChannelManager:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        if not self._hosts:
-            await asyncio.Event().wait()
-        await self._database.open()
         leave = self._bus.attach(self.take)
         try:
             async with asyncio.TaskGroup() as group:
                 for host in self._hosts.values():
                     group.create_task(host.run(), name=f"channel {host.name}")
-                group.create_task(self._prune(), name="channels prune")
+                if self._hosts:
+                    group.create_task(self._prune(), name="channels prune")
+                else:
+                    await asyncio.Event().wait()
         finally:
             leave()
-            await self._database.close()
+
+    async def close(self) -> None:
+        """Close the file; after `run` has ended."""
+        await self._database.close()
 
     async def _prune(self) -> None:
         while True:
@@ -176,7 +187,10 @@ class ChannelManager:
         if found is None or found[1].state not in ("refused", "unknown"):
             raise NotFound("no such delivery among the refused and the unknown")
         host = self._hosts.get(found[0])
-        return host is not None and await host.resend(found[1])
+        if host is None or not await host.resend(found[1]):
+            requeue(found[1])  # it goes out when the channel is on again
+            await self._outbox.save(found[0], [found[1]])
+        return True
 
     def host(self, name: str) -> ChannelHost | None:
         """The supervisor of an enabled channel."""

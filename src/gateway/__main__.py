@@ -5,7 +5,7 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from gateway.cli.root import run_command_line
+    from gateway.cli.exits import run_command_line
 
     sys.exit(run_command_line(sys.argv[1:]))
 

@@ -35,6 +35,8 @@ log = logging.getLogger("gateway.app")
 
 SWEEP_SECONDS = 3600.0
 HURRY_SECONDS = 1.5
+SWITCH_SECONDS = 0.0005
+"""How long a thread of the log may keep the event loop from its next step (Python's own 5 ms are a first delta)."""
 Say = Callable[[str], None]
 
 
@@ -73,6 +75,7 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> 
     stop = stop or Stop()
     stop.listen()
     _raise_file_limit(loaded.settings.server.max_connections)
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with AsyncExitStack() as stack:
         try:
             if loaded.settings.tracing is not None:

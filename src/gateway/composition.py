@@ -42,11 +42,13 @@ from gateway.identity.gatekeeper import Gate
 from gateway.identity.media import MediaFolder
 from gateway.limits import MessageRate
 from gateway.metered_bus import MeteredBus
+from gateway.observability.figures import figures_of
 from gateway.observability.metrics import Metrics
 from gateway.people import People
 from gateway.schedules import Schedules
 from gateway.settings import Loaded
 from gateway.sockets import Sockets
+from gateway.speech import SpeechToText
 from gateway.started import StartedTurns
 from gateway.state_files import AdminToken
 from gateway.toolbox import Toolbox, open_toolbox
@@ -89,7 +91,7 @@ class Gateway:
     metrics: Metrics
 
     def observe(self, event: Event) -> None:
-        """What the gateway itself notes of the bus's events: nothing of a delta."""
+        """What the gateway itself notes of the bus's events; a delta is none of them."""
         if type(event) is ChatDelta:
             return
         self.metrics.observe(event)
@@ -101,6 +103,7 @@ class Gateway:
         turns = self.loop.stats()
         return {
             "version": __version__,
+            "uptime": self.house.uptime,
             "uptime_seconds": self.house.uptime,
             "ready": self.phase.ready,
             "connections": len(self.sockets),
@@ -168,10 +171,14 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     gate.tell(moves.begin)
 
     # the channels
+    speech = SpeechToText(settings.speech_to_text) if settings.speech_to_text else None
+    if speech is not None:
+        stack.push_async_callback(speech.close)
     channels = ChannelManager(
         settings.channels, folder=home / "channels", bus=metered, gatekeeper=gate, media=media, desk=approvals,
-        answers=Outcomes(store),
+        transcriber=speech, answers=Outcomes(store),
     )  # fmt: skip
+    stack.push_async_callback(channels.close)
 
     # the methods
     hub = Hub()
@@ -179,7 +186,12 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     started = StartedTurns()
     access = Access(store, platforms)
     letting_go = LettingGo(
-        tokens=people.tokens, sockets=sockets, started=started, turns=loop, bridges=toolbox.directory
+        tokens=people.tokens,
+        sockets=sockets,
+        started=started,
+        turns=loop,
+        sessions=store,
+        bridges=toolbox.directory,
     )
     chat = ChatMethods(
         inbound=metered, hub=hub, access=access, sessions=store, turns=loop, media=media, started=started,
@@ -212,37 +224,15 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of
     )
     runner.administration = runner.linker = administration
+    metrics = Metrics(version=__version__)
     gateway = Gateway(
         loaded=loaded, phase=phase, people=people, admin=admin, bus=bus, store=store, model=model, loop=loop, hub=hub,
         sockets=sockets, started=started, channels=channels, media=media, access=access, chat=chat, house=house,
         dispatcher=dispatcher, moves=moves, toolbox=toolbox, schedules=schedules, supervisor=supervisor, agents=agents,
-        metrics=Metrics(version=__version__),
+        metrics=metrics,
     )  # fmt: skip
-    _offer_gauges(gateway)
+    metrics.offer(lambda: figures_of(gateway.status()))
     return gateway
-
-
-def _offer_gauges(gateway: Gateway) -> None:
-    """What is asked for when the metrics are read."""
-    offer, loop, hub, directory = gateway.metrics.offer, gateway.loop, gateway.hub, gateway.toolbox.directory
-    offer("uptime_seconds", "Seconds since the start.", lambda: gateway.house.uptime)
-    offer("ready", "1 while messages are taken in.", lambda: float(gateway.phase.ready))
-    offer("connections", "WebSocket clients connected.", lambda: len(gateway.sockets))
-    offer("turns_running", "Turns under way.", lambda: loop.stats()["running"])
-    offer("messages_queued", "Messages that wait for their turn.", lambda: loop.stats()["queued"])
-    offer("replay_bytes", "Bytes kept for clients that come back.", lambda: hub.stats()["replay_bytes"])
-    offer("sessions_live", "Sessions with kept events.", lambda: hub.stats()["sessions"])
-    offer("bridges_connected", "Bridges connected.", lambda: directory.stats()["connected"])
-    offer(
-        "channel_ready", "1 while a channel is connected.",
-        lambda: {name: float(state["state"] == "ready") for name, state in gateway.channels.states().items()},
-        label="channel",
-    )  # fmt: skip
-    offer(
-        "model_ready", "1 while a model takes requests.",
-        lambda: {str(entry["name"]): float(entry["state"] == "ready") for entry in gateway.model.describe()},
-        label="model",
-    )  # fmt: skip
 
 
 class _Later:

@@ -71,12 +71,14 @@ class Reading:
 class _Topic:
     """A session with its ring and its readers."""
 
-    __slots__ = ("readings", "ring", "touched")
+    __slots__ = ("readings", "ring", "swept", "touched")
 
     def __init__(self) -> None:
         self.ring = Ring()
         self.readings: tuple[Reading, ...] = ()
         self.touched = 0.0
+        self.swept = 0
+        """The last number at the last sweep: deltas touch nothing else."""
 
 
 class Hub:
@@ -86,6 +88,8 @@ class Hub:
         self._now = now
         self._keep_bytes = keep_bytes
         self._topics: OrderedDict[SessionKey, _Topic] = OrderedDict()
+        self._last_key: SessionKey | None = None
+        self._last_topic = _Topic()
         self._bytes = 0
         self._users: dict[str, set[Reader]] = {}
         self._keys: dict[Reader, set[SessionKey]] = {}
@@ -95,26 +99,41 @@ class Hub:
 
     def deliver(self, event: Event) -> None:
         """Give `event` to everyone who reads its session, or to the user's connections."""
-        session = getattr(event, "session", None)
-        if session is None:
-            self._to_user(event)
+        if type(event) is not ChatDelta:
+            self._deliver_rare(event)
             return
+        session = event.session
+        if session is self._last_key:  # neighbours of one burst: no hashing
+            topic = self._last_topic
+        else:
+            topic = self._topic(session)
+            self._last_key, self._last_topic = session, topic
+        self._bytes += topic.ring.add_delta(event)
+        if topic.readings:
+            packet = Packet(event)
+            for reading in topic.readings:
+                if reading.holds:
+                    reading.held.append(packet)
+                else:
+                    reading.reader.push(packet)
+
+    def _topic(self, session: SessionKey) -> _Topic:
         topic = self._topics.get(session)
         if topic is None:
             topic = self._topics[session] = _Topic()
+            topic.touched = self._now()
+        return topic
+
+    def _deliver_rare(self, event: Event) -> None:
+        """Everything but a delta: rare enough for book-keeping."""
+        session: SessionKey | None = getattr(event, "session", None)
+        if session is None:
+            self._to_user(event)
+            return
+        topic = self._topic(session)
         seq = event.seq  # type: ignore[union-attr]
         if seq is not None:
             self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]
-        if type(event) is ChatDelta:
-            if topic.readings:
-                packet = Packet(event)
-                for reading in topic.readings:
-                    reading.push(packet)
-            return
-        self._deliver_rare(event, session, topic)
-
-    def _deliver_rare(self, event: Event, session: SessionKey, topic: _Topic) -> None:
-        """Everything but a delta: rare enough for book-keeping."""
         topic.touched = self._now()
         self._topics.move_to_end(session)
         packet = Packet(event)
@@ -152,6 +171,7 @@ class Hub:
             self._drop(key, topic)
 
     def _drop(self, key: SessionKey, topic: _Topic) -> None:
+        self._last_key = None
         self._bytes -= topic.ring.size
         if topic.readings:
             last = topic.ring.last_seq
@@ -162,11 +182,14 @@ class Hub:
 
     def sweep(self) -> None:
         """Forget the rings that nobody touched for five minutes."""
-        limit = self._now() - KEEP_SECONDS
+        now = self._now()
         for key, topic in list(self._topics.items()):
-            if topic.touched > limit:
-                break
-            if topic.ring.size or not topic.readings:
+            if topic.ring.last_seq != topic.swept:
+                topic.swept = topic.ring.last_seq
+                topic.touched = now
+            elif topic.touched > now - KEEP_SECONDS:
+                continue
+            elif topic.ring.size or not topic.readings:
                 self._drop(key, topic)
 
     async def run(self) -> None:
@@ -221,10 +244,7 @@ class Hub:
 
     def hold(self, reader: Reader, key: SessionKey) -> Reading:
         """Begin to keep back what `reader` would get of `key`, until `release`. Holds nest."""
-        topic = self._topics.get(key)
-        if topic is None:
-            topic = self._topics[key] = _Topic()
-            topic.touched = self._now()
+        topic = self._topic(key)
         reading = next((r for r in topic.readings if r.reader is reader), None)
         if reading is None:
             reading = Reading(reader, key)

@@ -98,7 +98,7 @@ class Doors:
             raise BadParameters("exactly one Host header is wanted")
         name, _ = split_host(values[0])
         if name not in self._hosts and name != local.split("%")[0]:
-            raise Forbidden("this gateway is not called by that name")
+            raise Forbidden("this gateway is not called by that name (server.allowed_origins lists further ones)")
         return values[0]
 
     def check_origin(self, headers: CIMultiDictProxy[str], host: str, scheme: str) -> None:
@@ -110,6 +110,11 @@ class Doors:
             return
         if len(values) != 1 or not self._own(values[0].lower(), host, scheme):
             raise Forbidden("a page of another origin may not ask here")
+
+    def guest(self, headers: CIMultiDictProxy[str]) -> str | None:
+        """The origin of a page that the operator allowed beside our own, for the headers of CORS."""
+        origin = headers.get("Origin", "").lower()
+        return origin if origin in self.settings.allowed_origins else None
 
     def _own(self, origin: str, host: str, scheme: str) -> bool:
         if origin in self.settings.allowed_origins:

@@ -29,16 +29,18 @@ class Packet:
     @property
     def payload(self) -> bytes:
         """The notification as JSON."""
-        if self._payload is None:
-            self._payload = encode(self.event)
-        return self._payload
+        payload = self._payload
+        if payload is None:
+            payload = self._payload = encode(self.event)
+        return payload
 
     @property
     def frame(self) -> bytes:
         """The notification as a WebSocket frame."""
-        if self._frame is None:
-            self._frame = text_frame(self.payload)
-        return self._frame
+        frame = self._frame
+        if frame is None:
+            frame = self._frame = text_frame(self._payload or encode(self.event))
+        return frame
 
 
 @lru_cache(maxsize=4096)
@@ -49,18 +51,16 @@ def _delta_head(session_key: str, message_id: str) -> bytes:
 
 def encode(event: Event) -> bytes:
     """The JSON of the notification that carries `event`."""
-    if isinstance(event, ChatDelta):
+    if type(event) is ChatDelta:
         head = _delta_head(event.session.text, event.message_id)
-        middle = b"" if event.from_seq is None else b',"from_seq":%d' % event.from_seq
-        return b'%b%d%b,"delta":%b}}' % (head, event.seq, middle, _text(event.delta))
+        try:
+            delta = orjson.dumps(event.delta)
+        except TypeError:  # an unpaired surrogate out of a model's mouth
+            delta = dumps(event.delta)
+        if event.from_seq is None:
+            return head + b'%d,"delta":' % event.seq + delta + b"}}"
+        return head + b'%d,"from_seq":%d,"delta":' % (event.seq, event.from_seq) + delta + b"}}"
     return dumps({"jsonrpc": "2.0", "method": "event", "params": codec.params(event)})
-
-
-def _text(text: str) -> bytes:
-    try:
-        return orjson.dumps(text)
-    except TypeError:  # an unpaired surrogate out of a model's mouth
-        return dumps(text)
 
 
 def text_frame(payload: bytes) -> bytes:

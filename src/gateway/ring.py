@@ -17,23 +17,25 @@ WINDOW = 300
 _OVERHEAD = 400
 """Bytes that an event costs beside its texts, roughly."""
 _PER_DELTA = 4
+_NEVER = 1 << 62
 
 
 class _Run:
     """Neighbouring deltas of one turn: `first` is the number of the first."""
 
-    __slots__ = ("ends", "first", "message_id", "parts", "text")
+    __slots__ = ("ends", "first", "message_id", "next", "parts", "text")
 
     def __init__(self, delta: ChatDelta) -> None:
         self.message_id = delta.message_id
         self.first = delta.seq
+        self.next = delta.seq + 1
         self.parts: list[str] = [delta.delta]
         self.text = ""
         self.ends = array("I")
 
     @property
     def count(self) -> int:
-        return len(self.ends) + len(self.parts)
+        return self.next - self.first
 
     def pack(self) -> None:
         """Join the parts; from here on only offsets tell them apart."""
@@ -55,13 +57,34 @@ class _Run:
 class Ring:
     """The last events of one session, in order. `size` is a rough count of bytes."""
 
-    __slots__ = ("_count", "_items", "last_seq", "size")
+    __slots__ = ("_count", "_items", "_open", "_trim_at", "last_seq", "size")
 
     def __init__(self) -> None:
         self._items: deque[_Run | SessionEvent] = deque()
+        self._open: _Run | None = None
+        """The run that the next delta may join: always the last item."""
         self._count = 0
+        self._trim_at = _NEVER
+        """At how many events the first item can go."""
         self.last_seq = 0
         self.size = 0
+
+    def add_delta(self, event: ChatDelta) -> int:
+        """Keep a delta; by how many bytes the ring grew. The way of every piece of every answer."""
+        run, seq = self._open, event.seq
+        if run is None or run.next != seq or run.message_id != event.message_id or event.from_seq is not None:
+            return self.add(event, seq)
+        run.next = seq + 1
+        run.parts.append(event.delta)
+        self.last_seq = seq
+        grown = len(event.delta) + _PER_DELTA
+        self.size += grown
+        self._count += 1
+        if self._count >= self._trim_at:
+            before = self.size
+            self._trim()
+            grown += self.size - before
+        return grown
 
     def add(self, event: SessionEvent, seq: int) -> int:
         """Keep one event; by how many bytes the ring grew."""
@@ -69,34 +92,29 @@ class Ring:
         self.last_seq = seq
         self._count += 1
         if type(event) is ChatDelta and event.from_seq is None:
-            last = self._items[-1] if self._items else None
-            self.size += len(event.delta) + _PER_DELTA
-            if type(last) is _Run and last.message_id == event.message_id and last.first + last.count == seq:
-                last.parts.append(event.delta)
-            else:
-                self._items.append(_Run(event))
-                self.size += _OVERHEAD
+            self._open = _Run(event)
+            self._items.append(self._open)
+            self.size += len(event.delta) + _PER_DELTA + _OVERHEAD
         else:
-            if isinstance(event, TERMINAL):
-                self._pack()
+            if self._open is not None and isinstance(event, TERMINAL):
+                self._open.pack()
+            self._open = None
             self._items.append(event)
             self.size += _weight(event)
-        while self._count > WINDOW and self._count - _count(self._items[0]) >= WINDOW:
-            self._drop_first()
+        self._trim()
         return self.size - before
 
-    def _pack(self) -> None:
-        if self._items and type(self._items[-1]) is _Run:
-            self._items[-1].pack()
-
-    def _drop_first(self) -> None:
-        gone = self._items.popleft()
-        self._count -= _count(gone)
-        if isinstance(gone, _Run):
-            gone.pack()
-            self.size -= len(gone.text) + _PER_DELTA * gone.count + _OVERHEAD
-        else:
-            self.size -= _weight(gone)
+    def _trim(self) -> None:
+        """Let go of what lies before the window, whole items at a time."""
+        items = self._items
+        while len(items) > 1 and self._count - _count(items[0]) >= WINDOW:
+            gone = items.popleft()
+            self._count -= _count(gone)
+            if isinstance(gone, _Run):
+                self.size -= len(gone.text) + sum(map(len, gone.parts)) + _PER_DELTA * gone.count + _OVERHEAD
+            else:
+                self.size -= _weight(gone)
+        self._trim_at = WINDOW + _count(items[0]) if len(items) > 1 else _NEVER
 
     def after(self, seq: int, session: SessionKey) -> list[SessionEvent]:
         """Every event with a number above `seq`. Raises EventsGone where some of them are no longer kept."""

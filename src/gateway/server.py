@@ -39,6 +39,12 @@ PROTECTIVE_HEADERS = {
     "object-src 'none'; frame-ancestors 'none'",
     "Server": "gateway",
 }
+GUEST_HEADERS = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-Session-Key",
+    "Access-Control-Max-Age": "600",
+}
+"""For pages of `server.allowed_origins` (Fetch standard, CORS); they bring a token, never a cookie."""
 _HANDLER_OPTIONS: dict[str, Any] = {
     "keepalive_timeout": 75.0, "access_log": None, "auto_decompress": False, "lingering_time": 2.0,
 }  # fmt: skip
@@ -68,7 +74,7 @@ class Listener:
         self._app = web.Application(middlewares=[self._middleware()], client_max_size=2**40)
         self._app.router.add_get("/ws", self.websocket)
         self._app.add_routes(routes)
-        self._app.on_response_prepare.append(_protect)
+        self._app.on_response_prepare.append(self._protect)
         self.port = settings.port
 
     # ------------------------------------------------------------ life
@@ -123,6 +129,8 @@ class Listener:
             trace_id.set(new_trace_id())
             try:
                 self._check(request)
+                if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+                    return web.Response(status=204)
                 return await handler(request)
             except (GatewayError, RpcError) as error:
                 return error_response(error)
@@ -145,6 +153,16 @@ class Listener:
         host = self._doors.check_host(request.headers, local[0] if isinstance(local, tuple) else "")
         self._doors.check_origin(request.headers, host, "https" if request.secure else "http")
         refuse_token_in_url(request.query_string)
+
+    async def _protect(self, request: web.Request, response: web.StreamResponse) -> None:
+        headers = response.headers
+        for name, value in PROTECTIVE_HEADERS.items():
+            headers.setdefault(name, value)
+        headers["Server"] = "gateway"
+        headers.setdefault("Cache-Control", "no-store")
+        guest = self._doors.guest(request.headers)
+        if guest is not None:
+            headers.update({"Access-Control-Allow-Origin": guest, "Vary": "Origin"} | GUEST_HEADERS)
 
     # ------------------------------------------------------------ sockets
 
@@ -180,14 +198,6 @@ class Listener:
     def stats(self) -> dict[str, int]:
         """For `/status` and the metrics."""
         return {"connections": len(self._house.sockets), "unasked": len(self._waiting)}
-
-
-async def _protect(request: web.Request, response: web.StreamResponse) -> None:
-    headers = response.headers
-    for name, value in PROTECTIVE_HEADERS.items():
-        headers.setdefault(name, value)
-    headers["Server"] = "gateway"
-    headers.setdefault("Cache-Control", "no-store")
 
 
 def _foreign(error: web.HTTPException) -> Exception:

@@ -66,6 +66,7 @@ def _combinations(settings: "GatewaySettings") -> Iterator[tuple[str, str]]:
         if model.name in names:
             yield f"models.{index}.name", "a name that another model has"
         names.add(model.name)
+    yield from _agents(settings, names)
     tokens: set[str] = set()
     for index, entry in enumerate(settings.auth.tokens):
         secret = entry.token.get_secret_value()
@@ -75,6 +76,17 @@ def _combinations(settings: "GatewaySettings") -> Iterator[tuple[str, str]]:
             yield f"auth.tokens.{index}.token", "the same token as an entry before: whose is it?"
         tokens.add(secret)
     yield from _channels(settings)
+
+
+def _agents(settings: "GatewaySettings", models: set[str]) -> Iterator[tuple[str, str]]:
+    known = {"main", *settings.agents}
+    for index, binding in enumerate(settings.bindings):
+        if binding.agent not in known:
+            yield f"bindings.{index}.agent", f"there is no such agent (there are {', '.join(sorted(known))})"
+    for name, profile in settings.agents.items():
+        for index, model in enumerate(profile.models):
+            if model not in models:
+                yield f"agents.{name}.models.{index}", "there is no such entry in models"
 
 
 def _tls(settings: "GatewaySettings") -> Iterator[tuple[str, str]]:

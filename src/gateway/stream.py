@@ -4,7 +4,6 @@ Bounded like a socket's outbox: deltas merge while nobody takes them, and one me
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from bus.context import new_id
 from bus.errors import Overloaded
@@ -15,7 +14,7 @@ MERGE_FROM = 64
 
 
 class EventStream:
-    """The reader. Iterate to take events; it never ends by itself."""
+    """The reader. It never ends by itself."""
 
     def __init__(self) -> None:
         self.origin = new_id("conn")
@@ -29,13 +28,17 @@ class EventStream:
             self._overflowed = not self._outbox.event(packet, congested=len(self._outbox) >= MERGE_FROM)
             self._wake.set()
 
-    async def __aiter__(self) -> AsyncIterator[Packet]:
+    async def take(self, seconds: float) -> Packet | None:
+        """The next event, or None where none came within `seconds`. Raises Overloaded for a reader too slow."""
         while True:
             packet = self._outbox.take_packet()
             if packet is not None:
-                yield packet
-                continue
+                return packet
             if self._overflowed:
                 raise Overloaded("too slow a reader", retry_after_ms=1000)
             self._wake.clear()
-            await self._wake.wait()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                return None

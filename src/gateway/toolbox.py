@@ -101,7 +101,7 @@ async def open_toolbox(
     desk = ApprovalDesk(store)
     directory = Directory(home=home, gate=people.authenticator, tokens=BridgeTokens(people), events=events, trail=trail)
     stack.push_async_callback(directory.close)
-    desk.keepers = directory
+    desk.permissions.keepers = directory
     bridge_tools = BridgeTools(directory, desk)
     stack.push_async_callback(bridge_tools.close)
 

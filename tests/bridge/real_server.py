@@ -52,6 +52,14 @@ async def paint(ctx: Context[Any, Any]) -> str:
 
 
 @server.tool()
+async def grow(ctx: Context[Any, Any]) -> str:
+    """Offer one more tool."""
+    server.add_tool(lambda: "grown", name="grown", description="was not there before")
+    await ctx.notify_tools_changed()
+    return "grew"
+
+
+@server.tool()
 def die() -> str:
     """End the process."""
     os._exit(9)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.aggregator import Aggregator
 from bridge.errors import NotFound, OutcomeUnknown, TimedOut, ToolDenied
+from bridge.ports import Relayed
 from bridge.servers.definitions import MAX_DESCRIPTION, clean, read_listed, read_tools
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.memory import Memory
@@ -64,6 +65,9 @@ async def test_a_catalogue_of_several_servers() -> None:
         assert [(p["name"], p["server"]) for p in catalogue["prompts"]] == [("b_greet", "b")]
         assert await call(aggregator, "b_add", {"a": 1, "b": 2}) == "3"
         assert await call(aggregator, "a_echo", {"text": "x"}) == "x"
+        whole = await aggregator.request("b_add", "tools/call", {"name": "b_add", "arguments": {"a": 1, "b": 2}})
+        assert isinstance(whole, Relayed)
+        assert json.loads(whole.raw) == whole
         read = await aggregator.request("b", "resources/read", {"uri": "memo://today"})
         assert read["contents"][0]["text"] == "buy milk"
         prompt = await aggregator.request("b_greet", "prompts/get", {"name": "b_greet", "arguments": {"name": "Ada"}})

@@ -221,7 +221,7 @@ async def test_pairing(bridge: Run, config: Path, office: tuple[str, list[str]])
     done = await asyncio.to_thread(bridge, "connect", url, "--pair", "--name", "desk", "--save-only")
     assert done.returncode == 0, done.stderr
     assert heard == ["desk"]
-    assert "ABCD-EFGH" in done.stderr
+    assert "code: ABCD-EFGH" in done.stdout
     assert "paired-token" in (config.parent / "secrets.yaml").read_text()
     again = await asyncio.to_thread(bridge, "connect", url, "--pair", "--save-only")
     assert again.returncode == 2

@@ -298,7 +298,7 @@ async def test_malformed_tools_hide_no_good_ones() -> None:
         names = [tool.name for tool in owner.tools]
         assert names[:3] == ["good", "echo", "crash"]
         assert "schema_list" not in names
-        assert len(owner.problems) == 8
+        assert len(owner.offers.problems) == 8
         assert first_text(await call(owner, "good")) == "good"
 
 

@@ -98,8 +98,8 @@ async def each_kind(kind: str, server: HttpServer | None) -> AsyncIterator[Serve
 
 async def _suite(owner: ServerOwner, *, asks: bool = True) -> None:
     assert {tool.name for tool in owner.tools} >= {"add", "note", "slow", "paint"}
-    assert [item["uri"] for item in owner.resources] == ["memo://today"]
-    assert [item["name"] for item in owner.prompts] == ["greet"]
+    assert [item["uri"] for item in owner.offers.resources] == ["memo://today"]
+    assert [item["name"] for item in owner.offers.prompts] == ["greet"]
     result = await call(owner, "add", {"a": 2, "b": 3})
     assert (first_text(result), result["structuredContent"]) == ("5", {"result": 5})
     bad = await call(owner, "add", {"a": "x"})
@@ -144,7 +144,9 @@ async def test_the_modern_era_over_stdio() -> None:
     async with running(stdio(protocol="2026-07-28")) as owner:
         assert owner.state == "ready", owner.error
         assert first_text(await call(owner, "add", {"a": 1, "b": 1})) == "2"
-        assert [item["uri"] for item in owner.resources] == ["memo://today"]
+        assert [item["uri"] for item in owner.offers.resources] == ["memo://today"]
+        await call(owner, "grow")  # told on the stream that the session listens to
+        await until(lambda: "grown" in {tool.name for tool in owner.tools})
 
 
 async def test_the_modern_era_over_http(http_server: Callable[[str], HttpServer]) -> None:

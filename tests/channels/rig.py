@@ -1,4 +1,4 @@
-"""A gateway's middle for channel tests: the real manager, gate, media folder and memory bus, around an agent that talks.
+"""A gateway's middle for channel tests: the real manager, gate, media and memory bus, around an agent that talks.
 
 `TalkingAgent` stands where the loop stands: it accepts, remembers keys, and
 publishes the events of a turn. `Rig.crash` ends everything without a goodbye;
@@ -231,6 +231,7 @@ class Rig:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+            await self.manager.close()
         await self.agent.close()
 
     async def stop(self) -> None:

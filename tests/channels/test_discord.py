@@ -1,6 +1,7 @@
 """The Discord adapter against a server that behaves as Discord does: in, out, and what breaks."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from bus.commands import COMMANDS
+from bus.context import id_time, new_id
 from bus.errors import TooLarge
 from channels.base import Address, Button, Media, Text
 from channels.discord.channel import DiscordChannel
@@ -298,6 +300,36 @@ async def test_the_first_word_of_a_person_survives_a_crash_before_it_is_durable(
         await until(lambda: again.texts == ["my first word"])
 
 
+async def test_what_comes_while_the_gateway_drains_is_read_after_the_restart(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes) as channel:
+        await channel.pause()
+        await discord.says("42", "too late for today")
+        await asyncio.sleep(0.05)
+        assert notes.incoming == []
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.texts == ["too late for today"])
+
+
+async def test_a_history_that_cannot_be_read_yet_is_waited_for(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        await discord.says("42", "one")
+        await until(lambda: notes.incoming)
+    await discord.says("42", "two")
+    body, headers = rate_limit(1.2)
+    discord.faults.add(Fault("messages", "GET", status=429, body=body, headers=headers))
+    discord.faults.add(Fault("messages", "GET", status=503))
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await discord.says("42", "three")
+        await until(lambda: again.texts[-1:] == ["three"])
+        assert list(dict.fromkeys(again.texts)) == ["two", "three"]
+
+
 async def test_what_was_not_durable_yet_is_fetched_again(discord: FakeDiscord) -> None:
     shelf = Shelf()
     notes = Notebook(notes=shelf)
@@ -399,6 +431,15 @@ async def test_a_token_revoked_while_running_ends_the_run(discord: FakeDiscord) 
     await channel.stop()
 
 
+@pytest.mark.attack(62)
+async def test_a_tls_failure_is_unavailable(discord: FakeDiscord) -> None:
+    settings = DiscordSettings.model_validate({"token": "t", "api_url": discord.api_url.replace("http:", "https:")})
+    channel = DiscordChannel(settings, Notebook())  # type: ignore[arg-type]
+    with pytest.raises(ChannelUnavailable):
+        await channel.start()
+    await channel.stop()
+
+
 async def test_an_unreachable_server_is_unavailable(discord: FakeDiscord) -> None:
     await discord.stop()
     channel = made(discord, Notebook())
@@ -454,17 +495,49 @@ async def test_permanent_refusals(discord: FakeDiscord) -> None:
             await channel.send(ME, Text(markdown="x"))
 
 
+async def test_a_channel_that_was_closed_says_so(discord: FakeDiscord) -> None:
+    async with running(discord, Notebook()) as channel:
+        pass
+    with pytest.raises(ChannelUnavailable):
+        await channel.send(ME, Text(markdown="x"))
+
+
 async def test_a_reply_to_a_message_that_is_gone_is_sent_without_it(discord: FakeDiscord) -> None:
     async with running(discord, Notebook()) as channel:
         await channel.send(ME, Text(markdown="anyway"), reply_to="123")
         assert discord.visible("42") == ["anyway"]
 
 
-async def test_a_server_error_is_tried_again_by_the_sdk_and_then_unavailable(discord: FakeDiscord) -> None:
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_server_error_is_unavailable_at_once(discord: FakeDiscord, status: int) -> None:
     async with running(discord, Notebook()) as channel:
-        discord.faults.add(Fault("messages", "POST", status=502))
-        await channel.send(ME, Text(markdown="second try"), nonce="n")
-        assert discord.visible("42") == ["second try"]
-        discord.faults.add(Fault("messages", "POST", status=503))
-        with pytest.raises(ChannelUnavailable):
+        discord.faults.add(Fault("messages", "POST", status=status))
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(ChannelUnavailable, match=str(status)):
             await channel.send(ME, Text(markdown="x"))
+        assert asyncio.get_running_loop().time() - started < 0.5
+
+
+@pytest.mark.attack(64)
+async def test_after_a_long_outage_the_history_tells_what_was_sent(discord: FakeDiscord) -> None:
+    """Discord remembers a nonce for minutes only."""
+    long_ago = old_id(seconds=1800)
+    async with running(discord, Notebook()) as channel:
+        asked = await discord.says("42", "question")
+        half = await channel.send(ME, Text(markdown="The ans"), reply_to=asked, nonce=long_ago)
+        discord.world.nonces.clear()
+        again = await channel.send(ME, Text(markdown="The answer"), reply_to=asked, nonce=long_ago)
+        assert again == half
+        await channel.edit(ME, again, Text(markdown="The answer"))
+        other = await channel.send(ME, Text(markdown="Another"), reply_to=asked, nonce=old_id(seconds=1700))
+        assert other != half
+        assert discord.visible("42") == ["The answer", "Another"]
+
+
+def old_id(*, seconds: float) -> str:
+    """An id as it was made some time ago."""
+    fresh = new_id("dlv")
+    assert abs((id_time(fresh) or 0) - time.time()) < 1
+    digits = "0123456789abcdefghjkmnpqrstvwxyz"
+    number = sum(digits.index(c) << 5 * n for n, c in enumerate(reversed(fresh[-25:]))) - (int(seconds * 1000) << 80)
+    return "".join(digits[number >> 5 * n & 31] for n in reversed(range(25)))

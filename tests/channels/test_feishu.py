@@ -146,6 +146,27 @@ async def test_a_reply_to_us_is_being_spoken_to_also_after_a_restart(feishu: Fak
         assert notes.incoming[2].quoted == "my own words"
 
 
+async def test_people_are_named_where_the_app_may_ask(feishu: FakeFeishu) -> None:
+    feishu.rest.names = {"ou_1": "小明"}
+    notes = Notebook()
+    async with running(feishu, notes):
+        for text in ("a", "b"):
+            await feishu.says("ou_1", text)
+        await until(lambda: len(notes.incoming) == 2)
+        assert [i.identity.name for i in notes.incoming] == ["小明", "小明"]
+        assert len(feishu.sent("GET", "contact")) == 1
+
+
+async def test_where_it_may_not_it_asks_once_and_goes_on(feishu: FakeFeishu) -> None:
+    notes = Notebook()
+    async with running(feishu, notes):
+        for number, person in enumerate(("ou_1", "ou_2"), start=1):
+            await feishu.says(person, "x")
+            await until(lambda number=number: len(notes.incoming) == number)  # type: ignore[misc]
+        assert [i.identity.name for i in notes.incoming] == ["", ""]
+        assert len(feishu.sent("GET", "contact")) == 1
+
+
 @pytest.mark.attack(60)
 async def test_our_own_messages_are_silent_and_apps_are_named_as_such(feishu: FakeFeishu) -> None:
     notes = Notebook()
@@ -247,6 +268,18 @@ async def test_a_streaming_card_rises_in_sequence_and_is_closed(feishu: FakeFeis
         assert len(uuids) == len(set(uuids))
 
 
+async def test_a_table_that_was_streamed_is_drawn_anew_at_the_end(feishu: FakeFeishu) -> None:
+    table = "| a | b |\n|---|---|\n| 1 | 2 |"
+    async with running(feishu, Notebook()) as channel:
+        sent = await channel.send(ME, Text(markdown="| a"), nonce="n", final=False)
+        await channel.edit(ME, sent, Text(markdown=table), final=True)
+        assert len([body for body in feishu.sent("PUT", "cardkit") if "card" in body]) == 1
+        feishu.faults.add(Fault("cardkit/v1/cards/[^/]+$", "PUT", status=400, body={"code": 300000, "msg": "?"}))
+        other = await channel.send(ME, Text(markdown="| a"), nonce="m", final=False)
+        await channel.edit(ME, other, Text(markdown=table), final=True)
+        assert feishu.visible("ou_1") == [table, table]
+
+
 async def test_a_streaming_card_is_finished_after_a_restart(feishu: FakeFeishu) -> None:
     async with running(feishu, Notebook()) as channel:
         sent = await channel.send(ME, Text(markdown="half an ans"), nonce="n", final=False)
@@ -336,7 +369,7 @@ async def test_reactions_are_put_and_taken_away(feishu: FakeFeishu) -> None:
     async with running(feishu, Notebook()) as channel:
         message_id = await feishu.says("ou_1", "x")
         await channel.react(ME, message_id, "👀")
-        assert list(feishu.world.reactions.values()) == [(message_id, "GLANCE")]
+        assert list(feishu.world.reactions.values()) == [(message_id, "OnIt")]
         await channel.react(ME, message_id, "")
         assert feishu.world.reactions == {}
 
@@ -450,6 +483,14 @@ async def test_too_many_connections_is_tried_again(feishu: FakeFeishu) -> None:
 
 
 @pytest.mark.attack(62)
+async def test_a_tls_failure_is_unavailable(feishu: FakeFeishu) -> None:
+    channel = made(feishu, Notebook(), domain=feishu.domain.replace("http:", "https:"))
+    with pytest.raises(ChannelUnavailable):
+        await channel.start()
+    await channel.stop()
+
+
+@pytest.mark.attack(62)
 async def test_a_wrong_secret_is_said_clearly_and_never_shown(feishu: FakeFeishu) -> None:
     channel = made(feishu, Notebook(), app_secret="secret-canary")
     with pytest.raises(ChannelAuthFailed) as caught:
@@ -491,6 +532,13 @@ async def test_a_reply_to_a_message_that_is_gone_is_sent_without_it(feishu: Fake
     async with running(feishu, Notebook()) as channel:
         await channel.send(ME, Text(markdown="anyway"), reply_to="om_gone")
         assert feishu.visible("ou_1") == ["anyway"]
+
+
+async def test_a_channel_that_was_closed_says_so(feishu: FakeFeishu) -> None:
+    async with running(feishu, Notebook()) as channel:
+        pass
+    with pytest.raises(ChannelUnavailable):
+        await channel.send(ME, Text(markdown="x"))
 
 
 async def test_a_server_error_is_unavailable(feishu: FakeFeishu) -> None:

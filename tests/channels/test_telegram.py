@@ -199,14 +199,13 @@ async def test_drafts_stream_in_private_and_one_message_is_sent(telegram: FakeTe
 
 
 async def test_an_older_server_without_drafts_gets_edits(tmp_path: Path) -> None:
-    async with FakeTelegram(drafts=False) as fake:
-        async with Rig(tmp_path, section(fake)).running("telegram") as rig:
-            rig.agent.script = slowly
-            fake.world.person_says(42, "go")
-            await until(lambda: fake.said("editMessageText"))
-            await until(lambda: fake.world.visible(42) == [" ".join(f"w{n}" for n in range(15))])
-            assert len(fake.said("sendMessage")) == 1
-            assert rig.state("telegram") == "ready"
+    async with FakeTelegram(drafts=False) as fake, Rig(tmp_path, section(fake)).running("telegram") as rig:
+        rig.agent.script = slowly
+        fake.world.person_says(42, "go")
+        await until(lambda: fake.world.visible(42) == [" ".join(f"w{n}" for n in range(15))])
+        assert len(fake.said("sendMessage")) == 1
+        assert fake.said("editMessageText")
+        assert rig.state("telegram") == "ready"
 
 
 async def test_groups_stream_by_edits_within_the_rates(telegram: FakeTelegram, rig: Rig) -> None:

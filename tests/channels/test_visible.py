@@ -1,6 +1,7 @@
 """What a person sees when things break: one answer, whole, on Discord and on Feishu alike."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ class OnDiscord:
 
     name = "discord"
     person, other = "42", "43"
-    send, edit = ("POST", "channels/7042/messages"), ("PATCH", "channels/7042/messages")
+    send, edit = ("POST", "channels/7042/messages"), ("PATCH", "/messages/")
+    any_send = ("POST", "/messages$")
     limit = 2000
 
     def __init__(self, fake: FakeDiscord) -> None:
@@ -47,6 +49,9 @@ class OnDiscord:
             for button in row["components"]
         ]
 
+    async def drop(self) -> None:
+        await self.fake.gateway.drop()
+
 
 class OnFeishu:
     """How the tests speak to Feishu."""
@@ -54,6 +59,7 @@ class OnFeishu:
     name = "feishu"
     person, other = "ou_1", "ou_2"
     send, edit = ("POST", "im/v1/messages"), ("PUT", "cardkit/v1/cards")
+    any_send = ("POST", r"im/v1/messages(/[^/]+/reply)?$|cardkit/v1/cards$")
     limit = 20_000
 
     def __init__(self, fake: FakeFeishu) -> None:
@@ -72,6 +78,9 @@ class OnFeishu:
     def buttons(self) -> list[tuple[str, Any]]:
         world = self.fake.world
         return [(m["message_id"], value) for m in world.shown("oc_ou_1") for value in world.buttons(m)]
+
+    async def drop(self) -> None:
+        await self.fake.connection.drop(politely=False)
 
 
 @pytest.fixture(params=["discord", "feishu"])
@@ -283,3 +292,57 @@ async def test_an_answer_rings_for_nobody(platform: Any, stage: Stage) -> None:
         assert platform.fake.world.shown("7042")[0]["allowed_mentions"] == {"parse": []}
     else:
         assert "<at" not in platform.fake.visible(platform.person)[0]
+
+
+@pytest.mark.attack(62)
+@pytest.mark.attack(64)
+@pytest.mark.parametrize(("seed", "crashes"), [(1, 0), (2, 2)])
+async def test_a_storm_of_faults_leaves_everybody_one_whole_answer(
+    platform: Any, stage: Stage, seed: int, crashes: int
+) -> None:
+    chance = random.Random(seed)
+    people = [f"10{n}" for n in range(12)]
+    faults = platform.fake.faults
+
+    async def storm() -> None:
+        while True:
+            await asyncio.sleep(chance.uniform(0.05, 0.3))
+            where = chance.choice([platform.any_send, platform.edit])
+            kind = chance.choice(["lose_answer", "lose_request", "limit", "status", "drop"])
+            if kind == "drop":
+                await platform.drop()
+            elif kind == "limit":
+                faults.add(platform.too_many(where, chance.uniform(0.2, 0.6)))
+            elif kind == "status":
+                faults.add(Fault(where[1], where[0], status=503))
+            else:
+                faults.add(Fault(where[1], where[0], kind=kind))  # type: ignore[arg-type]
+
+    async def converse(number: int, person: str) -> None:
+        await asyncio.sleep(number * 0.05)
+        await platform.fake.says(person, f"question of {person}")
+
+    async def answer(turn: Turn) -> None:
+        for part in PARTS:
+            turn.say(part)
+            await asyncio.sleep(chance.uniform(0, 0.4))
+        turn.say(f" {turn.message.text}")
+        turn.done()
+
+    stage.rig.script = stage.rig.agent.script = answer
+    weather = asyncio.create_task(storm())
+    await asyncio.gather(*(converse(number, person) for number, person in enumerate(people)))
+    for _ in range(crashes):
+        await asyncio.sleep(chance.uniform(0.2, 0.8))
+        await stage.rig.crash()
+        await stage.rig.start()
+    await until(lambda: len(stage.rig.memory.ended) == len(people), 30)
+    weather.cancel()
+    await asyncio.gather(weather, return_exceptions=True)
+    faults.clear()
+    expected = {person: [f"{WHOLE} question of {person}"] for person in people}
+    await until(lambda: {person: platform.fake.visible(person) for person in people} == expected, 30)
+    await nothing_waits(platform, stage)
+    assert {person: platform.fake.visible(person) for person in people} == expected
+    assert await stage.rig.manager.deliveries() == []
+    assert faults.hits > 3

@@ -14,19 +14,17 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from bus.events import MediaRef
-from channels.items import PLACEHOLDER
 from tests.channels.rig import Rig, Turn, echo, overloaded, until
 
 Fault = Literal["rate_limited", "unavailable", "answer_lost", "blocked"]
-"""`rate_limited`: 429, to be repeated after a second. `unavailable`: 503, nothing done. `answer_lost`: the message
-is shown, then the connection breaks. `blocked`: refused for good."""
+"""`rate_limited`: 429, to be repeated after a second. `unavailable`: 503, nothing done. `answer_lost`: the
+message is shown, then the connection breaks. `blocked`: refused for good."""
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
 
 
 class FakePlatform(ABC):
-    """A platform on loopback and its people. Person `42` is admitted in private, `7` is a member of the listed group."""
+    """A platform on loopback and its people. `42` is admitted in private, `7` is a member of the listed group."""
 
     name: ClassVar[str]
     remembers_nonces: ClassVar[bool]
@@ -524,6 +522,3 @@ class ChannelContract:
             assert asyncio.get_running_loop().time() < end
             await asyncio.sleep(0.02)
         assert "Denied" in (await platform.visible())[0]
-
-
-__all__ = ["PLACEHOLDER", "PNG", "ChannelContract", "Fault", "FakePlatform", "MediaRef"]

@@ -14,6 +14,7 @@ from tests.channels.notebook import until
 from tests.e2e.gateway_process import GatewayProcess, gateway_process
 from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.feishu_server import FakeFeishu
+from tests.fakes.feishu_socket import Webhook
 
 
 @pytest.fixture
@@ -120,6 +121,25 @@ async def test_a_wrong_secret_fails_that_channel_alone(
 
 
 WEBHOOK = {"mode": "webhook", "encrypt_key": "encrypt-key", "verification_token": "verification-token"}
+
+
+@pytest.mark.attack(53)
+@pytest.mark.attack(55)
+async def test_the_webhook_over_http(tmp_path: Path, feishu: FakeFeishu) -> None:
+    async with gateway_process(tmp_path / "home", on_feishu(feishu, allow_from=["ou_1"], **WEBHOOK)) as gateway:
+        await until_state(gateway, "feishu", "ready")
+        feishu.webhook.url = f"{gateway.url}/webhooks/feishu"
+        event = feishu.message_event("ou_1", "over the hook")
+        answers = await asyncio.gather(*(feishu.webhook.post(event) for _ in range(10)))
+        assert [status for status, _ in answers] == [200] * 10
+        await until(lambda: feishu.visible("ou_1"))
+        forged = Webhook("guessed", "verification-token", feishu.webhook.url)
+        assert (await forged.post(event))[0] == 401
+        assert (await feishu.webhook.post(event, age=400))[0] == 401
+        assert (await feishu.webhook.send(b"{}", {}))[0] == 401
+        assert (await feishu.webhook.send(b"x" * 900_000, feishu.webhook.sign(event)[1]))[0] in (401, 413)
+        await asyncio.sleep(0.5)
+        assert len(feishu.visible("ou_1")) == 1
 
 
 @pytest.mark.attack(53)

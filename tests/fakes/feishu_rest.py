@@ -34,6 +34,8 @@ class Rest:
         """Token -> when it dies."""
         self.requests: list[tuple[str, str, Any]] = []
         self.limited = 0
+        self.names: dict[str, str] | None = None
+        """What people are called, where the app may ask."""
         self._spent: dict[str, deque[float]] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -77,6 +79,8 @@ class Rest:
         if words == ["bot", "v3", "info"]:
             bot = {"open_id": self.bot_open_id, "app_name": "assistant", "activate_status": 2}
             return json_response({"code": 0, "msg": "ok", "bot": bot})
+        if words[:3] == ["contact", "v3", "users"] and self.names is not None:
+            return done({"user": {"open_id": words[3], "name": self.names.get(words[3], "")}})
         if words[:2] == ["cardkit", "v1"]:
             return self._cardkit(request.method, words[3:], body)
         if words[:3] == ["im", "v1", "messages"]:

@@ -278,7 +278,7 @@ class GatewayRig:
             home=self.home, gate=self.gate, tokens=TokenShop(self.tokens), events=bus, trail=self.trail,
             limits=self.limits,
         )  # fmt: skip
-        self.desk.keepers = self.directory
+        self.desk.permissions.keepers = self.directory
         self.tools = BridgeTools(self.directory, self.desk)
         self.guard = Guard([self.tools], desk=self.desk, trail=self.trail, platforms=frozenset({"telegram"}))
         app = web.Application()

@@ -114,10 +114,16 @@ def test_rings_go_after_five_minutes_and_under_pressure() -> None:
     clock = [0.0]
     hub = Hub(lambda: clock[0], keep_bytes=20_000)
     hub.deliver(done(1))
-    clock[0] = 301
     hub.deliver(done(1, key=OTHER))
     hub.sweep()
+    clock[0] = 299
+    hub.deliver(delta(2, key=OTHER))
+    hub.sweep()
+    assert hub.stats()["sessions"] == 2
+    clock[0] = 301
+    hub.sweep()
     assert hub.stats()["sessions"] == 1
+    assert hub.read(Listening(), OTHER, 0, 1)[1:] == (2, 1)
     for number in range(200):
         hub.deliver(done(1, key=SessionKey(f"k{number}", "bob")))
     assert hub.stats()["replay_bytes"] <= 20_000

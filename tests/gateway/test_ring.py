@@ -9,6 +9,15 @@ from bus.events import ChatDelta, ChatDone, ChatStarted, SessionEvent, Usage
 from bus.keys import SessionKey
 from gateway.ring import WINDOW, Ring
 
+
+def put(ring: Ring, one: SessionEvent) -> None:
+    """As the hub does."""
+    if isinstance(one, ChatDelta):
+        ring.add_delta(one)
+    else:
+        ring.add(one, one.seq or 0)
+
+
 KEY = SessionKey("agent:main:websocket:direct:alice")
 
 
@@ -28,7 +37,7 @@ def test_the_ring_gives_back_what_came_in_for_three_hundred_events(items: list[t
     ring = Ring()
     everything = [event(kind, seq, text) for seq, (kind, text) in enumerate(items, start=1)]
     for each in everything:
-        ring.add(each, each.seq or 0)
+        put(ring, each)
     last = len(everything)
     for after in {0, last // 2, last - WINDOW - 1, last - WINDOW, last - 1, last, last + 1}:
         if after < 0:
@@ -43,7 +52,7 @@ def test_the_ring_gives_back_what_came_in_for_three_hundred_events(items: list[t
 def test_the_ring_stays_small_and_its_size_is_taken_back() -> None:
     ring = Ring()
     for seq in range(1, 5000):
-        ring.add(event("delta" if seq % 50 else "done", seq, "word "), seq)
+        put(ring, event("delta" if seq % 50 else "done", seq, "word "))
     assert ring.size < WINDOW * 60 + 400 * 20
     assert len(list(ring.kept(KEY))) <= WINDOW + 100
 
@@ -51,5 +60,5 @@ def test_the_ring_stays_small_and_its_size_is_taken_back() -> None:
 def test_a_turn_of_two_hundred_pieces_costs_about_its_text() -> None:
     ring = Ring()
     for seq in range(1, 201):
-        ring.add(ChatDelta(KEY, "m", seq, "abcd"), seq)
+        put(ring, ChatDelta(KEY, "m", seq, "abcd"))
     assert ring.size < 4096

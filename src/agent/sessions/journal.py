@@ -21,6 +21,7 @@ import orjson
 from agent.sessions.disk import Disk
 from agent.sessions.lines import parse
 from agent.sessions.records import FORMAT_VERSION
+from bus.errors import Conflict
 from bus.events import JsonObject
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ _PART = re.compile(r"journal\.(\d+)\.jsonl\Z")
 _BLOCK = 1 << 20
 
 
-class JournalRefused(Exception):
-    """The journal can't be used as it is; the message says why, for the operator."""
+class JournalRefused(Conflict):
+    """The journal can't be used as it is; the message says why, for the operator. For the command line: exit 1."""
 
 
 class Journal:
@@ -85,7 +86,13 @@ class Journal:
             self._poison()
 
     def _poison(self) -> None:
+        """Never write to this file again; and take the refused bytes out of it, should nothing else work."""
         self._broken = True
+        try:
+            if self._fd is not None:
+                self._disk.truncate(self._fd, self.size)
+        except OSError as error:
+            log.error("refused records could not be taken out of the journal: %s", error.strerror)
         try:
             self._renew()
         except OSError as error:

@@ -64,12 +64,16 @@ def _encode_mended(line: JsonObject) -> bytes:
 def decode(line: bytes) -> Record | None:
     """The record of a line, None for anything else (a head, garbage, NULs)."""
     found = parse(line)
-    if found is None:
-        return None
-    seq, kind, moment = found.pop("seq", None), found.pop("type", None), found.pop("timestamp", "")
+    return None if found is None else record_of(found)
+
+
+def record_of(found: JsonObject) -> Record | None:
+    """The record that an object of JSON is, None where it is none."""
+    data = dict(found)
+    seq, kind, moment = data.pop("seq", None), data.pop("type", None), data.pop("timestamp", "")
     if type(seq) is not int or not isinstance(kind, str) or not isinstance(moment, str):
         return None
-    return Record(seq, kind, moment, found)
+    return Record(seq, kind, moment, data)
 
 
 def parse(line: bytes) -> JsonObject | None:

@@ -50,7 +50,7 @@ class SessionLog:
 
     def __init__(
         self, folder: Path, *, disk: Disk | None = None, clock: Callable[[], float] = time.time,
-        checkpoint_bytes: int = 8 << 20, checkpoint_sessions: int = 1000, cached_sessions: int = 256,
+        checkpoint_bytes: int = 4 << 20, checkpoint_sessions: int = 500, cached_sessions: int = 256,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._disk = disk or Disk()

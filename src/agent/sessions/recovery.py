@@ -6,7 +6,9 @@ twice gives the same, so a crash in here does no harm. Nothing is synced but the
 itself: it stays until the next checkpoint.
 """
 
+import errno
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -21,7 +23,7 @@ from agent.sessions.filing import write_entry
 from agent.sessions.index import Index, IndexDamaged, Row, Used
 from agent.sessions.journal import Journal, JournalRefused, parts, read_part
 from agent.sessions.keys_used import keys_used
-from agent.sessions.lines import NewerFormat, OtherKey, decode, head_line, read_head
+from agent.sessions.lines import NewerFormat, OtherKey, decode, head_line, read_head, record_of
 from agent.sessions.reader import SessionReader
 from agent.sessions.session import SessionFiles, keep_aside
 from agent.sessions.summary import Summary, begun, folded
@@ -50,12 +52,19 @@ class Recovery:
         self.touched = 0
 
     def run(self) -> None:
-        """Raises JournalRefused, OSError, sqlite3.Error."""
+        """Raises JournalRefused, OSError."""
+        try:
+            self._run()
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, f"the index of sessions cannot be written: {error}") from error
+
+    def _run(self) -> None:
         entries = self._read_journal()
         self._open_index(entries)
-        self.touched = self._index.last_touched()
-        for entry in entries:
-            self._replay(entry)
+        first = self._index.last_touched() + 1
+        self.touched = first + len(entries)
+        for number, entry in _by_session(entries):
+            self._replay(entry, first + number)
         for identity, summary in self._live.items():
             if summary is not None and identity in self.changes.rows:
                 self.changes.add(Row(summary.after_crash(), self.changes.rows[identity].size))
@@ -84,9 +93,9 @@ class Recovery:
             for item in read_part(self._disk, path)[0]:
                 key = _key_of(item)
                 if key is not None and self._files.path(key) in paths:
-                    self._replay(item)
+                    self._replay(item, 0)
 
-    def _replay(self, item: JsonObject) -> None:
+    def _replay(self, item: JsonObject, touched: int) -> None:
         key = _key_of(item)
         if key is None:
             log.warning("the journal holds an entry without a session")
@@ -101,7 +110,7 @@ class Recovery:
             self._live[key.identity] = None
             return
         try:
-            self._append(key, before, item)
+            self._append(key, before, item, touched)
         except ValueError as error:
             log.warning("records of a session could not be brought back: %s", error)
 
@@ -120,20 +129,19 @@ class Recovery:
             self._live[identity] = row.summary if row else None
         return self._live[identity]
 
-    def _append(self, key: SessionKey, before: Summary | None, item: JsonObject) -> None:
-        lines = [orjson.dumps(one) for one in item["records"]]
-        records = [record for line in lines if (record := decode(line)) is not None]
+    def _append(self, key: SessionKey, before: Summary | None, item: JsonObject, touched: int) -> None:
         known = before.record_seq if before else 0
-        fresh = [record for record in records if record.seq > known]
-        if not fresh:
+        found = ((one, record_of(one)) for one in item["records"])
+        new = [(orjson.dumps(one), record) for one, record in found if record and record.seq > known]
+        if not new:
             return
+        fresh = [record for _, record in new]
         head = read_head(orjson.dumps(item["head"]), key) if "head" in item else None
         start = begun(head, before) if head and (before is None or before.deleted) else before or _nameless(key)
-        self.touched += 1
-        after = folded(start, fresh, self.touched)
+        after = folded(start, fresh, touched)
         entry = Entry(
             key, head=head_line(after.head() if after.deleted else start.head()), before=before, after=after,
-            lines=tuple(line for line in lines if (record := decode(line)) and record.seq > known),
+            lines=tuple(line for line, _ in new),
         )  # fmt: skip
         self.changes.add(Row(after, write_entry(self._files, entry)))
         self.changes.add_keys(keys_used(key, fresh))
@@ -212,6 +220,14 @@ def scan(
             if keys is not None:
                 keys.extend(keys_used(summary.key, (record,)))
     return Row(summary.after_crash(), min(size, reader.size))
+
+
+def _by_session(entries: list[JsonObject]) -> list[tuple[int, JsonObject]]:
+    """With their places, the entries of one session together, so that its file is opened once."""
+    together: dict[SessionKey | None, list[tuple[int, JsonObject]]] = {}
+    for number, item in enumerate(entries):
+        together.setdefault(_key_of(item), []).append((number, item))
+    return [one for of_a_session in together.values() for one in of_a_session]
 
 
 def _key_of(item: JsonObject) -> SessionKey | None:

@@ -39,10 +39,8 @@ from bridge.protocol.gateway_effects import (
     Suspicious,
 )  # fmt: skip
 from bridge.protocol.hello import Hello
+from bridge.protocol.orphans import Orphans
 from bridge.protocol.quota import Quota
-
-ORPHAN_SECONDS = 60.0
-"""How long a call that an earlier gateway process sent is kept for the turn that goes on with it."""
 
 
 class GatewaySession:
@@ -53,7 +51,7 @@ class GatewaySession:
         self.limits = limits or Limits()
         self.latency_ms: float | None = None
         self._book = CallBook(bridge_id, self.limits)
-        self._orphans: dict[str, tuple[str, float]] = {}
+        self._orphans = Orphans()
 
     @property
     def epoch(self) -> int | None:
@@ -68,9 +66,6 @@ class GatewaySession:
     def waiting(self) -> int:
         """Calls that are awaited."""
         return len(self._book.awaited)
-
-    def awaits(self, call_id: str) -> bool:
-        return call_id in self._book.awaited
 
     def reached(self, call_id: str) -> bool:
         """Whether this call may have come to the bridge."""
@@ -101,7 +96,7 @@ class GatewaySession:
             if self._book.was_sent(call_id):
                 (forget if state == "done" else cancel).append(call_id)
             else:
-                self._orphans[call_id] = (state, now)
+                self._orphans.found(call_id, state, now)
         payload = {
             "ok": True, "bridge_id": self.bridge_id, "session_id": link.session_id, "epoch": link.epoch,
             "heartbeat_ms": int(HEARTBEAT_SECONDS * 1000), "sign_key": link.key_text, "limits": self.limits.public(),
@@ -121,8 +116,7 @@ class GatewaySession:
 
         Raises Overloaded where too many wait, BadParameters for arguments that can't be signed.
         """
-        if self._orphans.pop(call.id, None) is not None:
-            call.fresh_chunks = True
+        call.fresh_chunks = self._orphans.claim(call.id)
         return list(self._book.add(call))
 
     def tell(
@@ -166,9 +160,7 @@ class GatewaySession:
         if now - link.pinged >= HEARTBEAT_SECONDS:
             link.pinged = now
             effects.append(Send(encode("PING", None, {"t": int(now * 1_000_000)})))
-        late = [key for key, (_, since) in self._orphans.items() if now - since >= ORPHAN_SECONDS]
-        for call_id in late:
-            state, _ = self._orphans.pop(call_id)
+        for call_id, state in self._orphans.late(now):
             self._book.remember(call_id, 0)
             if state == "running":
                 effects.append(Send(encode("CANCEL", call_id, {"reason": "nobody awaits this call"})))
@@ -209,9 +201,9 @@ class GatewaySession:
         if kind == "ERROR":
             error = read_error(frame.payload)
             return [Suspicious("tunnel.refused", {"code": error.code, "message": error.message})]
-        if kind in TYPES:
+        if kind in TYPES or not frame.must_understand:
             return []
-        return self._unknown_type(frame)
+        return [Send(error_frame(BadParameters(f"unknown frame type '{kind[:64]}'")))]
 
     def bad_frame(self, error: BadParameters, epoch: int, now: float) -> list[GatewayEffect]:
         """A frame that could not be read."""
@@ -266,7 +258,7 @@ class GatewaySession:
             windows = [Send(window) for window in link.assembler.discard(frame.payload.get("data"))]
         if call_id in self._orphans:
             if frame.type in ("MCP_RESPONSE", "ERROR"):
-                self._orphans[call_id] = ("done", self._orphans[call_id][1])
+                self._orphans.done(call_id)
             return windows
         if self._book.was_sent(call_id):
             return windows if frame.type == "PROGRESS" else [*windows, _ack(call_id)]
@@ -286,11 +278,6 @@ class GatewaySession:
                 self.latency_ms = round(now * 1000 - sent / 1000, 3)
             return []
         return [Send(encode("PING", frame.id, {"t": sent, "pong": True}))]
-
-    def _unknown_type(self, frame: Frame) -> list[GatewayEffect]:
-        if not frame.must_understand:
-            return []
-        return [Send(error_frame(BadParameters(f"unknown frame type '{frame.type[:64]}'")))]
 
     def _quota(self, link: Link, now: float, cost: float) -> list[GatewayEffect] | None:
         """None while the bridge keeps to its share of unasked frames; else what to do instead of reading it."""

@@ -9,14 +9,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 from bridge.errors import BridgeError, McpError, OutcomeUnknown, ServerDown, TimedOut
 from bridge.servers.calls import Call, Clock, OnProgress, OnQuestion
-from bridge.servers.definitions import Problem, ToolDefinition, read_listed, read_tools
+from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import JsonObject, Reply
-from bridge.servers.link import Closed, Link, LinkLost, Receive
+from bridge.servers.link import Link, LinkLost
+from bridge.servers.offers import EVERYTHING, Offers
+from bridge.servers.opening import describe, open_link
 from bridge.servers.pace import Pace
 from bridge.servers.process import CommandNotFound
 from bridge.servers.session import Session
@@ -30,7 +32,7 @@ _START_SECONDS = 60.0
 class ServerOwner:
     """Owns one server. `run()` lives until cancelled; `changed()` is called after any change worth showing.
 
-    `tools` and the rest keep what was seen last while the server is stopped or starts again.
+    `offers` keeps what was seen last while the server is stopped or starts again.
     """
 
     def __init__(
@@ -41,11 +43,7 @@ class ServerOwner:
         self.name = settings.name
         self.state: State = "stopped" if settings.lazy else "starting"
         self.error: str | None = None
-        self.tools: list[ToolDefinition] = []
-        self.resources: list[JsonObject] = []
-        self.prompts: list[JsonObject] = []
-        self.problems: list[Problem] = []
-        self.info: JsonObject = {}
+        self.offers = Offers()
         self.restarts = 0
         self.pid: int | None = None
         self.in_flight = 0
@@ -65,6 +63,11 @@ class ServerOwner:
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()
         self._log = logging.getLogger(f"bridge.server.{settings.name}")
+
+    @property
+    def tools(self) -> list[ToolDefinition]:
+        """What the server offers, or offered when it ran last."""
+        return self.offers.tools
 
     # ------------------------------------------------------------ calls
 
@@ -159,7 +162,7 @@ class ServerOwner:
 
     def refresh(self) -> None:
         """Look at the server's listings again."""
-        self._stale |= {"tools", "resources", "prompts"}
+        self._stale |= EVERYTHING
         self._wake.set()
 
     async def settled(self, *, first: bool = False) -> None:
@@ -210,10 +213,8 @@ class ServerOwner:
         if quiet:
             self._turn("stopped", None)
             await self._wanted.wait()
-            return
-        if self._again:
-            return
-        await self._recover(reason, asyncio.get_running_loop().time() - began, hopeless)
+        elif not self._again:
+            await self._recover(reason, asyncio.get_running_loop().time() - began, hopeless)
 
     async def _recover(self, reason: str, lived: float, hopeless: bool) -> None:
         self.restarts += 1
@@ -240,14 +241,13 @@ class ServerOwner:
                     link = await open_link(self.settings, session.receive, session.end, self._groups)
                     self.pid = getattr(link, "pid", None)
                     await session.start(link, self.settings.protocol)
-                    self._stale = {"tools", "resources", "prompts"}
-                    await self._look(session)
+                    self._stale.clear()
+                    await self.offers.look(session, EVERYTHING, self._log)
             except TimeoutError:
                 limit = min(self.settings.timeout, _START_SECONDS)
                 raise TimedOut(f"no answer to the handshake within {limit:g} s") from None
             except LinkLost as lost:
                 raise ServerDown(session.reason or lost.reason) from None
-            self.info = session.info
             self._served = False
             self._used = asyncio.get_running_loop().time()
             self._session = session
@@ -305,9 +305,10 @@ class ServerOwner:
         return self._used + self.settings.idle_stop - now
 
     async def _look_again(self, session: Session) -> None:
+        stale, self._stale = self._stale, set()
         try:
             async with asyncio.timeout(min(self.settings.timeout, _START_SECONDS)):
-                await self._look(session)
+                await self.offers.look(session, stale, self._log)
         except TimeoutError:
             self._log.warning("listing what the server offers took too long; the last listing stays")
         except (BridgeError, McpError) as error:
@@ -315,29 +316,6 @@ class ServerOwner:
         except LinkLost:
             return
         self._changed()
-
-    async def _look(self, session: Session) -> None:
-        """Read the listings that are stale."""
-        stale, self._stale = self._stale, set()
-        offers: Any = session.capabilities
-        problems: list[Problem] = []
-        if "tools" in stale:
-            # servers that forget to declare their tools are asked all the same
-            items = await session.listing("tools/list", "tools")
-            self.tools, found = read_tools(items)
-            problems += found
-        if "resources" in stale and "resources" in offers:
-            items = await session.listing("resources/list", "resources")
-            items += await session.listing("resources/templates/list", "resourceTemplates")
-            self.resources, found = read_listed(items, "uri", "uriTemplate")
-            problems += found
-        if "prompts" in stale and "prompts" in offers:
-            self.prompts, found = read_listed(await session.listing("prompts/list", "prompts"), "name")
-            problems += found
-        for problem in problems:
-            if problem not in self.problems:
-                self._log.warning("left out %s: %s", problem.what, problem.reason)
-        self.problems = problems
 
     def _note_change(self, what: str) -> None:
         self._stale.add(what)
@@ -349,22 +327,3 @@ class ServerOwner:
         self._turned.set()
         if before != (state, error):
             self._changed()
-
-
-async def open_link(settings: McpServerSettings, receive: Receive, closed: Closed, groups: ProcessGroups) -> Link:
-    """Connect to a server in its own way. What HTTP needs is imported only where such a server is configured."""
-    if settings.kind == "stdio":
-        from bridge.servers.stdio import open_stdio
-
-        return await open_stdio(settings, receive, closed, groups)
-    from bridge.servers.http import open_http
-
-    return await open_http(settings, receive, closed)
-
-
-def describe(error: BaseException) -> str:
-    """A reason for people: the innermost of a nest of exception groups, without a stack."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    text = str(error) or type(error).__name__
-    return " ".join(text.split())[:500]

@@ -7,15 +7,17 @@ a result that wants input. The session knows nothing of restarts.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
-from bridge.errors import McpError, OutcomeUnknown, ServerDown, TimedOut, ToolResultInvalid
+from bridge.errors import McpError, OutcomeUnknown, ServerDown, ToolResultInvalid
 from bridge.servers import jsonrpc
-from bridge.servers.calls import Call, Question, read_progress, unlimited
+from bridge.servers.calls import Call, read_progress, unlimited
+from bridge.servers.elicitation import answer_input, ask_somebody
 from bridge.servers.jsonrpc import Answered, Asked, Invalid, JsonObject, Noise, Notified, Peer, Refused, Reply, Stray
 from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Unanswered
+from bridge.servers.results import check_result
 from bridge.version import VERSION
 
 HANDSHAKE_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
@@ -28,7 +30,6 @@ _METHOD_NOT_FOUND = -32601
 _MAX_ROUNDS = 10
 _MAX_PAGES = 1000
 _MAX_ITEMS = 10_000
-_SHAPES = {"tools/call": "content", "resources/read": "contents", "prompts/get": "messages"}
 
 
 class Session:
@@ -136,14 +137,14 @@ class Session:
             for _ in range(_MAX_ROUNDS):
                 if not self.modern or reply.value.get("resultType") != "input_required":
                     break
-                reply = await self._ask(method, await self._input(params, reply.value, call), call)
+                reply = await self._ask(method, await answer_input(self.name, params, reply.value, call), call)
             else:
                 raise ToolResultInvalid("the server keeps asking for input", effect="unknown")
         except LinkLost as lost:
             if lost.sent:
                 raise OutcomeUnknown(f"{self.name} died during the call: {lost.reason}", effect="unknown") from None
             raise ServerDown(f"{self.name} is down: {lost.reason}") from None
-        _check(method, reply.value)
+        check_result(method, reply.value)
         return reply
 
     async def listing(self, method: str, key: str) -> list[Any]:
@@ -289,77 +290,13 @@ class Session:
         else:
             self._spawn(self._tell(jsonrpc.refusal(number, _METHOD_NOT_FOUND, f"{method[:100]} is not offered here")))
 
-    # ------------------------------------------------------------ questions to the person
-
     async def _question(self, number: int | str, params: JsonObject) -> None:
-        call = self._whose_question()
-        result = await self._elicit(params, call) if call is not None else {"action": "cancel"}
-        await self._tell(jsonrpc.answer(number, result))
+        await self._tell(jsonrpc.answer(number, await ask_somebody(self.name, params, self._calls())))
 
-    def _whose_question(self) -> Call | None:
-        """The call that a question belongs to: MCP's handshake era doesn't say, so it must be beyond doubt.
-
-        With calls of several people in one server, none of them may be shown what may be another's question.
-        """
-        calls = [call for _, call in self._open.values() if call.on_question is not None]
-        return calls[-1] if calls and len({call.scope for call in calls}) == 1 else None
-
-    async def _elicit(self, params: JsonObject, call: Call) -> JsonObject:
-        message, schema = params.get("message"), params.get("requestedSchema")
-        if call.on_question is None or params.get("mode", "form") != "form":
-            return {"action": "decline"}
-        if not isinstance(message, str) or not isinstance(schema, dict):
-            return {"action": "cancel"}
-        call.clock.pause()
-        try:
-            given = await call.on_question(Question(self.name, message[:4000], schema))
-        finally:
-            call.clock.resume()
-        action = given.get("action")
-        if action == "accept" and isinstance(given.get("content"), dict):
-            return {"action": "accept", "content": given["content"]}
-        return {"action": action if action in ("decline", "cancel") else "cancel"}
-
-    async def _input(self, params: JsonObject, result: JsonObject, call: Call) -> JsonObject:
-        """The parameters to ask with again, after a result that wants input (2026-07-28)."""
-        wanted = result.get("inputRequests")
-        answers: JsonObject = {}
-        for key, asked in wanted.items() if isinstance(wanted, dict) else ():
-            method = asked.get("method") if isinstance(asked, dict) else None
-            inner = asked.get("params") if isinstance(asked, dict) else None
-            if method != "elicitation/create" or not isinstance(inner, dict):
-                raise McpError(-1, f"the server wants {str(method)[:60]}, which is not allowed here")
-            answers[key] = await self._elicit(inner, call)
-        if not answers:
-            await asyncio.sleep(0.1)  # nothing to answer: the server only wants to be asked again
-        again = {**params, "inputResponses": answers} if answers else dict(params)
-        if isinstance(result.get("requestState"), str):
-            again["requestState"] = result["requestState"]
-        return again
+    def _calls(self) -> list[Call]:
+        return [call for _, call in self._open.values()]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _check(method: str, result: JsonObject) -> None:
-    key = _SHAPES.get(method)
-    if key is None:
-        return
-    blocks = result.get(key)
-    if blocks is None and method == "tools/call" and isinstance(result.get("structuredContent"), dict):
-        return
-    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-        raise ToolResultInvalid(f"the result of {method} has no valid '{key}'", effect="done")
-    if method == "tools/call" and not all(isinstance(block.get("type"), str) for block in blocks):
-        raise ToolResultInvalid("a block of the result has no type", effect="done")
-
-
-async def within(seconds: float | None, work: Callable[[], Awaitable[Any]], what: str) -> Any:
-    """Await `work()` for that many seconds at most. Raises TimedOut."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await work()
-    except TimeoutError:
-        raise TimedOut(f"{what} took longer than {seconds:g} s") from None

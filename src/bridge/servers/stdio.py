@@ -113,7 +113,7 @@ class StdioLink:
         if sys.platform == "linux" and (pipe := cast(Any, self._transport).get_pipe_transport(1)) is not None:
             import fcntl
 
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # the process may have ended already
                 fcntl.fcntl(pipe.get_extra_info("pipe").fileno(), fcntl.F_SETPIPE_SZ, 1 << 20)
 
     async def send(self, message: JsonObject) -> None:
@@ -236,5 +236,9 @@ async def open_stdio(
 ) -> StdioLink:  # fmt: skip
     """Start the server's process. Raises CommandNotFound, OSError."""
     link = StdioLink(settings, receive, closed, groups, limit)
-    await link.start(os.environ if ambient is None else ambient)
+    try:
+        await link.start(os.environ if ambient is None else ambient)
+    except BaseException:
+        await link.close()
+        raise
     return link

@@ -15,19 +15,21 @@ import asyncio
 import hashlib
 import logging
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bus.commands import Command
+from bus.context import id_time
 from channels.base import Address, BaseChannel, Capabilities, Content, Media, Rate, Text
 from channels.discord.client import Downloads, GatewayClient, attachment
 from channels.discord.intake import Intake
-from channels.discord.parse import Object, Self
+from channels.discord.parse import Object, Self, is_sent, snowflake_at
 from channels.discord.refusals import FOREIGN, refusal
 from channels.discord.render import MAX_CHARS, file_name, length, render_commands, render_media, render_text
 from channels.discord.watermarks import Watermarks
-from channels.errors import ChannelAuthFailed
+from channels.errors import ChannelAuthFailed, ChannelUnavailable
 from channels.settings import ChannelSettings, DiscordSettings
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ _log = logging.getLogger("channels.discord")
 CAPABILITIES = Capabilities(
     max_chars=MAX_CHARS,
     counting="utf16",
-    nonce_seconds=120.0,
+    nonce_seconds=86_400.0,
     typing_seconds=8.0,
     direct_rate=Rate(4, 0.9),
     group_rate=Rate(4, 0.9),
@@ -48,6 +50,10 @@ CAPABILITIES = Capabilities(
     upload_bytes=10 * 1024 * 1024,
 )
 _NONCE_CHARS = 25
+_NONCE_SECONDS = 90.0
+"""Discord says that it remembers a nonce for "the past few minutes"."""
+_CLOCKS_SECONDS = 10.0
+"""By how much Discord's clock may differ from ours."""
 _KEEP_SECONDS = 2.0
 _MESSAGES = "/channels/{channel_id}/messages"
 _MESSAGE = _MESSAGES + "/{message_id}"
@@ -140,7 +146,8 @@ class DiscordChannel(BaseChannel):
             await client.close()
 
     def _opened(self) -> GatewayClient:
-        assert self._client is not None, "start comes first"
+        if self._client is None:
+            raise ChannelUnavailable("the channel is closed")
         return self._client
 
     # ------------------------------------------------------------ out
@@ -170,12 +177,25 @@ class DiscordChannel(BaseChannel):
         channel = await self._channel(to)
         media = content if isinstance(content, Media) else None
         body = render_media(content) if isinstance(content, Media) else render_text(content)
-        if nonce:
-            body |= {"nonce": short_nonce(nonce), "enforce_nonce": True}
         if reply_to:
             body["message_reference"] = {"message_id": reply_to, "fail_if_not_exists": False}
+        sent = await self._sent_before(channel, body, nonce)
+        if sent is not None:
+            return sent
+        if nonce:
+            body |= {"nonce": short_nonce(nonce), "enforce_nonce": True}
         answer: Object = await self._call("POST", _MESSAGES, {"channel_id": channel}, body, media)
         return str(answer["id"])
+
+    async def _sent_before(self, channel: str, body: Object, nonce: str) -> str | None:
+        """The message that an earlier try made, where Discord has forgotten its nonce by now: the history tells."""
+        made = id_time(nonce)
+        if made is None or time.time() - made < _NONCE_SECONDS:
+            return None
+        path = f"{_MESSAGES}?limit=100&after={snowflake_at(made - _CLOCKS_SECONDS)}"
+        history: list[Object] = await self._call("GET", path, {"channel_id": channel})
+        found = [message for message in history if is_sent(message, body, self._intake.me)]
+        return str(min(found, key=lambda message: int(message["id"]))["id"]) if found else None
 
     async def edit(self, to: Address, message_id: str, content: Text, *, final: bool = True) -> None:
         await self._call("PATCH", _MESSAGE, await self._words(to, message_id), render_text(content))

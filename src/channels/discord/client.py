@@ -38,11 +38,26 @@ UPLOAD_SECONDS = 120.0
 _CHUNK = 65_536
 
 
+class ServerTrouble(discord.DiscordException):
+    """Certainly not done, try again: Discord answers 5xx (over which the SDK would sleep up to 25 s), or we closed."""
+
+
+async def _no_patience(session: object, context: object, answer: aiohttp.TraceRequestEndParams) -> None:
+    if answer.response.status >= 500:
+        raise ServerTrouble(f"Discord answers {answer.response.status}")
+
+
+def _trace() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(_no_patience)
+    return trace
+
+
 class _Http(HTTPClient):
     """The SDK's requests, at another server of the same API where one is set."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, base: str | None) -> None:
-        super().__init__(loop)
+        super().__init__(loop, http_trace=_trace())
         self._base = base
         self.max_ratelimit_timeout = BLOCKING_SECONDS
 
@@ -134,7 +149,7 @@ class GatewayClient(discord.Client):
             except discord.ConnectionClosed as closed:
                 if closed.code != 1000:
                     raise
-            except (OSError, aiohttp.ClientError, TimeoutError, discord.HTTPException) as error:
+            except (OSError, aiohttp.ClientError, discord.HTTPException, ServerTrouble) as error:
                 self._tell(False, f"cannot reach the gateway: {type(error).__name__}")
                 url = self._gateway
             failures = 0 if opened is not None and clock() - opened > _STABLE_SECONDS else failures + 1
@@ -158,6 +173,8 @@ class GatewayClient(discord.Client):
         file: discord.File | None = None,
     ) -> Any:
         """One request; `words` fill `path` and tell the buckets apart. Raises what the SDK raises, and TimeoutError."""
+        if self.is_closed():
+            raise ServerTrouble("the connection to Discord is closed")
         route = Route(method, path, **words)
         if file is not None:
             form: list[Object] = [
@@ -193,9 +210,12 @@ class Downloads:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def fetch(self, url: str, limit: int) -> bytes:
         """The file at `url`. Raises TooLarge above `limit` bytes, aiohttp's errors, TimeoutError."""
+        if self._closed:
+            raise aiohttp.ClientConnectionError("the channel is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120, sock_read=30))
         async with self._session.get(url, raise_for_status=True) as answer:
@@ -211,7 +231,8 @@ class Downloads:
             return b"".join(pieces)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, for good."""
+        self._closed = True
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()

@@ -1,4 +1,4 @@
-"""What comes in from Discord: events into lanes, places found, gaps filled, interactions answered in time.
+"""What comes in from Discord: events into lanes, places found, gaps filled.
 
 Between `client.py` (raw events, requests) and the channel's `receive*`. A message
 counts as read when `receive` has returned; only then does its channel's mark
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from channels.arrivals import Lanes
 from channels.base import Incoming, Reaction, Tap
 from channels.discord.client import Downloads, GatewayClient, Handler
+from channels.discord.interactions import COMMAND, TAP, Interaction
 from channels.discord.parse import (
     THREADS,
     Fetch,
@@ -30,7 +31,7 @@ from channels.discord.parse import (
 )
 from channels.discord.refusals import FOREIGN, refusal
 from channels.discord.watermarks import Watermarks
-from channels.errors import ChannelError, DeliveryRejected
+from channels.errors import ChannelAuthFailed, ChannelError, DeliveryRejected, RateLimited
 
 _log = logging.getLogger("channels.discord")
 
@@ -39,9 +40,8 @@ LOOK_BACK_SECONDS = 24 * 3600.0
 _PAGE = 100
 _MOST_PAGES = 10
 _PLACES = 20_000
-_RETRIES = 3
-_EPHEMERAL = 64
-_DEFERRED_MESSAGE, _DEFERRED_UPDATE = 5, 6
+_MOST_CHANNELS = 500
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
 
 
 class Receiver(Protocol):
@@ -77,7 +77,7 @@ class Intake:
         self.private: dict[str, str] = {}
         """The private channel with each person, as far as known."""
         self._lanes = Lanes(self._look_back)
-        self._gate = asyncio.Semaphore(4)
+        self._gate = asyncio.Semaphore(3)
         self.paused = False
 
     def attach(self, client: GatewayClient, me: Self) -> None:
@@ -90,7 +90,7 @@ class Intake:
             "READY": self._ready,
             "GUILD_CREATE": self._guild,
             "THREAD_CREATE": self._thread,
-            "MESSAGE_CREATE": lambda data: self._put(data["channel_id"], lambda: self._message(data)),
+            "MESSAGE_CREATE": self._came,
             "MESSAGE_UPDATE": lambda data: self._put(data["channel_id"], lambda: self._edit(data)),
             "MESSAGE_REACTION_ADD": lambda data: self._put(data["channel_id"], lambda: self._reaction(data)),
             "INTERACTION_CREATE": self._interaction,
@@ -149,7 +149,7 @@ class Intake:
     def _ready(self, data: Object) -> None:
         """A fresh session: whatever was said since the marks may have been missed."""
         self.me.application = str((data.get("application") or {}).get("id") or self.me.application)
-        for channel in self._marks.channels():
+        for channel in reversed(self._marks.channels()[-_MOST_CHANNELS:]):
             self._put(channel, lambda channel=channel: self._look_back(channel))  # type: ignore[misc]
 
     def _guild(self, data: Object) -> None:
@@ -177,13 +177,21 @@ class Intake:
     def _is_listed(self, where: Where) -> bool:
         return where.channel in self._listed or where.parent in self._listed
 
+    def _came(self, data: Object) -> None:
+        if self.paused and self._marks.get(data["channel_id"]) is None:
+            self._mark_before(data)
+        self._put(data["channel_id"], lambda: self._message(data))
+
+    def _mark_before(self, data: Object) -> None:
+        self._marks.advance(data["channel_id"], str(int(data["id"]) - 1))
+
     async def _message(self, data: Object) -> None:
         await self._take(data, await self._where(data))
 
     async def _take(self, data: Object, where: Where) -> None:
         if self._marks.get(where.channel) is None:
             # Until now nothing was read here: kept before it is handed on, so that a crash in between finds it again.
-            self._marks.advance(where.channel, str(int(data["id"]) - 1))
+            self._mark_before(data)
             await self._keep()
         parsed = parse_message(data, self.me, where, self._fetcher)
         if isinstance(parsed, Incoming):
@@ -231,67 +239,50 @@ class Intake:
                 if len(page) < _PAGE:
                     return
                 after = int(page[-1]["id"])
+            _log.warning("discord channel %s: more was missed than is read again", channel)
         except DeliveryRejected as error:
             _log.info("no look back at discord channel %s: %s", channel, error.reason)
 
     async def _page(self, channel: str, after: int) -> list[Object]:
-        for attempt in range(_RETRIES):
+        """A piece of the history, oldest first. Trouble that passes is waited for: nothing later may be read before."""
+        delay = _FIRST_DELAY
+        while True:
             try:
                 async with self._gate:
                     path = f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}"
                     page: list[Object] = await self._call("GET", path, {"channel_id": channel})
                 return sorted(page, key=lambda message: int(message["id"]))
-            except DeliveryRejected:
+            except (DeliveryRejected, ChannelAuthFailed):
                 raise
-            except ChannelError as error:
-                if attempt == _RETRIES - 1:
-                    raise
-                await asyncio.sleep(getattr(error, "retry_after", 0.5 * 2**attempt))
-        raise AssertionError("unreachable")
+            except RateLimited as error:
+                await asyncio.sleep(error.retry_after)
+            except ChannelError:
+                await asyncio.sleep(delay)
+                delay = min(_LONGEST_DELAY, 2 * delay)
 
     # ------------------------------------------------------------ interactions
 
     def _interaction(self, data: Object) -> None:
         """Discord waits 3 seconds for a sign, so that comes first and waits for nothing."""
-        if self.paused:
-            return
         alone = f"interaction {data['id']}"
-        if data["type"] == 3:
-            self._put(alone, lambda: self._tap(data))
-        elif data["type"] == 2:
-            self._put(alone, lambda: self._acknowledge(data, _DEFERRED_MESSAGE))
-            self._put(data["channel_id"], lambda: self._command(data))
+        interaction = Interaction(data, self._call, lambda: self.me.application)
+        if data["type"] == TAP:
+            self._put(alone, lambda: self._tap(interaction))
+        elif data["type"] == COMMAND:
+            self._put(alone, interaction.promise_answer)
+            self._put(data["channel_id"], lambda: self._command(interaction))
 
-    async def _acknowledge(self, data: Object, kind: int) -> None:
-        body: Object = {"type": kind}
-        if kind == _DEFERRED_MESSAGE:
-            body["data"] = {"flags": _EPHEMERAL}
-        words = {"id": data["id"], "token": data["token"]}
-        await self._call("POST", "/interactions/{id}/{token}/callback", words, body)
-
-    async def _tap(self, data: Object) -> None:
-        await self._acknowledge(data, _DEFERRED_UPDATE)
-
-        async def tell(text: str) -> None:
-            if text:
-                await self._follow_up("POST", data, {"content": text, "flags": _EPHEMERAL})
-
-        parsed = parse_tap(data, self.me, await self._where(data), tell)
+    async def _tap(self, interaction: Interaction) -> None:
+        await interaction.promise_change()
+        parsed = parse_tap(interaction.data, self.me, await self._where(interaction.data), interaction.tell)
         if parsed is not None:
             await self._receiver.receive_tap(parsed)
 
-    async def _command(self, data: Object) -> None:
+    async def _command(self, interaction: Interaction) -> None:
+        data = interaction.data
         parsed = parse_command_use(data, self.me, await self._where(data))
         if parsed is not None:
             if parsed.place.kind == "direct":
                 self.private[parsed.identity.peer] = data["channel_id"]
             await self._receiver.receive(parsed)
-        await self._follow_up("DELETE", data, None)
-
-    async def _follow_up(self, method: str, data: Object, body: Object | None) -> None:
-        """After the sign: a note to this person alone, or the end of the waiting sign."""
-        path = "/webhooks/{webhook_id}/{webhook_token}" + ("" if method == "POST" else "/messages/@original")
-        try:
-            await self._call(method, path, {"webhook_id": self.me.application, "webhook_token": data["token"]}, body)
-        except ChannelError as error:
-            _log.info("an interaction could not be finished: %s", error.reason)
+        await interaction.end_promise()

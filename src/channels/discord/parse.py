@@ -26,6 +26,7 @@ _SPOKEN = frozenset({0, 19})
 _VOICE = 1 << 13
 _EPOCH_MS = 1_420_070_400_000
 _MENTION = re.compile(r"<@(?P<role>&)?!?(?P<id>\d+)>")
+_IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _COMMAND, _COMPONENT = 2, 3
 
 
@@ -72,11 +73,13 @@ def parse_message(data: Object, me: Self, where: Where, fetcher: Fetcher) -> Inc
     """A message as it was written; our own are None, and what no person wrote (a join, a pin) is a Reaction."""
     if data["author"]["id"] == me.user:
         return None
-    identity = _identity(data["author"], me, bot=bool(data.get("webhook_id")))
+    content = data.get("content") or ""
+    nick = (data.get("member") or {}).get("nick") or ""
+    language = "zh" if _IDEOGRAPH.search(content) else "en"
+    identity = _identity(data["author"], me, bot=bool(data.get("webhook_id")), language=language, nick=nick)
     place = where.place(me.user, identity.peer)
     if data.get("type", 0) not in _SPOKEN:
         return Reaction(key=data["id"], identity=identity, place=place, what=f"message type {data['type']}")
-    content = data.get("content") or ""
     text = _readable(content, data, me)
     return Incoming(
         key=data["id"],
@@ -138,6 +141,28 @@ def parse_tap(data: Object, me: Self, where: Where, tell: Callable[[str], Awaita
     )
 
 
+def is_sent(message: Object, body: Object, me: Self) -> bool:
+    """Whether `message` of the history is what was sent as `body`, whole or streamed in part.
+
+    Discord does not keep nonces for long; what is left is whom it answers, its buttons, its files and its text.
+    """
+    if message["author"]["id"] != me.user or _buttons(message) != _buttons(body):
+        return False
+    answered = (message.get("message_reference") or {}).get("message_id", "")
+    if str(answered) != str((body.get("message_reference") or {}).get("message_id", "")):
+        return False
+    if [a["filename"] for a in message.get("attachments") or ()] != [
+        a["filename"] for a in body.get("attachments", ())
+    ]:
+        return False
+    shown, wanted = str(message.get("content") or "").strip(), str(body.get("content") or "").strip()
+    return shown == wanted or (bool(answered) and bool(shown) and wanted.startswith(shown))
+
+
+def _buttons(message: Object) -> list[str]:
+    return [b.get("custom_id", "") for row in message.get("components") or () for b in row.get("components") or ()]
+
+
 def parse_reaction(data: Object, me: Self, where: Where) -> Reaction | None:
     """A reaction under any message; our own are None."""
     if data["user_id"] == me.user:
@@ -153,8 +178,8 @@ def parse_reaction(data: Object, me: Self, where: Where) -> Reaction | None:
     )
 
 
-def _identity(user: Object, me: Self, *, bot: bool = False, language: str = "en") -> Identity:
-    name = user.get("global_name") or user.get("username") or ""
+def _identity(user: Object, me: Self, *, bot: bool = False, language: str = "en", nick: str = "") -> Identity:
+    name = nick or user.get("global_name") or user.get("username") or ""
     return Identity(
         channel="discord",
         account=me.user,

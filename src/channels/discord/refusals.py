@@ -9,6 +9,7 @@ from typing import TypeAlias
 import aiohttp
 import discord
 
+from channels.discord.client import ServerTrouble
 from channels.errors import (
     ChannelAuthFailed,
     ChannelError,
@@ -39,6 +40,8 @@ def refusal(error: Foreign) -> ChannelError:
         return ChannelAuthFailed(
             "the Message Content Intent is off: switch it on in the Developer Portal, Bot, Privileged Gateway Intents"
         )
+    if isinstance(error, ServerTrouble):
+        return ChannelUnavailable(str(error))
     if isinstance(error, discord.ConnectionClosed):
         return _closed(error)
     if isinstance(error, discord.HTTPException):

@@ -65,19 +65,23 @@ class FeishuApi:
         self._secret = app_secret
         self.domain = (domain or FEISHU).rstrip("/")
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self._token = ""
         self._token_until = 0.0
         self._renewing = asyncio.Lock()
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The connections, opened when first needed."""
+        """The connections, opened when first needed. Raises ChannelUnavailable once they were let go of."""
+        if self._closed:
+            raise ChannelUnavailable("the channel is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
         return self._session
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, for good."""
+        self._closed = True
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()

@@ -6,6 +6,8 @@ nothing of chats and messages.
 """
 
 import json
+import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,13 +15,16 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from channels.base import Address, Text
-from channels.errors import EditExpired
+from channels.errors import ChannelError, EditExpired
 from channels.feishu.api import FeishuApi, Refusal
 from channels.feishu.render import ACTIVITY, ANSWER, render_activity, render_card, render_markdown, summary
 
 Object: TypeAlias = dict[str, Any]
 
+_log = logging.getLogger("channels.feishu")
+
 _CARDS = "/cardkit/v1/cards"
+_TABLE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*\|", re.M)
 _EPOCH = 1_735_689_600.0
 _INT32 = 1 << 31
 _BEHIND = frozenset({300317})
@@ -59,13 +64,13 @@ class Cards:
             if text.buttons or text.plain:
                 await self._replace(card_id, text, to, streaming=not final)
             else:
-                await self._stream(card_id, text, final=final)
+                await self._stream(card_id, text, to, final=final)
         except Refusal as refused:
             if not final or not refused.of_content:
                 raise
             await self._replace(card_id, text, to, streaming=False)
 
-    async def _stream(self, card_id: str, text: Text, *, final: bool) -> None:
+    async def _stream(self, card_id: str, text: Text, to: Address, *, final: bool) -> None:
         card = self._card(card_id)
         answer, activity = render_markdown(text.markdown), render_activity(text.activity)
         if card.answer != answer:
@@ -76,6 +81,16 @@ class Cards:
             card.activity = activity
         if final and card.streaming:
             await self._settings(card_id, streaming=False, title=summary(text.markdown))
+            if _TABLE.search(answer):
+                await self._drawn_anew(card_id, text, to)
+
+    async def _drawn_anew(self, card_id: str, text: Text, to: Address) -> None:
+        """Tables that were streamed are shown as code until the card is replaced; the text itself is there already."""
+        try:
+            card = {"type": "card_json", "data": _json(render_card(text, to))}
+            await self._numbered("PUT", f"{_CARDS}/{card_id}", card_id, {"card": card})
+        except ChannelError as error:
+            _log.info("a card with a table stays as it was streamed: %s", error.reason)
 
     async def _element(self, card_id: str, element: str, content: str) -> None:
         path = f"{_CARDS}/{card_id}/elements/{element}/content"

@@ -15,6 +15,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
 from bus.errors import TooLarge
@@ -75,6 +76,8 @@ class FeishuChannel(BaseChannel):
     # ------------------------------------------------------------ life
 
     async def start(self) -> None:
+        if self._keys is not None:  # what decrypts takes a while to import: not in the loop, not in the first call
+            await asyncio.to_thread(import_module, "cryptography.hazmat.primitives.ciphers")
         await self._api.token()
         bot: Object = (await self._api.call("GET", "/bot/v3/info")).get("bot") or {}
         self.account = self._api.app_id

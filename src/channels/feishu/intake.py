@@ -16,6 +16,7 @@ from channels.arrivals import Lanes
 from channels.base import Incoming, Reaction, Tap
 from channels.errors import ChannelError
 from channels.feishu.api import FeishuApi
+from channels.feishu.names import Names
 from channels.feishu.outgoing import Outgoing
 from channels.feishu.parse import (
     MESSAGE,
@@ -32,6 +33,7 @@ from channels.feishu.parse import (
     parse_reaction,
     parse_tap,
     private_chat,
+    sender_of,
 )
 
 Object: TypeAlias = dict[str, Any]
@@ -63,6 +65,7 @@ class Intake:
         self._api = api
         self._outgoing = outgoing
         self._lanes = Lanes()
+        self._names = Names(api)
         self._chats: OrderedDict[str, str] = OrderedDict()
         """Private chat -> its person."""
         self.me = Self(api.app_id, "")
@@ -106,7 +109,8 @@ class Intake:
 
     async def _message(self, payload: Object) -> tuple[int, Object | None]:
         parent = await self._parent(parent_id(payload))
-        incoming = parse_message(payload, self.me, parent, self._fetcher)
+        name = await self._names.of(sender_of(payload))
+        incoming = parse_message(payload, self.me, parent, self._fetcher, name)
         if incoming is not None:
             self._remember(private_chat(payload), incoming)
             await self._receiver.receive(incoming)

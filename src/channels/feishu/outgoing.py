@@ -29,7 +29,7 @@ _MAX_UUID = 50
 _OLD_MS = 3000
 _NO_CARDS_SECONDS = 3600.0
 _EMOJI = {
-    "👀": "GLANCE",
+    "👀": "OnIt",
     "👍": "THUMBSUP",
     "✅": "DONE",
     "❌": "CrossMark",

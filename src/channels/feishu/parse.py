@@ -63,8 +63,14 @@ def parent_id(payload: Object) -> str:
     return str((payload["event"]["message"]).get("parent_id") or "")
 
 
-def parse_message(payload: Object, me: Self, parent: Parent, fetcher: Fetcher) -> Incoming | None:
-    """A message that somebody wrote; None where the sender is this app itself."""
+def sender_of(payload: Object) -> str:
+    """The open_id of who wrote, '' where no person did."""
+    sender = payload["event"]["sender"]
+    return str((sender.get("sender_id") or {}).get("open_id") or "") if sender.get("sender_type") == "user" else ""
+
+
+def parse_message(payload: Object, me: Self, parent: Parent, fetcher: Fetcher, name: str = "") -> Incoming | None:
+    """A message that somebody wrote, called `name`; None where the sender is this app itself."""
     event = payload["event"]
     message, sender = event["message"], event["sender"]
     open_id = str((sender.get("sender_id") or {}).get("open_id") or "")
@@ -76,7 +82,7 @@ def parse_message(payload: Object, me: Self, parent: Parent, fetcher: Fetcher) -
     mentions: list[Object] = message.get("mentions") or []
     text = _readable(_text(kind, content), mentions, me)
     private = message.get("chat_type") == "p2p"
-    identity = _identity(open_id, me, bot=bot, text=text)
+    identity = _identity(open_id, me, bot=bot, text=text, name=name)
     chat = str(message["chat_id"])
     called = any(_is_me(mention, me) for mention in mentions)
     return Incoming(
@@ -148,9 +154,9 @@ def parse_parent(item: Object, me: Self) -> Parent:
     return Parent(_text(kind, content) if kind in ("text", "post") else _card_text(content), ours)
 
 
-def _identity(open_id: str, me: Self, *, bot: bool = False, text: str = "") -> Identity:
+def _identity(open_id: str, me: Self, *, bot: bool = False, text: str = "", name: str = "") -> Identity:
     language = "zh" if _IDEOGRAPH.search(text) else "en"
-    return Identity(channel="feishu", account=me.app_id, peer=open_id, language=language, bot=bot)
+    return Identity(channel="feishu", account=me.app_id, peer=open_id, name=name, language=language, bot=bot)
 
 
 def _content(text: Any) -> Object:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.output import ConfigOption, Failure, JsonOption, print_json
+from gateway.cli.failure import Failure
+from gateway.cli.output import ConfigOption, JsonOption, print_json
 from gateway.observability.redaction import escape_controls
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Read and prove the audit log.")

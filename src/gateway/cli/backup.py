@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.output import ConfigOption, Failure, JsonOption, print_json
+from gateway.cli.failure import Failure
+from gateway.cli.output import ConfigOption, JsonOption, print_json
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -19,7 +19,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.output import ConfigOption, Failure
+from gateway.cli.failure import Failure
+from gateway.cli.output import ConfigOption
 
 app = typer.Typer(rich_markup_mode=None)
 PATIENCE_SECONDS = 60.0
@@ -121,7 +122,7 @@ async def _gateway(url: str | None, config: str | None) -> AsyncIterator[tuple[s
     loaded.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     history = loaded.home / "chat_history"
     certificate = loaded.settings.server.tls.cert
-    running = await asyncio.to_thread(find_running, loaded.home, certificate)
+    running = await asyncio.to_thread(find_running, loaded.home)
     if running is not None:
         context: ssl.SSLContext | None = trusting(certificate) if running.url.startswith("https") else None
         yield running.websocket_url, token or _own_token(admin_token, loaded.home), context, history

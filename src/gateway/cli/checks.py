@@ -86,7 +86,7 @@ def _home(home: Path) -> Iterator[Finding]:
 
 def _process(loaded: Loaded) -> Iterator[Finding]:
     said = read_running_file(loaded.home)
-    running = find_running(loaded.home, loaded.settings.server.tls.cert)
+    running = find_running(loaded.home)
     server = loaded.settings.server
     if running is not None:
         yield Finding("gateway", "ok", f"running, pid {running.pid}, {running.url}")

@@ -34,7 +34,7 @@ def show(file: FileArgument = None, config: ConfigOption = None, as_json: JsonOp
     from gateway.settings import load_settings
 
     loaded = load_settings(file or config)
-    data = _masked(json.loads(loaded.settings.model_dump_json()))
+    data = masked(json.loads(loaded.settings.model_dump_json()))
     if as_json:
         print_json(data)
         return
@@ -50,12 +50,12 @@ def show(file: FileArgument = None, config: ConfigOption = None, as_json: JsonOp
     print(out.getvalue(), end="")
 
 
-def _masked(value: Any) -> Any:
+def masked(value: Any) -> Any:
     """Secrets as `***`, in texts that carry one (a URL with a password, an argument) too."""
     if isinstance(value, dict):
-        return {name: _masked(inner) for name, inner in value.items()}
+        return {name: masked(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_masked(inner) for inner in value]
+        return [masked(inner) for inner in value]
     if isinstance(value, str):
         return MASK if value and not value.strip("*") else Redactor().text(value)
     return value

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.output import ConfigOption, Failure, JsonOption, print_json
+from gateway.cli.failure import Failure
+from gateway.cli.output import ConfigOption, JsonOption, print_json
 
 if TYPE_CHECKING:
     from gateway.cli.written import Answers

@@ -4,12 +4,18 @@ One code path for both: the same JSON-RPC method, as the owner. Above: the comma
 """
 
 import asyncio
+import time
 from typing import Any
 
+from agent.sessions.lock import FolderInUse
 from bus.errors import GatewayError
-from gateway.cli.output import Failure
+from gateway.cli.failure import Failure
 from gateway.cli.running import admin_token, find_running, http
+from gateway.identity.document import CorruptDocument
 from gateway.settings import Loaded, load_settings
+
+STARTING_SECONDS = 8.0
+"""How long to wait for a gateway that has the folder but is not ready."""
 
 
 class Office:
@@ -19,14 +25,21 @@ class Office:
         """Raises ConfigurationError."""
         self.loaded: Loaded = load_settings(config)
         self.certificate = self.loaded.settings.server.tls.cert
-        self.running = find_running(self.loaded.home, self.certificate)
+        self.running = find_running(self.loaded.home)
 
     def ask(self, method: str, **params: Any) -> Any:
         """The result of `method`; params that are None are left out. Raises Failure with the reason."""
         given = {name: value for name, value in params.items() if value is not None}
-        if self.running is not None:
-            return self._remote(method, given)
-        return asyncio.run(self._direct(method, given))
+        until = time.monotonic() + STARTING_SECONDS
+        while self.running is None:
+            try:
+                return asyncio.run(self._direct(method, given))
+            except FolderInUse as error:  # one is just starting or stopping
+                if time.monotonic() > until:
+                    raise Failure(str(error)) from None
+                time.sleep(0.2)
+                self.running = find_running(self.loaded.home)
+        return self._remote(method, given)
 
     def _remote(self, method: str, params: dict[str, Any]) -> Any:
         assert self.running is not None
@@ -38,7 +51,8 @@ class Office:
         try:
             _, answer = http(self.running.url + "/api/v1/rpc", body=request, token=token, certificate=self.certificate)
         except OSError as error:
-            raise Failure(f"the running gateway (pid {self.running.pid}) did not answer: {error}") from None
+            hint = " (is --config the file it runs with?)" if "CERTIFICATE" in str(error) else ""
+            raise Failure(f"the running gateway (pid {self.running.pid}) did not answer: {error}{hint}") from None
         if isinstance(answer, dict) and "result" in answer:
             return answer["result"]
         error_body = answer.get("error", {}) if isinstance(answer, dict) else {}
@@ -52,6 +66,8 @@ class Office:
                 return await call(method, params)
         except GatewayError as error:
             raise _failure(error.code, error.message) from None
+        except CorruptDocument as error:
+            raise Failure(str(error)) from None
 
 
 def _failure(code: Any, message: str) -> Failure:

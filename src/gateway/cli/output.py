@@ -14,15 +14,6 @@ ConfigOption = Annotated[str | None, typer.Option("--config", help="The configur
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-class Failure(Exception):
-    """A command that could not do what it was asked: each line goes to stderr."""
-
-    def __init__(self, *lines: str, exit_code: int = 1) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
-        self.exit_code = exit_code
-
-
 def print_json(value: Any) -> None:
     """`value` as JSON on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.output import ConfigOption, Failure, JsonOption, print_json
+from gateway.cli.failure import Failure
+from gateway.cli.output import ConfigOption, JsonOption, print_json
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -21,7 +22,7 @@ def restore(
     from gateway.settings import load_settings
 
     loaded = load_settings(config)
-    running = find_running(loaded.home, loaded.settings.server.tls.cert)
+    running = find_running(loaded.home)
     if running is not None:
         raise Failure(f"the gateway is running (pid {running.pid}): stop it first")
     if not file.is_file():

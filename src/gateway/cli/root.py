@@ -1,13 +1,10 @@
-"""The table of commands, and the one place where errors become exit codes.
+"""The table of commands.
 
-0 a clean stop, 2 a usage or configuration error (one line each), 3 refused for safety,
-1 anything else. A command's module is imported when it is called, so that `--help`
-and `--version` answer at once.
+A command's module is imported when it is called, so that `--help` and `--version` answer
+at once. Errors become exit codes in `exits.py`.
 """
 
 import os
-import sys
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -22,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("gateway.cli.chat", "Talk to the assistant in this terminal, or ask one question."),
     "init": ("gateway.cli.init", "Set up models and channels by a wizard."),
     "doctor": ("gateway.cli.doctor", "Find out what is wrong, and the next command."),
+    "diag": ("gateway.cli.diag", "Write down what somebody who helps needs to know, without secrets."),
     "status": ("gateway.cli.status", "What the running gateway is doing."),
     "config": ("gateway.cli.config", "Check the configuration, or show what is in effect."),
     "token": ("gateway.cli.token", "Create, list, rotate and revoke tokens."),
@@ -93,50 +91,6 @@ def gateway(
         if port is not None:
             os.environ["GATEWAY__SERVER__PORT"] = str(port)
         return
-    from gateway.cli.run import run
+    from gateway.cli.serving import serve_with
 
-    run(config=config, host=host, port=port)
-
-
-def run_command_line(arguments: Sequence[str]) -> int:
-    """Do what `arguments` say; the process's exit code."""
-    from bridge.configuration import ConfigurationError
-    from gateway.cli.output import Failure
-
-    _speak_utf8()
-    try:
-        code = app(args=list(arguments), prog_name="gateway", standalone_mode=True)
-    except SystemExit as leaving:
-        return _code(leaving.code)
-    except ConfigurationError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return error.exit_code
-    except Failure as failure:
-        for line in failure.lines:
-            print(line, file=sys.stderr)
-        return failure.exit_code
-    except KeyboardInterrupt:
-        return 0
-    except BrokenPipeError:
-        # who reads our output has seen enough; nothing may be flushed into the closed pipe at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:  # the last resort: one line for people, the stack only for those who ask
-        if os.environ.get("GATEWAY_DEBUG"):
-            raise
-        print(f"gateway: {type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return _code(code)
-
-
-def _code(value: Any) -> int:
-    return value if isinstance(value, int) else 0 if value is None else 1
-
-
-def _speak_utf8() -> None:
-    """People read Chinese here; a terminal that can't is shown replacements instead of a crash."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
+    raise typer.Exit(serve_with(config, host, port))

@@ -1,8 +1,6 @@
-"""`gateway run`: load the settings, log, serve, leave with the right code."""
+"""`gateway run`: serve. What it does is in `serving.py`."""
 
-import asyncio
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,27 +14,6 @@ def run(
     port: Annotated[int | None, typer.Option(help="The port; 0 for any free one.")] = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    from gateway.settings import load_settings
+    from gateway.cli.serving import serve_with
 
-    overrides: dict[tuple[str | int, ...], tuple[str, Any]] = {}
-    if host is not None:
-        overrides["server", "host"] = ("--host", host)
-    if port is not None:
-        overrides["server", "port"] = ("--port", port)
-    loaded = load_settings(config, overrides=overrides)
-
-    from gateway.app import serve
-    from gateway.observability.logs import Logs
-    from gateway.observability.redaction import Redactor, secrets_of
-
-    logging = loaded.settings.logging
-    logs = Logs(
-        logging.level, logging.format, folder=loaded.home / "logs", redactor=Redactor(secrets_of(loaded.settings))
-    )
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    try:
-        code = asyncio.run(serve(loaded))
-    finally:
-        logs.close()
-    raise typer.Exit(code)
+    raise typer.Exit(serve_with(config, host, port))

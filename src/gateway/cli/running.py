@@ -42,13 +42,13 @@ def read_running_file(home: Path) -> Running | None:
         return None
 
 
-def find_running(home: Path, certificate: Path | None = None) -> Running | None:
-    """The gateway that serves this folder right now, or None."""
+def find_running(home: Path) -> Running | None:
+    """The gateway that serves this folder right now, or None. Nothing secret is sent to find out."""
     found = read_running_file(home)
     if found is None or not process_exists(found.pid):
         return None
     try:
-        status, _ = http(found.url + "/health", certificate=certificate, seconds=3)
+        status, _ = http(found.url + "/health", seconds=3, anyone=True)
     except OSError:
         return None
     return found if status == 200 else None
@@ -85,11 +85,12 @@ def http(
     certificate: Path | None = None,
     seconds: float = 30,
     proxies: bool = False,
+    anyone: bool = False,
 ) -> tuple[int, Any]:
     """One request (POST where there is a body): status and decoded answer. Raises OSError where nobody answers.
 
     Our own gateway is asked without proxies, and its certificate is trusted for its own address;
-    for others `proxies` takes those of the environment.
+    for others `proxies` takes those of the environment. With `anyone` no certificate is asked for.
     """
     given = {
         "Accept": "application/json",
@@ -103,7 +104,7 @@ def http(
     request = urllib.request.Request(url, data=data, headers=given)  # noqa: S310  # http(s), from our own file
     handlers: list[Any] = [] if proxies else [urllib.request.ProxyHandler({})]
     if url.startswith("https"):
-        handlers.append(urllib.request.HTTPSHandler(context=trusting(certificate)))
+        handlers.append(urllib.request.HTTPSHandler(context=_unverified() if anyone else trusting(certificate)))
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=seconds) as answer:
             return answer.status, _decoded(answer.read(MAX_ANSWER_BYTES))
@@ -114,7 +115,15 @@ def http(
         raise OSError(f"not an HTTP answer: {type(error).__name__}") from None
 
 
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def trusting(certificate: Path | None) -> ssl.SSLContext:
+    """A context that takes our own certificate for our own address, and else what the system trusts."""
     context = ssl.create_default_context()
     if certificate is not None:
         context.load_verify_locations(cafile=certificate)

@@ -49,11 +49,15 @@ def show(
 
 
 @app.command()
-def export(key: Key, config: ConfigOption = None) -> None:
+def export(key: Key, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Every record of a conversation, one JSON line each."""
     from gateway.cli.office import Office
 
-    for line in Office(config).ask("session.export", session_key=key)["lines"]:
+    result = Office(config).ask("session.export", session_key=key)
+    if as_json:
+        print_json(result)
+        return
+    for line in result["lines"]:
         print(line if isinstance(line, str) else json.dumps(line, ensure_ascii=False))
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import typer
 
-from gateway.cli.output import ConfigOption, Failure, JsonOption, print_json, print_table
+from gateway.cli.failure import Failure
+from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 from gateway.observability.redaction import escape_controls
 
 app = typer.Typer(rich_markup_mode=None)
@@ -22,9 +23,11 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
             print_json({"running": False})
             raise typer.Exit(1)
         raise Failure(f"no gateway runs on {office.loaded.home}; start one: gateway run")
-    code, state = http(
-        office.running.url + "/status", token=admin_token(office.loaded.home), certificate=office.certificate
-    )
+    try:
+        token = admin_token(office.loaded.home)
+        code, state = http(office.running.url + "/status", token=token, certificate=office.certificate)
+    except OSError as error:
+        raise Failure(f"the running gateway (pid {office.running.pid}) did not tell: {error}") from None
     if code != 200 or not isinstance(state, dict):
         raise Failure(f"the running gateway (pid {office.running.pid}) did not tell: HTTP {code}")
     if as_json:

@@ -10,11 +10,12 @@ from gateway.settings_server import Role, Scope
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Create, list, rotate and revoke tokens.")
 
 
-def _scopes(values: list[str] | None) -> list[str] | None:
-    for value in values or []:
-        if value not in get_args(Scope):
-            raise typer.BadParameter(f"{value!r} is none of {', '.join(get_args(Scope))}")
-    return values
+def _scopes(values: list[str] | None) -> list[str]:
+    words = [word for value in values or [] for word in value.replace(",", " ").split()]
+    for word in words:
+        if word not in get_args(Scope):
+            raise typer.BadParameter(f"{word!r} is none of {', '.join(get_args(Scope))}")
+    return words
 
 
 @app.command()
@@ -26,12 +27,16 @@ def create(
     ] = None,
     ttl: Annotated[str | None, typer.Option(help="How long it is valid: 30d, 12h, …")] = None,
     name: Annotated[str | None, typer.Option(help="A note, to know it by.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, callback=_scopes)] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Make a token; its secret is shown this once."""
     from gateway.cli.office import Office
 
+    if more and not scope:
+        raise typer.BadParameter(f"unexpected: {' '.join(more)}")
+    scope = [*(scope or []), *(more or [])]  # `--scope chat tools` as well as `--scope chat --scope tools`
     result = Office(config).ask("token.create", user=user, role=role, scopes=scope or None, ttl=ttl, name=name)
     if as_json:
         print_json(result)

@@ -8,7 +8,7 @@ from bus.errors import BadParameters
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
 from gateway.auth import Principal, require
-from gateway.handlers.asking import AskingMethods, Days
+from gateway.handlers.asking import AskingMethods, Days, Pair
 from gateway.handlers.call import Call, Nothing
 from gateway.handlers.house import HouseMethods, Resend
 from gateway.handlers.ports import Channels, Lending
@@ -93,6 +93,10 @@ class Administration:
             if lend:
                 return say(actor, "Your computer's tools work here now.", "你的电脑工具现在可在此群使用。")
             return say(actor, "Your computer's tools are off here.", "你的电脑工具已在此群关闭。")
+        if len(words) == 2 and words[0].lower() == "pair":
+            require(call.principal, ("tunnel",))
+            await self._asking.pair(call, Pair(code=words[1]))
+            return say(actor, "This computer is paired.", "电脑已配对。")
         bridges = (await self._asking.bridges(call, Nothing()))["bridges"]
         if not bridges:
             return say(actor, "No computer of yours is connected.", "没有连接你的电脑。")

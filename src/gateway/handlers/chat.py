@@ -205,7 +205,7 @@ class ChatMethods:
 
     async def abort(self, call: Call, params: Abort) -> JsonObject:
         """Stop the answer in progress."""
-        if (params.session_key is None) == (params.message_id is None):
+        if params.session_key is None and params.message_id is None:
             raise BadParameters("give session_key or message_id")
         key = None
         if params.session_key is not None:

@@ -3,6 +3,7 @@
 import logging
 
 from bus.errors import GatewayError
+from gateway.handlers.moves import Owned
 from gateway.handlers.ports import Bridges, LiveSockets, Turns
 from gateway.identity.tokens import Tokens
 from gateway.started import StartedTurns
@@ -14,12 +15,14 @@ class LettingGo:
     """Closes sockets (4501), unregisters bridges, stops turns."""
 
     def __init__(
-        self, *, tokens: Tokens, sockets: LiveSockets, started: StartedTurns, turns: Turns, bridges: Bridges | None
-    ) -> None:
+        self, *, tokens: Tokens, sockets: LiveSockets, started: StartedTurns, turns: Turns, sessions: Owned,
+        bridges: Bridges | None,
+    ) -> None:  # fmt: skip
         self._tokens = tokens
         self._sockets = sockets
         self._started = started
         self._turns = turns
+        self._sessions = sessions
         self._bridges = bridges
 
     async def token(self, token_id: str, user: str | None = None) -> None:
@@ -44,3 +47,6 @@ class LettingGo:
                 self._tokens.revoke(token.token_id)
             await self.token(token.token_id, user)
         self._sockets.close_user(user)
+        for key in await self._sessions.owned_by(user):
+            if self._turns.running(key) is not None:
+                await self._turns.abort(user=user, key=key)

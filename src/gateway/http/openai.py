@@ -25,7 +25,7 @@ from gateway.handlers.ports import Turns
 from gateway.http.exchange import bearer, json_response, read_object
 from gateway.http.openai_reply import Chunks, completion
 from gateway.http.openai_request import Asked, parse
-from gateway.http.rpc import SSE_HEADERS
+from gateway.http.rpc import ALIVE, ALIVE_SECONDS, SSE_HEADERS
 from gateway.hub import Hub
 from gateway.identity.media import MediaFolder
 from gateway.protocol import dumps
@@ -153,7 +153,11 @@ class OpenAiRoutes:
         return out
 
     async def _copy(self, out: web.StreamResponse, reader: EventStream, accepted: Accepted, chunks: Chunks) -> bool:
-        async for packet in reader:
+        while True:
+            packet = await reader.take(ALIVE_SECONDS)
+            if packet is None:
+                await out.write(ALIVE)
+                continue
             event = packet.event
             if getattr(event, "message_id", "") != accepted.message_id:
                 continue
@@ -166,7 +170,6 @@ class OpenAiRoutes:
                 error = from_code(event.code, event.message, retry_after_ms=event.retry_after_ms)
                 await out.write(_line(protocol.http_error(error)[1]))
                 return True
-        return False
 
     async def _watch(self, request: web.Request, message: InboundMessage, accepted: Accepted) -> None:
         """Break off when the client leaves while nothing is being written."""

@@ -23,6 +23,10 @@ SSE_HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
+ALIVE_SECONDS = 15.0
+ALIVE = b": still here\n\n"
+"""A comment, for proxies that cut silent lines, and to notice a client that left."""
+
 
 class RpcRoute:
     """The route. `max_bytes` bounds a body."""
@@ -74,7 +78,11 @@ class RpcRoute:
 
     async def _events(self, out: web.StreamResponse, reader: EventStream, message_id: str) -> None:
         try:
-            async for packet in reader:
+            while True:
+                packet = await reader.take(ALIVE_SECONDS)
+                if packet is None:
+                    await out.write(ALIVE)
+                    continue
                 seq = getattr(packet.event, "seq", None)
                 number = b"" if seq is None else b"id: %d\n" % seq
                 await out.write(number + b"data: " + packet.payload + b"\n\n")

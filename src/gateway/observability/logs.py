@@ -159,7 +159,8 @@ class Logs:
         return handler
 
     def _file(self, folder: Path) -> logging.Handler:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (folder.parent, folder):  # `parents` would make the state folder readable by others
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
         handler = _PrivateFile(
             folder / "gateway.log", maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8", errors="replace"
         )

@@ -6,17 +6,18 @@ once and kept. `gateway/app.py` attaches `observe` to the bus and offers the gau
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector
 from prometheus_client import ProcessCollector as Process
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from bus.events import ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted, Event, ToolFinished, ToolStarted
+from gateway.observability.figures import Figure
 
-Stat = Callable[[], float | Mapping[str, float]]
+Source = Callable[[], Iterable[Figure]]
 _TURN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _TOOL_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120)
 MAX_OPEN = 10_000
@@ -24,23 +25,25 @@ MAX_OPEN = 10_000
 
 
 class _Asked(Collector):
-    """Gauges whose value is asked for at the moment of reading: a number, or numbers by one label."""
+    """Figures that are read at the moment of asking."""
 
     def __init__(self) -> None:
-        self.stats: dict[str, tuple[str, str, Stat]] = {}
+        self.sources: list[Source] = []
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        families = []
-        for name, (text, label, stat) in self.stats.items():
-            value = stat()
-            if isinstance(value, Mapping):
-                family = GaugeMetricFamily(name, text, labels=[label])
-                for key, number in value.items():
-                    family.add_metric([str(key)], number)
-            else:
-                family = GaugeMetricFamily(name, text, value=value)
-            families.append(family)
-        return families
+    def collect(self) -> Iterator[Metric]:
+        for source in self.sources:
+            for figure in source():
+                yield _family(figure)
+
+
+def _family(figure: Figure) -> Metric:
+    labels = [figure.label] if figure.label else []
+    kind = CounterMetricFamily if figure.total else GaugeMetricFamily
+    family = kind("gateway_" + figure.name, figure.text, labels=labels)
+    values = figure.value.items() if isinstance(figure.value, Mapping) else [(None, figure.value)]
+    for name, value in values:
+        family.add_metric([] if name is None else [str(name)], value)
+    return family
 
 
 class Metrics:
@@ -77,9 +80,9 @@ class Metrics:
         self._children: dict[tuple[int, str], Counter] = {}
         self._open: dict[str, tuple[float, int]] = {}
 
-    def offer(self, name: str, text: str, stat: Stat, *, label: str = "kind") -> None:
-        """Show `stat()` as the gauge `gateway_<name>`; a mapping has one value per `label`."""
-        self._asked.stats["gateway_" + name] = (text, label, stat)
+    def offer(self, source: Source) -> None:
+        """Show the figures of `source()`, which is called whenever somebody reads."""
+        self._asked.sources.append(source)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""

@@ -23,6 +23,7 @@ _SHAPES = re.compile(
     r"|(?P<bot>/bot)\d+:[\w-]{10,}"
     r"|(?P<telegram>)\b\d{6,}:[\w-]{30,}\b"
     r"|(?P<key>\bsk-)[\w-]{6,}"
+    r"|(?P<ours>\bgw_[a-z0-9]{4,}\.)[\w-]{16,}"
     r"|(?P<code>#login=)[\w-]{4,}"
     r"|(?P<userinfo>://[^\s/:@]*:)[^\s/@]+(?=@)",
     re.IGNORECASE,
@@ -88,6 +89,7 @@ def secrets_of(settings: Any) -> Iterable[str]:
     elif isinstance(settings, BaseModel):
         for name in type(settings).model_fields:
             yield from secrets_of(getattr(settings, name))
+        yield from secrets_of(settings.__pydantic_extra__ or {})
     elif isinstance(settings, Mapping):
         for inner in settings.values():
             yield from secrets_of(inner)

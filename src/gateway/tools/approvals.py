@@ -13,14 +13,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import orjson
 
-from bus.context import new_id, timestamp
+from bus.context import timestamp
 from bus.errors import BadParameters, Forbidden, NotFound, Overloaded
 from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
+from gateway.tools.grants import Grants
 from gateway.tools.store import Store
 from gateway.tunnel.ports import Challenge
 
@@ -28,14 +28,6 @@ CLOUD_SECONDS = 600.0
 INPUT_SECONDS = 60.0
 MAX_WAITING = 100
 """Questions one person may have open at once."""
-
-
-class Keepers(Protocol):
-    """The bridges, which keep the permissions of their own tools (`gateway.tunnel.directory`)."""
-
-    async def permission_gone(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None: ...
-
-    async def permission_given(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +72,7 @@ class ApprovalDesk:
 
     def __init__(self, store: Store, *, cloud_seconds: float = CLOUD_SECONDS) -> None:
         self.cloud_seconds = cloud_seconds
-        self.keepers: Keepers | None = None
-        """Set by the composition root, since the directory comes later."""
+        self.permissions = Grants(store)
         self._store = store
         self._closing = False
         self._open: dict[str, _Open] = {}
@@ -153,7 +144,7 @@ class ApprovalDesk:
         return answer
 
     async def _keep(self, asked: Asked) -> None:
-        await self._write(
+        await self._store.put(
             "INSERT OR REPLACE INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', NULL, NULL)",
             (
                 asked.approval_id, asked.user, asked.call_id, asked.tool, asked.digest, orjson.dumps(asked.arguments),
@@ -166,7 +157,7 @@ class ApprovalDesk:
         """Spent: it answers nothing any more."""
         self._open.pop(approval_id, None)
         with contextlib.suppress(Overloaded):
-            await self._write("DELETE FROM approvals WHERE approval_id = ?", (approval_id,))
+            await self._store.put("DELETE FROM approvals WHERE approval_id = ?", (approval_id,))
 
     def closing(self) -> None:
         """The gateway stops: what waits is kept for the turn that goes on, and not given up."""
@@ -189,13 +180,10 @@ class ApprovalDesk:
         if decision in ("allow_session", "allow_always") and by != "bridge":
             session = "" if challenge.session is None else challenge.session.identity
             if decision == "allow_always" or session:
-                await self.grant(
+                await self.permissions.give(
                     asked.user, asked.tool, decision, session, bridge_id=challenge.bridge_id,
                     own_tool=challenge.own_tool,
                 )  # fmt: skip
-                if self.keepers is not None:
-                    key = _key_text(session) if decision == "allow_session" else ""
-                    await self.keepers.permission_given(asked.user, challenge.bridge_id, challenge.own_tool, key)
         match decision:
             case "allow_once" | "allow_session" | "allow_always" | "deny":
                 return decision, by
@@ -246,7 +234,7 @@ class ApprovalDesk:
             raise Forbidden("only the terminal of the bridge may allow this: ai-bridge approve " + approval_id)
         open_.decision = (decision, actor.user)
         try:
-            await self._write(
+            await self._store.put(
                 "UPDATE approvals SET decision = ?, by = ? WHERE approval_id = ?", (decision, actor.user, approval_id)
             )
         except Overloaded:
@@ -266,89 +254,21 @@ class ApprovalDesk:
         question[1].set_result({"action": action} if content is None else {"action": action, "content": content})
         return True
 
-    # ------------------------------------------------------------ permissions for longer
-
-    def granted(self, user: str, tool: str, session: SessionKey | None) -> bool:
-        """Whether the person allowed a cloud tool for longer."""
-        identity = "" if session is None else session.identity
-        rows = self._store.read(
-            "SELECT 1 FROM grants WHERE user = ? AND tool = ? AND bridge_id = '' "
-            "AND (scope = 'allow_always' OR (session = ? AND session != ''))",
-            (user, tool, identity),
-        )
-        return bool(rows)
-
-    async def grant(
-        self, user: str, tool: str, scope: str, session: str, *, bridge_id: str = "", own_tool: str = ""
-    ) -> None:
-        """Note a permission; the same one twice is one."""
-        kept = session if scope == "allow_session" else ""
-        there = self._store.read(
-            "SELECT 1 FROM grants WHERE user = ? AND tool = ? AND scope = ? AND session = ? AND bridge_id = ?",
-            (user, tool, scope, kept, bridge_id),
-        )
-        if not there:
-            await self._write(
-                "INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (new_id("grant"), user, tool, scope, kept, timestamp(), bridge_id, own_tool),
-            )
-
     async def grants(self, actor: Actor) -> Sequence[JsonObject]:
         """`approval.grants`: `{grant_id, tool, scope, since}`."""
-        rows = self._store.read(
-            "SELECT grant_id, tool, scope, since FROM grants WHERE user = ? ORDER BY since", (actor.user,)
-        )
-        return [dict(zip(("grant_id", "tool", "scope", "since"), row, strict=True)) for row in rows]
+        return await self.permissions.of(actor)
 
     async def revoke(self, grant_id: str, actor: Actor) -> bool:
         """`approval.revoke`. Raises NotFound."""
-        rows = self._store.read(
-            "SELECT grant_id, user, bridge_id, own_tool, session FROM grants WHERE grant_id = ? AND user = ?",
-            (grant_id, actor.user),
-        )
-        if not rows:
-            raise NotFound("no such grant")
-        await self._take_back(rows)
-        return True
+        return await self.permissions.revoke(grant_id, actor)
 
     async def session_ended(self, session: SessionKey) -> None:
         """`/new` or a deletion: what was allowed for the session ends, and what waits in it is over."""
-        await self._take_back(
-            self._store.read(
-                "SELECT grant_id, user, bridge_id, own_tool, session FROM grants WHERE session = ?",
-                (session.identity,),
-            )
-        )
+        await self.permissions.session_ended(session)
         for approval_id, open_ in list(self._open.items()):
             if open_.asked.session == session and open_.answer is None:
                 await self._over(approval_id)
 
-    async def _take_back(self, rows: Sequence[tuple[str, ...]]) -> None:
-        for grant_id, user, bridge_id, own_tool, session in rows:
-            await self._write("DELETE FROM grants WHERE grant_id = ?", (grant_id,))
-            if bridge_id and self.keepers is not None:
-                await self.keepers.permission_gone(user, bridge_id, own_tool, _key_text(session))
-
-    # ------------------------------------------------------------ bridges in groups
-
-    def lent(self, user: str, session: SessionKey) -> bool:
-        """Whether this person said `/bridge on` in this group."""
-        return bool(self._store.read("SELECT 1 FROM lent WHERE user = ? AND session = ?", (user, session.identity)))
-
     async def lend(self, user: str, session: SessionKey, on: bool) -> None:
         """`/bridge on` and `/bridge off` in a group, for the speaker alone."""
-        if on:
-            await self._write("INSERT OR IGNORE INTO lent VALUES (?, ?)", (user, session.identity))
-        else:
-            await self._write("DELETE FROM lent WHERE user = ? AND session = ?", (user, session.identity))
-
-    async def _write(self, sql: str, parameters: Sequence[object]) -> None:
-        try:
-            await asyncio.to_thread(self._store.write, sql, parameters)
-        except sqlite3.Error as error:
-            raise Overloaded("the approval can't be kept on the disk", retry_after_ms=5000) from error
-
-
-def _key_text(identity: str) -> str:
-    """The session's key as the bridge knows it; '' for a permission of all sessions."""
-    return SessionKey.from_identity(identity).text if identity else ""
+        await self.permissions.lend(user, session, on)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from agent.ports import Policy, Progress, Report, ToolCall, ToolResult, ToolSpec
 from bridge.errors import BridgeError, McpError
-from bridge.policy import Verdict, decide, idempotent, standing, strictest
+from bridge.policy import decide, idempotent, standing, strictest
 from bridge.servers.calls import Progress as McpProgress
 from bridge.servers.calls import Question
 from bridge.servers.definitions import ToolDefinition
@@ -25,7 +25,7 @@ from bridge.servers.names import NameTable
 from bridge.servers.owner import ServerOwner
 from bridge.settings import McpServerSettings
 from bus.deadline import Deadline
-from bus.errors import NotFound, TimedOut, ToolResultInvalid, from_code
+from bus.errors import NotFound, TimedOut, ToolDenied, ToolResultInvalid, from_code
 from bus.events import Actor
 
 _LOG = logging.getLogger("gateway.cloud_mcp")
@@ -59,7 +59,7 @@ class CloudMcp:
         }
         for owner in self._owners.values():
             # As they were when it ran last: a turn that goes on after a restart need not wait for the start.
-            owner.tools = self._memory.tools(owner.name)
+            owner.offers.tools = self._memory.tools(owner.name)
         self._table: dict[str, tuple[ServerOwner, ToolDefinition, ToolSpec]] | None = None
 
     async def run(self) -> None:
@@ -88,11 +88,15 @@ class CloudMcp:
         return [spec for _, _, spec in self._tools().values()]
 
     async def call(self, call: ToolCall, *, deadline: Deadline, report: Report) -> ToolResult:
-        """Run one call. Raises GatewayError: NotFound, ServerDown, TimedOut, OutcomeUnknown, ToolResultInvalid."""
+        """Run one call. Raises GatewayError: NotFound, ToolDenied, ServerDown, TimedOut, OutcomeUnknown, …"""
         found = self._tools().get(call.name)
         if found is None:
             raise NotFound(f"there is no tool named {call.name[:80]}")
         owner, definition, spec = found
+        # a rule on arguments shows as `ask` in the listing; what it denies is denied whatever a person said
+        verdict = decide(owner.settings.tools, DEFAULT, call.name, definition.name, call.arguments)
+        if verdict.policy == "deny":
+            raise ToolDenied(verdict.reason)
         began = time.monotonic()
         seconds = deadline.remaining()
         if seconds <= 0:
@@ -115,22 +119,20 @@ class CloudMcp:
 
     # ------------------------------------------------------------ for the guard and for status
 
-    def verdict(self, name: str, arguments: JsonObject) -> Verdict | None:
-        """What the operator's rules say of this very call; None where no tool has this name."""
+    def find_tool(self, actor: Actor, name: str) -> ToolSpec | None:
+        """One tool, without listing all."""
         found = self._tools().get(name)
-        if found is None:
-            return None
-        owner, definition, spec = found
-        verdict = decide(owner.settings.tools, DEFAULT, name, definition.name, arguments)
-        if verdict.policy == "allow" and spec.policy != "allow" and self._memory.changed(name, definition.fingerprint):
-            return Verdict("ask", "the tool is not what it was when it was first seen")
-        return verdict
+        return None if found is None else found[2]
+
+    def changed(self, name: str) -> bool:
+        """Whether a tool is not what it was when somebody agreed to it: no grant covers it then."""
+        found = self._tools().get(name)
+        return found is not None and self._memory.changed(name, found[1].fingerprint)
 
     def agree(self, name: str) -> None:
         """A person said yes to the tool as it is now."""
-        found = self._tools().get(name)
-        if found is not None:
-            self._memory.agree(name, found[1].fingerprint)
+        if self.changed(name):
+            self._memory.agree(name, self._tools()[name][1].fingerprint)
             self._forget()
 
     def status(self) -> list[JsonObject]:

@@ -84,7 +84,7 @@ class Guard:
             self._trail.note("tool.denied", **self._facts(call))
             raise ToolDenied(f"{call.name} is denied here")
         if spec.source == "cloud" and (policy == "ask" or word is not None):
-            await self._ask(call, digest, word, deadline, report)
+            await self._ask(call, digest, word, source, deadline, report)
         await self._intend(call, harmless=spec.read_only or spec.idempotent)
         return await self._run(call, source, deadline, report)
 
@@ -151,14 +151,20 @@ class Guard:
             return True
         if take_apart(session.text, self._platforms).kind is not KeyKind.GROUP or session.scope:
             return True
-        return self._desk.lent(actor.user, session)
+        return self._desk.permissions.lent(actor.user, session)
 
     # ------------------------------------------------------------ asking
 
-    async def _ask(self, call: ToolCall, digest: str, word: str | None, deadline: Deadline, report: Report) -> None:
-        """Return when the person said yes. Raises ToolDenied, ConfirmationRequired."""
+    async def _ask(
+        self, call: ToolCall, digest: str, word: str | None, source: ToolSource, deadline: Deadline, report: Report
+    ) -> None:
+        """Return when the person said yes. Raises ToolDenied, ConfirmationRequired.
+
+        A tool whose definition changed is another tool than the one that was granted.
+        """
         user = call.actor.user
-        if word is None and self._desk.granted(user, call.name, call.session):
+        changed: Callable[[str], bool] = getattr(source, "changed", lambda name: False)
+        if word is None and not changed(call.name) and self._desk.permissions.granted(user, call.name, call.session):
             return
         if not call.attended or call.actor.role == "service":
             raise ConfirmationRequired("this call needs a person's yes, and nobody is there to ask")
@@ -180,9 +186,11 @@ class Guard:
         self._trail.note("tool.decided", decision=decision, by=by, **self._facts(call))
         if decision not in ("allow_once", "allow_session", "allow_always"):
             raise ToolDenied("nobody allowed it in time" if decision == "expired" else "the person said no")
+        agree: Callable[[str], None] = getattr(source, "agree", lambda name: None)
+        agree(call.name)
         if word is None and decision != "allow_once" and (decision == "allow_always" or call.session is not None):
             session = "" if call.session is None else call.session.identity
-            await self._desk.grant(user, call.name, decision, session)
+            await self._desk.permissions.give(user, call.name, decision, session)
 
     async def _intend(self, call: ToolCall, *, harmless: bool) -> None:
         """No audit record, no call; only what may be repeated or only reads does not wait for the disk."""

@@ -3,12 +3,15 @@
 One SQLite file under `$GATEWAY_HOME`, mode 0600. Each write is synced before it returns. It decides nothing.
 """
 
+import asyncio
 import os
 import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from bus.errors import Overloaded
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS approvals (
@@ -50,6 +53,13 @@ class Store:
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         with self._lock, self._connection:
             self._connection.execute(sql, parameters)
+
+    async def put(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """`write`, without holding up the event loop. Raises Overloaded where the disk refuses."""
+        try:
+            await asyncio.to_thread(self.write, sql, parameters)
+        except sqlite3.Error as error:
+            raise Overloaded("this can't be kept on the disk", retry_after_ms=5000) from error
 
     def close(self) -> None:
         with self._lock:

@@ -1,7 +1,5 @@
 """The JSONL store against the suite that every store passes."""
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -11,6 +9,7 @@ import pytest
 
 from agent.sessions.jsonl_store import JsonlStore
 from tests.contracts.session_store_contract import SessionStoreContract
+from tests.fakes.killed import copy_at_rest
 from tests.fakes.session_records import NOW
 
 
@@ -30,27 +29,9 @@ class JsonlHouse:
     @asynccontextmanager
     async def open_as_killed(self) -> AsyncIterator[JsonlStore]:
         copy = self._folder.with_name(f"killed-{next(self._numbers)}")
-        while (before := self._look()) != self._copied(copy):
-            await asyncio.sleep(0.01)  # a folder in motion can't be copied at one moment
-        assert before
+        await copy_at_rest(self._folder, copy)
         async with self._at(copy) as store:
             yield store
-
-    def _look(self) -> list[tuple[str, int, int]]:
-        files = [path for path in sorted(self._folder.rglob("*")) if path.is_file() and path.name != "index.sqlite-shm"]
-        try:
-            return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        except FileNotFoundError:
-            return []
-
-    def _copied(self, copy: Path) -> list[tuple[str, int, int]]:
-        """How the folder looks after it was copied; nothing where it moved meanwhile."""
-        shutil.rmtree(copy, ignore_errors=True)
-        try:
-            shutil.copytree(self._folder, copy)
-        except (shutil.Error, FileNotFoundError):
-            return [("moved", 0, 0)]
-        return self._look()
 
     def _at(self, folder: Path) -> JsonlStore:
         return JsonlStore(folder, clock=lambda: NOW, **self._more)  # type: ignore[arg-type]

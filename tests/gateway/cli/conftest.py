@@ -60,6 +60,7 @@ class Served:
         self.process.send_signal(number)
         assert self.process.stdout is not None
         self.lines += self.process.stdout.read().splitlines()
+        self.process.stdout.close()
         return self.process.wait(30)
 
 

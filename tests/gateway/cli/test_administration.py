@@ -4,12 +4,15 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -46,6 +49,29 @@ def test_tokens(ask: Ask, gateway: Run):
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert gateway("token", "create", "--user", "a b", "--role", "user").returncode == 2
     assert gateway("token", "create", "--user", "a", "--role", "user", "--ttl", "soon").returncode == 2
+
+
+def test_scopes_in_every_way_people_write_them(gateway: Run):
+    made = ["--user", "a", "--role", "user", "--json"]
+    for words in (["--scope", "chat", "--scope", "tools"], ["--scope", "chat,tools"], ["--scope", "chat", "tools"]):
+        done = gateway("token", "create", *made, *words)
+        assert json.loads(done.stdout)["scopes"] == ["chat", "tools"], (words, done.stderr)
+    assert gateway("token", "create", *made, "chat").returncode == 2
+    assert gateway("token", "create", *made, "--scope", "chat", "all").returncode == 2
+
+
+def test_a_command_while_the_gateway_starts_waits_for_it(gateway: Run, home: Path, tmp_path: Path):
+    program = [sys.executable, "-m", "gateway", "run", "--port", "0"]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, cwd=tmp_path) as starting:
+        try:
+            until = time.monotonic() + 20
+            while not (home / "sessions" / "owner.pid").exists() and time.monotonic() < until:
+                time.sleep(0.002)
+            done = gateway("user", "list", "--json")
+            assert done.returncode == 0, done.stderr
+        finally:
+            starting.terminate()
+    assert starting.returncode == 0
 
 
 def test_people(ask: Ask, gateway: Run):
@@ -199,3 +225,44 @@ def test_no_secret_is_in_the_log_files(gateway: Run, home: Path, tmp_path: Path)
     secret = made["token"].split(".")[1]
     for canary in ("canary-static-token-1", "canary-wrong-token-2", secret, running.token.split(".")[1]):
         assert canary not in everything
+
+
+@pytest.mark.attack(82)
+def test_a_configuration_broken_while_serving_changes_nothing(gateway: Run, home: Path, tmp_path: Path):
+    """The configuration is read at the start only: nobody can reload it, by whatever door."""
+    path = tmp_path / "c.yaml"
+    path.write_text("auth: {tokens: [{user: ann, role: user, token: a-long-enough-token}]}\n")
+    running = Served(home, tmp_path, "--config", str(path))
+    try:
+        path.write_text("auth: [broken\n")
+        assert gateway("config", "check", str(path)).returncode == 2
+        for _ in range(3):
+            address = "ws" + running.url.removeprefix("http") + "/ws"
+            assert gateway("chat", "--url", address, "hello", GATEWAY_TOKEN="a-long-enough-token").returncode == 0
+        for method in ("config.reload", "config.set", "settings.update"):
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {}}
+            _, answer = http(running.url + "/api/v1/rpc", body=body, token="a-long-enough-token")
+            assert answer["error"]["code"] == -32601
+        assert http(running.url + "/config", body={"server": {}}, token=running.token)[0] in (404, 405)
+    finally:
+        assert running.stop() == 0
+
+
+def test_a_gateway_with_tls_is_administered_with_its_own_certificate(gateway: Run, home: Path, tmp_path: Path):
+    authority = trustme.CA()
+    issued = authority.issue_cert("gateway.example")
+    (tmp_path / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    path = tmp_path / "c.yaml"
+    path.write_text(f"server: {{host: 0.0.0.0, tls: {{cert: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}}}\n")
+    running = Served(home, tmp_path, "--config", str(path))
+    try:
+        assert running.url.startswith("https://") and any("wss://" in line for line in running.lines)
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        assert gateway("status", "--config", str(path)).returncode == 0
+        assert gateway("user", "list", "--config", str(path)).returncode == 0
+        assert "Hello" in gateway("chat", "hello", "--config", str(path)).stdout
+        stranger = gateway("user", "list")
+        assert stranger.returncode == 1 and "--config" in stranger.stderr, "no token for who can't prove himself"
+    finally:
+        assert running.stop() == 0

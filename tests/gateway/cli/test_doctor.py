@@ -107,3 +107,22 @@ def test_a_working_model_and_bot(gateway: Run, tmp_path: Path):
     assert code == 0, found
     assert found["telegram"]["message"] == "@my_bot" and found["discord"]["message"] == "my_discord"
     assert found["feishu"]["message"] == "my app" and found["model m"]["state"] == "ok"
+
+
+def test_what_is_written_for_a_helper_holds_no_secret(gateway: Run, home: Path, tmp_path: Path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "auth: {tokens: [{user: a, token: sk-canary-canary-1}]}\n"
+        "models: [{name: m, base_url: 'http://127.0.0.1:9/v1', model: x, api_key: canary-key-2}]\n"
+    )
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "gateway.log").write_text('{"event":"asked with canary-key-2 and \x1b[2J"}\n')
+    target = tmp_path / "diag.txt"
+    assert gateway("diag", str(target), "--config", str(path)).returncode == 0
+    text = target.read_text()
+    assert "canary" not in text and "\x1b" not in text
+    assert "failed: model m" in text and "pydantic==" in text and "asked with ***" in text
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert gateway("diag", str(target)).returncode == 1, "never over another file"
+    broken = gateway("diag", "-", GATEWAY__SERVER__PROT="1")
+    assert broken.returncode == 0 and "did you mean" in broken.stdout

@@ -311,3 +311,21 @@ async def test_login_code_cookie_and_pages_of_others(tmp_path: Path) -> None:
             assert refused.value.status == 403
             async with browser.post(gateway.url + "/api/v1/logout") as response:
                 assert (await response.json())["logged_out"] is True
+
+
+async def test_pages_of_allowed_origins_may_use_the_api_and_others_may_not(tmp_path: Path) -> None:
+    guest = "https://chat.example"
+    async with running(tmp_path, server={"allowed_origins": [guest]}) as gateway:
+        asks = {"Origin": guest, "Access-Control-Request-Method": "POST"}
+        async with gateway.http.options(gateway.url + "/api/v1/rpc", headers=asks) as response:
+            assert response.status == 204
+            assert response.headers["Access-Control-Allow-Origin"] == guest
+            assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+            assert "Access-Control-Allow-Credentials" not in response.headers
+        async with gateway.http.options(
+            gateway.url + "/api/v1/rpc", headers=asks | {"Origin": "https://evil.example"}
+        ) as response:
+            assert response.status == 403
+            assert "Access-Control-Allow-Origin" not in response.headers
+        async with gateway.http.get(gateway.url + "/health", headers={"Origin": gateway.url}) as response:
+            assert "Access-Control-Allow-Origin" not in response.headers

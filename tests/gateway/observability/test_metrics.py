@@ -4,6 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bus.events import ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted, ToolFinished, ToolStarted, Usage
 from bus.keys import SessionKey
+from gateway.observability.figures import Figure
 from gateway.observability.metrics import Metrics
 
 KEY = SessionKey("private-session-of-ann", "ann")
@@ -59,12 +60,16 @@ def test_errors_have_their_code():
 def test_gauges_are_asked_when_they_are_read():
     metrics = Metrics()
     connections = 3.0
-    metrics.offer("connections", "Open connections.", lambda: connections)
-    metrics.offer("channel_queue", "What waits.", lambda: {"telegram": 2, "discord": 0}, label="channel")
+    metrics.offer(lambda: [
+        Figure("connections", "Open connections.", connections),
+        Figure("channel_queue", "What waits.", {"telegram": 2, "discord": 0}, "channel"),
+        Figure("rounds", "Rounds.", {"demo": 5}, "model", total=True),
+    ])  # fmt: skip
     assert values(metrics)["gateway_connections"] == 3
     connections = 7.0
     found = values(metrics)
     assert found["gateway_connections"] == 7 and found["gateway_channel_queue{channel=telegram}"] == 2
+    assert found["gateway_rounds_total{model=demo}"] == 5
 
 
 def test_nobody_is_named():

@@ -1,19 +1,25 @@
 """The gateway's own MCP servers as cloud tools: real and hostile servers behind the ToolSource port."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.ports import Progress, Report, ToolCall, ToolUpdate
+from agent.ports import ApprovalAsked, Progress, Report, ToolCall, ToolUpdate
+from bridge.audit.trail import AuditTrail
 from bridge.settings import McpServerSettings
 from bus.deadline import Deadline
-from bus.errors import GatewayError, NotFound, OutcomeUnknown, ServerDown, TimedOut, ToolResultInvalid
-from bus.events import Actor
+from bus.errors import GatewayError, NotFound, OutcomeUnknown, ServerDown, TimedOut, ToolDenied, ToolResultInvalid
+from bus.events import Actor, Decision
+from gateway.tools.approvals import ApprovalDesk
 from gateway.tools.cloud_mcp import CloudMcp
+from gateway.tools.guard import Guard
+from gateway.tools.store import Store
 from tests.bridge.conftest import hostile, marked_environment, no_process_survives, until
 from tests.bridge.test_real_servers import stdio
 
@@ -128,31 +134,55 @@ async def test_a_question_reaches_the_person_and_no_other() -> None:
 
 
 @pytest.mark.attack(43)
-async def test_a_changed_tool_is_asked_for(tmp_path: Path) -> None:
-    async with cloud(hostile(name="h"), folder=tmp_path) as source:
-        await run(source, tool_call("h_change"))
+async def test_a_changed_tool_is_asked_for_whatever_was_granted(tmp_path: Path) -> None:
+    trail, store = AuditTrail(tmp_path / "audit.jsonl"), Store(tmp_path / "approvals.db")
+    desk = ApprovalDesk(store)
+    who = Actor(user="alice", role="user", scopes=frozenset({"tools", "approve"}))
+    async with cloud(hostile(name="h", tools={"ask": ["good"]}), folder=tmp_path) as source:
+        guard = Guard([source], desk=desk, trail=trail, platforms=frozenset())
 
-        def policy() -> str:
-            return next(spec.policy for _, _, spec in source._tools().values() if spec.name == "h_good")
+        async def call(decision: Decision) -> list[ToolUpdate]:
+            updates: list[ToolUpdate] = []
+            asked = asyncio.Event()
 
-        await until(lambda: policy() == "ask")
-        verdict = source.verdict("h_good", {})
-        assert verdict is not None
-        assert verdict.policy == "ask"
-        source.agree("h_good")
-        assert policy() == "allow"
-        assert source.verdict("h_unknown", {}) is None
+            def report(update: ToolUpdate) -> None:
+                updates.append(update)
+                if isinstance(update, ApprovalAsked):
+                    asked.set()
+
+            wanted = replace(tool_call("h_good"), actor=who, call_id=f"c{time.time_ns()}")
+            task = asyncio.create_task(guard.call(wanted, deadline=Deadline(10), report=report))
+            waiting = asyncio.create_task(asked.wait())
+            await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if asked.is_set():
+                question = next(update for update in updates if isinstance(update, ApprovalAsked))
+                await desk.resolve(question.approval_id, decision, who)
+            await task
+            return [update for update in updates if isinstance(update, ApprovalAsked)]
+
+        assert len(await call("allow_always")) == 1
+        assert await call("deny") == []
+        await source.call(tool_call("h_change"), deadline=Deadline(10), report=lambda _: None)
+        await until(lambda: source.changed("h_good"))
+        assert len(await call("allow_once")) == 1
+        assert not source.changed("h_good")
+        assert await call("deny") == []
+    desk.closing()
+    store.close()
+    trail.close()
 
 
 async def test_rules_on_arguments() -> None:
     rules = {"deny": [{"tool": "echo", "arguments": {"text": "b*"}}]}
     async with cloud(hostile(name="h", tools=rules)) as source:
-        denied = source.verdict("h_echo", {"text": "bad"})
-        assert denied is not None
-        assert denied.policy == "deny"
-        allowed = source.verdict("h_echo", {"text": "good"})
-        assert allowed is not None
-        assert allowed.policy == "allow"
+        with pytest.raises(ToolDenied):
+            await run(source, tool_call("h_echo", {"text": "bad"}))
+        assert (await run(source, tool_call("h_echo", {"text": "good"}))).content[0]["text"] == "good"
+        found = source.find_tool(ALICE, "h_echo")
+        assert found is not None
+        assert found.policy == "ask"
+        assert source.find_tool(ALICE, "nothing") is None
 
 
 async def test_no_servers_cost_nothing() -> None:

@@ -91,6 +91,8 @@ class Scheduler:
     def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._path = folder / "schedule.json"
         self.now = now
+        self.looks = 0
+        """How often the clock was looked at, and what was due handed over."""
         self._tasks: dict[str, Task] | None = None
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -143,6 +145,7 @@ class Scheduler:
                 except Exception:
                     # One person's task must not end the service for all.
                     log.exception("scheduled task %s could not be handed over", due.task.task_id)
+            self.looks += 1
             try:
                 async with asyncio.timeout(wait):
                     await self._changed.wait()

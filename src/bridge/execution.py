@@ -1,0 +1,158 @@
+"""One call from its request to its answer: permission, intent, the server.
+
+`calls.py` stands above and keeps the books; below are policy, confirmations, ledger, audit and the aggregator.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bridge.answers import public_name, response, server_params, shape
+from bridge.clock import CallClock
+from bridge.confirm import Confirmations, Question
+from bridge.definitions import Definitions
+from bridge.errors import McpError, NotFound, OutcomeUnknown, Overloaded, ToolDenied
+from bridge.ledger import Ledger
+from bridge.policy import Verdict, decide
+from bridge.ports import Audit, Executor, JsonObject, Route
+from bridge.protocol.bridge_effects import Requested
+from bridge.protocol.canonical import arguments_hash
+from bridge.protocol.outbox import Answer, Outbox
+from bridge.questions import Questions
+from bridge.settings import PolicySettings
+
+METHODS = frozenset({"tools/call", "resources/read", "prompts/get"})
+_RESTART_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class LiveCall:
+    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun."""
+
+    request: Requested
+    content: str
+    clock: CallClock
+    ids: list[str]
+    started: bool = False
+    cancelled: bool = False
+    idempotent: bool = False
+    task: "asyncio.Task[None] | None" = None
+    question: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """What calls stand on."""
+
+    executor: Executor
+    ledger: Ledger
+    confirmations: Confirmations
+    definitions: Definitions
+    audit: Audit
+    outbox: Outbox
+    policy: Callable[[], PolicySettings]
+    max_result_bytes: int = field(default=32 * 1024 * 1024)
+
+
+class Execution:
+    """Runs calls. `progress` tells how one goes."""
+
+    def __init__(self, parts: Parts, questions: Questions, progress: Callable[[LiveCall, JsonObject], None]) -> None:
+        self._parts = parts
+        self._questions = questions
+        self._progress = progress
+
+    async def answer(self, call: LiveCall, route: Route | None) -> Answer:
+        request = call.request
+        if request.method not in METHODS:
+            raise ToolDenied("this bridge has no such operation")
+        if route is None:
+            raise ToolDenied("no such server here") if request.server else NotFound("no such tool here")
+        name = public_name(request)
+        await self._permit(call, route, name)
+        params = server_params(request)
+        await self._intend(call, name)
+        longest = self._parts.max_result_bytes
+        while True:
+            try:
+                result = await self._parts.executor.request(
+                    request.server if request.method == "resources/read" and request.server else name,
+                    request.method, params, call.clock.remaining(),
+                    lambda payload: self._progress(call, payload),
+                    lambda question: self._ask_input(call, question),
+                )  # fmt: skip
+            except McpError as error:
+                body = {"code": error.code, "message": error.message, "data": error.data}
+                return response(request.id, "error", {k: v for k, v in body.items() if v is not None}, longest)
+            except OutcomeUnknown as error:
+                if call.idempotent and call.clock.remaining() > 0:
+                    await asyncio.sleep(_RESTART_SECONDS)
+                    continue
+                raise OutcomeUnknown("the MCP server stopped in the middle of this call", effect="unknown") from error
+            return response(request.id, "result", result, longest)
+
+    async def _permit(self, call: LiveCall, route: Route, name: str) -> None:
+        """Return where the call may run. Raises ToolDenied."""
+        parts, request = self._parts, call.request
+        arguments = request.params.get("arguments") or {}
+        verdict = decide(route.rules, parts.policy().default, name, route.own_name, arguments)
+        changed = bool(route.definition) and parts.definitions.changed(name, route.definition)
+        if verdict.policy == "allow" and changed:
+            parts.audit.note("tool.changed", tool=name, definition=route.definition)
+            verdict = Verdict("ask", "the tool is not what it was when it was allowed")
+        if verdict.policy == "deny":
+            raise ToolDenied(verdict.reason)
+        user, session = str(request.actor["user"]), str(request.actor.get("session_key") or "")
+        granted = verdict.dangerous is None and not changed and parts.confirmations.granted(user, name, session)
+        if verdict.policy == "allow" or granted:
+            return
+        question = Question(
+            call_id=request.id, tool=name, content=call.content, arguments=arguments, user=user, session=session,
+            risk=verdict.reason, dangerous=verdict.dangerous is not None,
+        )  # fmt: skip
+        if request.confirm is not None:
+            await parts.confirmations.redeem(request.confirm, question)
+        else:
+            parts.ledger.received(request.key, request.id, call.content, name)
+            call.clock.pause()
+            try:
+                await parts.confirmations.ask(question, lambda payload: self._progress(call, payload))
+            finally:
+                call.clock.resume()
+        if route.definition:
+            parts.definitions.agree(name, route.definition)
+
+    async def _intend(self, call: LiveCall, name: str) -> None:
+        """Ledger and audit, before the effect; waited for unless the person says it may be done twice."""
+        parts, request = self._parts, call.request
+        arguments = request.params.get("arguments") or {}
+        record: JsonObject = {
+            "call_id": request.id, "tool": name, "method": request.method,
+            "user": request.actor["user"], "channel": request.actor.get("channel"),
+            "arguments_sha256": arguments_hash(arguments), "shape": shape(arguments),
+        }  # fmt: skip
+        if request.traceparent:
+            record["trace_id"] = request.traceparent[3:35]
+        if call.idempotent:
+            parts.audit.note("tool.intent", **record)
+            await parts.ledger.started(request.key, request.id, call.content, name, synced=False)
+        else:
+            try:
+                await parts.audit.intent("tool.intent", **record)
+            except Exception as error:  # whatever keeps the record from being written, the call must not happen
+                raise Overloaded("the audit log can't be written, so nothing is done") from error
+            await parts.ledger.started(request.key, request.id, call.content, name, synced=True)
+        call.started = True
+
+    async def _ask_input(self, call: LiveCall, question: JsonObject) -> JsonObject:
+        """An elicitation of the server, carried to the person. Silence cancels it."""
+        call.clock.pause()
+        try:
+            return await self._questions.ask(question, lambda payload: self._asking(call, payload))
+        finally:
+            call.question = ""
+            call.clock.resume()
+
+    def _asking(self, call: LiveCall, payload: JsonObject) -> None:
+        call.question = payload["question_id"]
+        self._progress(call, payload)

@@ -1,0 +1,53 @@
+"""The figures that are read from the gateway's status when somebody asks. Pure.
+
+A figure is a gauge, or with `total` a counter that its owner keeps. No label names a user or a session.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One metric: a number, or numbers by the values of `label`. The name goes without `gateway_` and `_total`."""
+
+    name: str
+    text: str
+    value: float | Mapping[str, float]
+    label: str = ""
+    total: bool = False
+
+
+def figures_of(status: Mapping[str, Any]) -> list[Figure]:
+    """What `/status` tells, as figures."""
+    queues, hub, tools = status["queues"], status["hub"], status.get("tools", {})
+    models, channels = status["models"], status["channels"]
+    ready = {name: float(state["state"] == "ready") for name, state in channels.items()}
+    queued = {name: float(state.get("queued", 0)) for name, state in channels.items()}
+    rounds = {str(model["name"]): float(model.get("rounds", 0)) for model in models}
+    able = {str(model["name"]): float(model.get("state") == "ready") for model in models}
+    return [
+        Figure("uptime_seconds", "Seconds since the start.", status["uptime_seconds"]),
+        Figure("ready", "1 while messages are taken in.", float(status["ready"])),
+        Figure("connections", "WebSocket clients connected.", status["connections"]),
+        Figure("bridges_connected", "Bridges of people's computers, connected.", _connected(status.get("bridges"))),
+        Figure("turns_running", "Turns under way.", queues.get("running", 0)),
+        Figure("messages_queued", "Messages that wait for their turn.", queues.get("queued", 0)),
+        Figure("messages_waiting_for_disk", "Messages that are being made durable.", queues.get("waiting_for_disk", 0)),
+        Figure("replay_bytes", "Bytes kept for clients that come back.", hub["replay_bytes"]),
+        Figure("sessions_live", "Sessions with kept events.", hub["sessions"]),
+        Figure("channel_ready", "1 while a channel is connected.", ready, "channel"),
+        Figure("channel_queued", "What waits to leave to a platform.", queued, "channel"),
+        Figure("model_ready", "1 while a model takes requests.", able, "model"),
+        Figure("model_rounds", "Rounds asked of a model.", rounds, "model", total=True),
+        Figure("tools_guarded", "Tool calls that passed the guard.", tools.get("calls", 0), total=True),
+        Figure("tools_refused", "Tool calls that the guard refused.", tools.get("refused", 0), total=True),
+    ]
+
+
+def _connected(bridges: Any) -> float:
+    if isinstance(bridges, Mapping):
+        found = bridges.get("connected", 0)
+        return float(found) if isinstance(found, int | float) else float(len(found))
+    return float(len(bridges)) if isinstance(bridges, list) else 0.0

@@ -1,0 +1,71 @@
+"""The wizard in a pseudo-terminal, in both languages."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import load_settings
+from tests.fakes.lying_endpoint import lying_endpoint
+from tests.fakes.pseudo_terminal import PseudoTerminal
+
+DOWN = "\x1b[B"
+WORDS = {
+    "en_US.UTF-8": ("Which model answers", "Its address", "API key", "2 models offered", "Model:", "chat platform"),
+    "zh_CN.UTF-8": ("使用哪个模型", "接口地址", "API 密钥", "提供 2 个模型", "模型：", "连接聊天平台"),
+}
+
+
+@pytest.mark.parametrize("language", list(WORDS))
+def test_from_nothing_to_a_model(home: Path, tmp_path: Path, language: str):
+    which, address, key, offered, model, platform = WORDS[language]
+    environ = {"LANG": language, "LC_ALL": language, "OLLAMA_HOST": "127.0.0.1:9", "PYTHONUTF8": "1"}
+    with lying_endpoint() as endpoint:
+        endpoint.answers["/v1/models"] = (200, {"data": [{"id": "alpha"}, {"id": "beta"}]})
+        with PseudoTerminal([sys.executable, "-m", "gateway", "init"], cwd=tmp_path, environ=environ) as person:
+            person.expect(which)
+            person.send(DOWN + DOWN + "\r")
+            person.expect(address)
+            person.send("nonsense\r")
+            person.send("\x15" + endpoint.url + "/v1\r")
+            person.expect(key)
+            person.send("sk-canary\r")
+            person.expect(offered)
+            person.expect(model)
+            person.send(DOWN + "\r")
+            person.expect(platform)
+            person.send("\r")
+            assert person.wait() == 0
+        assert "sk-canary" not in person.raw
+    [entry] = load_settings(home / "config.yaml", {}).settings.models
+    assert entry.model == "beta" and entry.api_key and entry.api_key.get_secret_value() == "sk-canary"
+
+
+def test_an_endpoint_that_refuses_can_be_chosen_anew(home: Path, tmp_path: Path):
+    environ = {"LANG": "C.UTF-8", "OLLAMA_HOST": "127.0.0.1:9"}
+    with lying_endpoint() as endpoint:
+        endpoint.answers["/v1/models"] = (401, {})
+        with PseudoTerminal(
+            [sys.executable, "-m", "gateway", "init", "--base-url", endpoint.url + "/v1"], cwd=tmp_path, environ=environ
+        ) as person:
+            person.expect("API key")
+            person.send("wrong\r")
+            person.expect("refused")
+            person.expect("Use it all the same")
+            person.send("n")
+            person.expect("Which model answers")
+            person.send(DOWN * 3 + "\r")
+            person.expect("chat platform")
+            person.send("\r")
+            assert person.wait() == 0
+    assert load_settings(home / "config.yaml", {}).settings.models == []
+
+
+def test_leaving_writes_nothing(home: Path, tmp_path: Path):
+    environ = {"LANG": "C.UTF-8", "OLLAMA_HOST": "127.0.0.1:9"}
+    with PseudoTerminal([sys.executable, "-m", "gateway", "init"], cwd=tmp_path, environ=environ) as person:
+        person.expect("Which model answers")
+        person.send("\x03")
+        person.expect("nothing was written")
+        assert person.wait() == 1
+    assert not (home / "config.yaml").exists()
