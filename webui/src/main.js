@@ -57,7 +57,7 @@ function mount() {
   const menu = iconButton("menu", t("menu"), () => actions.drawer(!shell.element.classList.contains("drawer-open")), { class: "icon-button only-narrow", "aria-expanded": "false", "aria-controls": "side" });
   const title = h("h1", { class: "page-title" });
   const state = h("div", { class: "connection", role: "status" });
-  const chat = h("section", { class: "chat", "aria-label": t("chat") }, log.element, h("div", { class: "composer-frame" }, composer.element));
+  const chat = h("section", { class: "chat" }, log.element, h("div", { class: "composer-frame" }, composer.element));
   const page = h("section", { class: "page", hidden: true, tabindex: "-1" });
   const element = h("div", { class: "shell" },
     h("a", { class: "skip", href: "#message", onclick: (event) => { event.preventDefault(); composer.text.focus(); } }, t("skip")),

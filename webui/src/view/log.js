@@ -21,7 +21,7 @@ export class Log {
     this.list = h("div", { class: "turns", role: "log", "aria-live": "off", "aria-label": t("conversations"), tabindex: "-1" });
     this.older = h("button", { type: "button", class: "quiet older", onclick: () => this.readOlder() }, t("older"));
     this.toEnd = h("button", { type: "button", class: "to-end", "aria-label": t("toBottom"), title: t("toBottom"), onclick: () => this.scrollToEnd(true) }, icon("down"));
-    this.scroller = h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": t("chat") }, this.older, this.list);
+    this.scroller = h("div", { class: "scroller", tabindex: "0", role: "group", "aria-label": t("chat") }, this.older, this.list);
     this.element = h("div", { class: "log" }, this.scroller, this.toEnd);
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     new ResizeObserver(() => { if (this.pinned) this.scrollToEnd(); }).observe(this.list);
