@@ -16,7 +16,6 @@ from bridge.ledger import Ledger
 from bridge.policy import Verdict, decide
 from bridge.ports import Audit, Executor, JsonObject, Route
 from bridge.protocol.bridge_effects import Requested
-from bridge.protocol.canonical import arguments_hash
 from bridge.protocol.outbox import Answer, Outbox
 from bridge.questions import Questions
 from bridge.settings import PolicySettings
@@ -129,7 +128,7 @@ class Execution:
         record: JsonObject = {
             "call_id": request.id, "tool": name, "method": request.method,
             "user": request.actor["user"], "channel": request.actor.get("channel"),
-            "arguments_sha256": arguments_hash(arguments), "shape": shape(arguments),
+            "arguments_sha256": request.arguments_sha256, "shape": shape(arguments),
         }  # fmt: skip
         if request.traceparent:
             record["trace_id"] = request.traceparent[3:35]
@@ -137,12 +136,16 @@ class Execution:
             parts.audit.note("tool.intent", **record)
             await parts.ledger.started(request.key, request.id, call.content, name, synced=False)
         else:
-            try:
-                await parts.audit.intent("tool.intent", **record)
-            except Exception as error:  # whatever keeps the record from being written, the call must not happen
-                raise Overloaded("the audit log can't be written, so nothing is done") from error
-            await parts.ledger.started(request.key, request.id, call.content, name, synced=True)
+            await asyncio.gather(
+                self._record(record), parts.ledger.started(request.key, request.id, call.content, name, synced=True)
+            )
         call.started = True
+
+    async def _record(self, record: JsonObject) -> None:
+        try:
+            await self._parts.audit.intent("tool.intent", **record)
+        except Exception as error:  # whatever keeps the record from being written, the call must not happen
+            raise Overloaded("the audit log can't be written, so nothing is done") from error
 
     async def _ask_input(self, call: LiveCall, question: JsonObject) -> JsonObject:
         """An elicitation of the server, carried to the person. Silence cancels it."""

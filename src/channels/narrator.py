@@ -70,7 +70,7 @@ def _activity(name: str, agent: str) -> str:
 def ending(event: ChatDone | ChatError, turn: Turn) -> str:
     """The whole text that stays: never blank, and saying so where it isn't the whole answer."""
     if isinstance(event, ChatError):
-        partial = ("".join(turn.taken) + turn.rest).strip()
+        partial = "".join(turn.streamed).strip()
         sign = say("failed", turn.language, message=clean(event.message))
         return f"{partial}\n\n{sign}" if partial else sign
     text = clean(event.text).strip("\n")

@@ -73,7 +73,8 @@ class BridgeTools:
         )  # fmt: skip
         outgoing = Outgoing(
             id=wire_id, method=method, params=params, actor=actor_of(call), idempotency_key=call.idempotency_key,
-            remaining=deadline.remaining, server=server, traceparent=_traceparent(), repeated=call.repeated,
+            remaining=deadline.remaining, arguments_sha256=content, server=server, traceparent=_traceparent(),
+            repeated=call.repeated,
         )  # fmt: skip
         begun = time.monotonic()
         try:

@@ -76,7 +76,7 @@ async def test_another_name_in_host_is_refused_on_every_route(tmp_path: Path) ->
 @pytest.mark.attack(5)
 async def test_without_credentials_only_what_is_open_answers(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
-        is_open = {"/": 200, "/health": 200, "/ready": 200, "/metrics": 200, "/static/chat.js": 200}
+        is_open = {"/": 200, "/health": 200, "/ready": 200, "/metrics": 200, "/static/licences.txt": 200}
         closed = {"/status": 401, "/v1/models": 401, "/api/v1/media/x": 401, "/nothing": 404, "/static/../app.py": 404}
         for path, status in (is_open | closed).items():
             async with gateway.http.get(gateway.url + path) as response:
@@ -275,7 +275,7 @@ async def test_compression_is_never_agreed_to(tmp_path: Path) -> None:
 @pytest.mark.attack(88)
 async def test_protective_headers_on_every_answer(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
-        for path in ("/", "/health", "/status", "/nothing", "/static/chat.js", "/api/v1/media/x"):
+        for path in ("/", "/health", "/status", "/nothing", "/static/licences.txt", "/api/v1/media/x"):
             async with gateway.http.get(gateway.url + path) as response:
                 headers = response.headers
                 assert headers["X-Content-Type-Options"] == "nosniff"

@@ -341,7 +341,9 @@ async def test_a_flood_is_1005_then_4029_and_others_are_well(gateway: GatewayRig
         await flooder.auth(gateway.token("bob"), bridge_id="bobs")
 
         async def flood() -> list[dict[str, Any]]:
-            for _ in range(12_000):
+            for number in range(12_000):
+                if number % 20 == 0:
+                    await asyncio.sleep(0)  # the flooder shares this process: it must not starve the canary itself
                 try:
                     await flooder.send(type="PROGRESS", payload={"state": "running"})
                 except Exception:  # the gateway has closed: that is the point
@@ -364,7 +366,7 @@ async def test_a_flood_is_1005_then_4029_and_others_are_well(gateway: GatewayRig
         frames = await task
         assert flooder.socket.close_code == 4029
         assert [frame["payload"]["code"] for frame in frames if frame["type"] == "ERROR"] == [1005]
-        assert max(times) < 0.5
+        assert len(times) > 3 and max(times) < 0.5
 
 
 async def test_two_bridges_with_the_same_tool(gateway: GatewayRig, bridge: RawBridge) -> None:
