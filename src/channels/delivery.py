@@ -79,11 +79,12 @@ class ChatDelivery(ChatItems):
         """More of the answer."""
         append(self.turns[message_id], text, now)
 
-    def activity(self, message_id: str, text: str) -> None:
+    def activity(self, message_id: str, text: str, now: float) -> None:
         """What is being done besides writing; '' for nothing."""
         turn = self.turns[message_id]
         if text != turn.activity:
             turn.activity, turn.dirty = text, True
+            turn.first_text_at = turn.first_text_at or now
 
     def finish(self, message_id: str, text: str) -> None:
         """The turn's whole text: final."""
@@ -92,8 +93,10 @@ class ChatDelivery(ChatItems):
         turn.final_text = text
 
     def notice(self, address: Address, markdown: str, *, reply_to: str | None = None) -> Item:
-        """A message of its own."""
-        return self._add(Item(address=address, want=Body(markdown=markdown), kind="notice", reply_to=reply_to))
+        """A message of its own; what is too long for one is cut."""
+        piece, rest = self._take(markdown)
+        body = Body(markdown=piece if not rest else f"{piece[:-1]}…")
+        return self._add(Item(address=address, want=body, kind="notice", reply_to=reply_to))
 
     def media(self, turn: Turn, ref: MediaRef) -> Item:
         """A file that a tool returned."""
@@ -192,14 +195,14 @@ class ChatDelivery(ChatItems):
                 self._show(turn)
 
     def _show(self, turn: Turn) -> None:
-        if turn.first_text_at is None and not turn.activity:
+        if turn.first_text_at is None:
             return
         pieces, live = lay_out(turn, self._take, self._can.max_chars)
         if turn.mode == "draft":
             self._lay(turn, pieces[: len(turn.taken)], final=True)
             turn.draft = Body(markdown=live, activity=turn.activity, final=False)
-        elif turn.items or pieces:
-            self._lay(turn, pieces, final=False)
+        elif pieces or turn.activity:
+            self._lay(turn, pieces or [""], final=False)
 
     def _lay(self, turn: Turn, pieces: list[str], *, final: bool) -> None:
         """Make the turn's messages show `pieces`; what is too many goes."""
