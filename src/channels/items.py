@@ -116,7 +116,12 @@ class Turn:
     taken: list[str] = field(default_factory=list)
     """Pieces that are complete."""
     rest: str = ""
-    """Markdown after them."""
+    """Markdown after them, as far as it was looked at."""
+    streamed: list[str] = field(default_factory=list)
+    """All deltas since the last start; the first `looked_at` of them are in `taken` and `rest`."""
+    looked_at: int = 0
+    final_text: str | None = None
+    """The whole text of a turn that ended, not yet laid out."""
     activity: str = ""
     ended: bool = False
     dirty: bool = False

@@ -23,6 +23,7 @@ from channels.ledger import Ledger, OpenApproval
 from channels.outbox import Outbox
 
 log = logging.getLogger(__name__)
+HELD_UP_SECONDS = 10.0
 CALL_SECONDS = 90.0
 """No call to a platform takes longer; the adapters' own time-outs are shorter."""
 
@@ -68,8 +69,10 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether something is on its way or waits to be kept."""
-        return self.chat.queued > 0 or bool(self.chat.changed or self.chat.closed or self.asked or self.finals)
+        """Whether something is on its way, or waits to be kept; not what the platform holds up for longer."""
+        to_keep = self.chat.changed or self.chat.closed or self.asked or self.finals
+        held_up = self.chat.not_before - time.monotonic() > HELD_UP_SECONDS
+        return bool(to_keep) or (self.chat.queued > 0 and not held_up)
 
     @property
     def idle(self) -> bool:

@@ -57,7 +57,7 @@ def split_markdown(markdown: str, limit: int, measure: Measure) -> list[str]:
 
 def take_piece(markdown: str, limit: int, measure: Measure) -> tuple[str, str]:
     """The first piece, and the Markdown that remains: splitting that gives the further pieces."""
-    if len(markdown) <= 4 * limit and measure(markdown) <= limit:
+    if len(markdown) <= 2 * limit and measure(markdown) <= limit:
         return markdown.strip("\n"), ""
     lines = _scan(markdown, limit)
     at = _best_cut(lines, _most_lines(lines, limit, measure), limit, measure)
@@ -156,15 +156,33 @@ def _after(lines: list[_Line], at: int) -> str:
 
 
 def _most_lines(lines: list[_Line], limit: int, measure: Measure) -> int:
-    """The greatest number of lines that fit, by halving; lengths grow with the lines."""
-    low, high = 0, len(lines) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        text = _before(lines, middle)
-        if len(text) <= 4 * limit and measure(text) <= limit:
-            low = middle
-        else:
-            high = middle - 1
+    """The greatest number of lines that fit. Measuring may mean rendering, so it begins where the raw text
+    has about the right length, and goes from there in growing steps."""
+
+    def fits(number: int) -> bool:
+        text = _before(lines, number)
+        return len(text) <= 4 * limit and measure(text) <= limit
+
+    most, used, guess = len(lines) - 1, 0, 0
+    while guess < most and used + len(lines[guess].text) + 1 <= limit:
+        used += len(lines[guess].text) + 1
+        guess += 1
+    step = 1
+    if fits(guess):
+        low, high = guess, guess + step
+        while high <= most and fits(high):
+            low, step = high, 2 * step
+            high = low + step
+        high = min(high, most + 1)
+    else:
+        high, low = guess, guess - step
+        while low > 0 and not fits(low):
+            high, step = low, 2 * step
+            low = high - step
+        low = max(low, 0)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low
 
 
