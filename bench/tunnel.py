@@ -127,7 +127,7 @@ async def rig(servers: int = 1, **more: Any) -> AsyncIterator[tuple[End, psutil.
 
 
 @contextlib.asynccontextmanager
-async def direct() -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+async def direct() -> AsyncIterator[Callable[..., Awaitable[Any]]]:
     """The same server, called by the code that the bridge calls it with."""
     with tempfile.TemporaryDirectory() as folder:
         settings = BridgeSettings.model_validate({"mcp_servers": {"s0": SERVER}})
@@ -139,9 +139,9 @@ async def direct() -> AsyncIterator[Callable[[], Awaitable[Any]]]:
             running = tasks.create_task(aggregator.run())
             await aggregator.settled()
 
-            async def call() -> Any:
-                params = {"name": "s0_echo", "arguments": {"text": "hello"}}
-                return await aggregator.request("s0_echo", "tools/call", params, timeout=30)
+            async def call(tool: str, **arguments: Any) -> Any:
+                params = {"name": f"s0_{tool}", "arguments": arguments}
+                return await aggregator.request(f"s0_{tool}", "tools/call", params, timeout=30)
 
             yield call
             running.cancel()
@@ -215,7 +215,7 @@ async def calls(quick: bool) -> Figures:
         floor = percentile(await _times(hop.call, count), 0.5)
         floor_rate = await _rate(hop.call, count // 30)
     async with direct() as call:
-        alone = percentile(await _times(call, count), 0.5)
+        alone = percentile(await _times(lambda: call("echo", text="hello"), count), 0.5)
     async with rig() as (end, _bridge, _seconds):
         through = percentile(await _times(lambda: end.call("s0_echo", text="hello"), count), 0.5)
         synced = percentile(await _times(lambda: end.call("s0_write", text="hello"), count // 5), 0.5)
@@ -239,12 +239,10 @@ async def calls(quick: bool) -> Figures:
 async def large(quick: bool) -> Figures:
     """A large result, and what else goes on meanwhile."""
     size = 2_000_000 if quick else 20_000_000
-    async with echo_socket() as socket:
-        await socket.send(str(size))
-        await socket.recv()
+    async with direct() as call:
+        await call("big", size=size)
         begun = time.perf_counter()
-        await socket.send(str(size))
-        await socket.recv()
+        await call("big", size=size)
         copy = time.perf_counter() - begun
     async with rig(servers=2) as (end, _bridge, _seconds):
         took = {}
@@ -260,7 +258,7 @@ async def large(quick: bool) -> Figures:
         await big
     return [
         figure(f"{size // 1_000_000} MB result", took[size], "s"),
-        figure(f"{size // 1_000_000} MB as one WebSocket message (raw copy)", copy, "s"),
+        figure(f"{size // 1_000_000} MB result, same stdio server directly (raw copy)", copy, "s"),
         figure("large result / raw copy", took[size] / copy, "ratio", to_reach="<= 3"),
         figure("large result: whole / half of it", took[size] / took[size // 2], "ratio", to_reach="about 2 (linear)"),
         figure("another call during a large result, slowest", slowest * 1000, "ms", to_reach="<= 100"),

@@ -1,4 +1,4 @@
-"""A bare WebSocket echo; a message that is a number is answered by a message of so many characters. Prints its port."""
+"""A bare WebSocket echo. Prints its port."""
 
 import asyncio
 
@@ -10,8 +10,7 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
     await ws.prepare(request)
     async for message in ws:
         if message.type is WSMsgType.TEXT:
-            text = message.data
-            await ws.send_str("x" * int(text) if text.isdigit() else text)
+            await ws.send_str(message.data)
     return ws
 
 
