@@ -29,7 +29,7 @@ soak: $(VENV)/.dev
 	@$(BIN)/python -m bench.soak $(ARGS)
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench.run $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check src tests bench

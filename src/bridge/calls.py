@@ -13,7 +13,6 @@ from typing import Protocol
 from bridge.answers import error_answer, for_id, public_name
 from bridge.clock import CallClock
 from bridge.errors import (
-    BadParameters,
     BridgeError,
     CallCancelled,
     Effect,
@@ -94,11 +93,7 @@ class Calls:
     def handle(self, request: Requested) -> None:
         """A signed call, new or sent again."""
         parts = self._parts
-        try:
-            content = content_of(request.method, request.params, request.server)
-        except BadParameters as error:
-            self._reject(request.id, error)
-            return
+        content = content_of(request.method, request.params, request.server, request.arguments_sha256)
         call = self._live.get(request.key)
         if call is not None:
             self._again(call, request, content)

@@ -5,6 +5,7 @@ or a small answer passes between the chunks of a large one.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from bridge.protocol.bridge_effects import (
 from bridge.protocol.bridge_side import BridgeLink
 from bridge.protocol.frames import AUTH_SECONDS, Close, decode
 from bridge.protocol.outbox import Outbox
+
+_LOG = logging.getLogger("bridge.tunnel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,10 @@ class Connection:
                 self._receive(await self._socket.recv(decode=False))
         except ConnectionClosed:
             pass
+        except Exception:  # whatever a gateway sends, it may cost this link and not the bridge
+            _LOG.exception("a frame of the gateway could not be handled")
+            self._complaint = "a frame of the gateway could not be handled"
+            self.abort()
         finally:
             writer.cancel()
             await asyncio.wait({writer})

@@ -12,7 +12,6 @@ from typing import Literal, TypeAlias
 
 from bridge.database import Database, Statement
 from bridge.errors import Effect
-from bridge.protocol.canonical import arguments_hash
 from bridge.protocol.frames import JsonObject
 from bridge.protocol.outbox import Answer
 
@@ -39,10 +38,10 @@ class Finding:
     answer: Answer | None = None
 
 
-def content_of(method: str, params: JsonObject, server: str | None) -> str:
-    """What a key stands for: a hash of method, name and arguments."""
+def content_of(method: str, params: JsonObject, server: str | None, hashed: str) -> str:
+    """What a key stands for: a hash of method, name and arguments (`hashed`)."""
     name = params.get("name", params.get("uri", ""))
-    text = "\0".join((method, server or "", str(name), arguments_hash(params.get("arguments"))))
+    text = "\0".join((method, server or "", str(name), hashed))
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 

@@ -245,9 +245,10 @@ class BaseChannel(ABC):
 
     def session_of(self, incoming: Incoming) -> SessionKey:
         """The session that a message belongs to; only adapters make these keys."""
+        agent_id = self.inbound.agent_of(incoming.place, incoming.identity)
         if incoming.place.kind == "direct":
-            return direct_key(self.name, incoming.identity.peer)
+            return direct_key(self.name, incoming.identity.peer, agent_id)
         chat = incoming.place.parent or incoming.place.chat
         if self.place_word == "topic":
-            return group_key(self.name, chat, topic=incoming.thread)
-        return group_key(self.name, chat, thread=incoming.thread)
+            return group_key(self.name, chat, topic=incoming.thread, agent_id=agent_id)
+        return group_key(self.name, chat, thread=incoming.thread, agent_id=agent_id)

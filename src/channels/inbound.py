@@ -11,6 +11,7 @@ import asyncio
 import logging
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +26,7 @@ from channels.base import Address, BaseChannel, Incoming, Notes, Reaction, Tap
 from channels.items import Turn
 from channels.job import Job, quoting, says_nothing_new, sorry, spoken_name
 from channels.ledger import Ledger, Seen
-from channels.ports import Admitted, Gatekeeper, Hint
+from channels.ports import Admitted, Gatekeeper, Hint, Identity, Place
 from channels.taps import Taps
 from channels.text import clean
 from channels.wording import say
@@ -46,6 +47,15 @@ class Chats(Protocol):
     def accepted(self, message_id: str) -> None: ...
 
 
+AgentOf = Callable[[Place, Identity], str]
+"""Which agent answers somebody somewhere; its id becomes part of the session's key."""
+
+
+def main_agent(place: Place, identity: Identity) -> str:
+    """Everybody talks to `main`."""
+    return "main"
+
+
 class InboundPipeline:
     """For one channel. `patience` in seconds is how long a full gateway is waited for; None without end.
 
@@ -64,6 +74,7 @@ class InboundPipeline:
         notes: Notes,
         folder: Path,
         patience: float | None = None,
+        agent_of: AgentOf = main_agent,
     ) -> None:
         self._chats = chats
         self._bus = bus
@@ -74,6 +85,7 @@ class InboundPipeline:
         self.notes = notes
         self.folder = folder
         self.patience = patience
+        self.agent_of = agent_of
         self._under_way: dict[str, asyncio.Event] = {}
         self._last_accepted = 0.0
 

@@ -114,7 +114,10 @@ async def open_toolbox(
     made = builtins(home, settings.tools)
     personas = Personas(home)
     skills = BuiltinTools([SkillTool(personas)] if personas.skills() else [])
-    guard = Guard([made.source, skills, cloud, bridge_tools], desk=desk, trail=trail, platforms=platforms)
+    guard = Guard(
+        [made.source, skills, cloud, bridge_tools], desk=desk, trail=trail, platforms=platforms,
+        standing=people.may_use_tools,
+    )  # fmt: skip
     return Toolbox(
         guard=guard, desk=desk, directory=directory, endpoint=Endpoint(directory, people.authenticator, trail),
         bridge_tools=bridge_tools, cloud=cloud, memory=Memories(made.memory), scheduler=made.scheduler,

@@ -23,7 +23,7 @@ from bridge.protocol.bridge_effects import (
     Welcome,
     requested,
 )  # fmt: skip
-from bridge.protocol.canonical import decode_key, signature
+from bridge.protocol.canonical import arguments_hash, decode_key, signature
 from bridge.protocol.flow import Chunker
 from bridge.protocol.frames import (
     DEAD_SECONDS,
@@ -197,7 +197,8 @@ class BridgeLink:
             self.refuse(SignatureInvalid("a call must be signed"))
             return []
         try:
-            expected = signature(self._key, call_id, self.bridge_id, frame.payload, control)
+            hashed = arguments_hash((frame.payload.get("params") or {}).get("arguments"))
+            expected = signature(self._key, call_id, self.bridge_id, frame.payload, control, hashed)
         except (BadParameters, AttributeError) as error:
             self.refuse(BadParameters(str(error)))
             return []
@@ -212,7 +213,7 @@ class BridgeLink:
             self.refuse(SignatureInvalid("this call was seen before"))
             return []
         try:
-            return [requested(call_id, frame.payload, control, attempt)]
+            return [requested(call_id, frame.payload, control, attempt, hashed)]
         except BadParameters as error:
             if call_id in self._outbox.running or call_id in self._outbox.answers:
                 self.refuse(error)

@@ -42,9 +42,14 @@ from bridge.protocol.hello import Hello
 from bridge.protocol.orphans import Orphans
 from bridge.protocol.quota import Quota
 
+_SIZE_OF_ONE = 16 * 1024
+"""A frame that nobody asked for counts once for each of so many characters."""
+
 
 class GatewaySession:
     """One bridge as the gateway sees it."""
+
+    __slots__ = ("_book", "_orphans", "bridge_id", "latency_ms", "limits")
 
     def __init__(self, bridge_id: str, limits: Limits | None = None) -> None:
         self.bridge_id = bridge_id
@@ -181,7 +186,7 @@ class GatewaySession:
             return self._answered(frame.id, frame.payload, frame.size)
         if kind == "CHUNK" and frame.id in self._book.active:
             return self._chunk(link, frame.id, frame.payload)
-        refused = self._quota(link, now, 1)
+        refused = self._quota(link, now, 1 + frame.size // _SIZE_OF_ONE)
         if refused is not None:
             return refused
         if kind == "PROGRESS" and frame.id in self._book.active:
@@ -204,6 +209,14 @@ class GatewaySession:
         if kind in TYPES or not frame.must_understand:
             return []
         return [Send(error_frame(BadParameters(f"unknown frame type '{kind[:64]}'")))]
+
+    def charge(self, epoch: int, now: float, cost: float) -> list[GatewayEffect] | None:
+        """Count a frame that the shell looks after; None where it may."""
+        link = self._book.link
+        if link is None or link.epoch != epoch:
+            return []
+        link.heard = now
+        return self._quota(link, now, cost)
 
     def bad_frame(self, error: BadParameters, epoch: int, now: float) -> list[GatewayEffect]:
         """A frame that could not be read."""

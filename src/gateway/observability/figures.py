@@ -31,7 +31,7 @@ def figures_of(status: Mapping[str, Any]) -> list[Figure]:
         Figure("uptime_seconds", "Seconds since the start.", status["uptime_seconds"]),
         Figure("ready", "1 while messages are taken in.", float(status["ready"])),
         Figure("connections", "WebSocket clients connected.", status["connections"]),
-        Figure("bridges_connected", "Bridges of people's computers, connected.", _connected(status.get("bridges"))),
+        *_bridges(status.get("bridges")),
         Figure("turns_running", "Turns under way.", queues.get("running", 0)),
         Figure("messages_queued", "Messages that wait for their turn.", queues.get("queued", 0)),
         Figure("messages_waiting_for_disk", "Messages that are being made durable.", queues.get("waiting_for_disk", 0)),
@@ -46,8 +46,16 @@ def figures_of(status: Mapping[str, Any]) -> list[Figure]:
     ]
 
 
-def _connected(bridges: Any) -> float:
-    if isinstance(bridges, Mapping):
-        found = bridges.get("connected", 0)
-        return float(found) if isinstance(found, int | float) else float(len(found))
-    return float(len(bridges)) if isinstance(bridges, list) else 0.0
+def _bridges(bridges: Any) -> list[Figure]:
+    """The tunnel's share; a status without one has no bridges."""
+    told: Mapping[str, Any] = bridges if isinstance(bridges, Mapping) else {}
+    latency = told.get("latency_ms")
+    return [
+        Figure("bridges_connected", "Bridges of people's computers, connected.", float(told.get("connected", 0))),
+        Figure("bridge_calls", "Tool calls sent to bridges.", float(told.get("calls", 0)), total=True),
+        Figure("bridge_calls_in_flight", "Tool calls that bridges have now.", float(told.get("in_flight", 0))),
+        Figure("bridge_calls_refused", "Tool calls that bridges refused.", float(told.get("refused", 0)), total=True),
+        Figure(
+            "bridge_latency_seconds", "Round trip to bridges, mean of the last heartbeats.", (latency or 0.0) / 1000
+        ),
+    ]

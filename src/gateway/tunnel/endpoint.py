@@ -6,6 +6,7 @@ mounts `routes`; below, the directory. What frames mean is the machine's busines
 
 import asyncio
 import contextlib
+import time
 
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -24,6 +25,8 @@ _CLOSE_SECONDS = 1.0
 class Socket:
     """A bridge's socket as the directory knows it."""
 
+    __slots__ = ("_closing", "_request", "_ws")
+
     def __init__(self, ws: web.WebSocketResponse, request: web.Request) -> None:
         self._ws = ws
         self._request = request
@@ -34,6 +37,17 @@ class Socket:
         if not self._ws.closed:
             with contextlib.suppress(ConnectionError, RuntimeError):
                 await self._ws.send_frame(data, WSMsgType.TEXT)
+
+    async def ping(self) -> None:
+        """Ask the WebSocket itself for an echo: the first round trip, before any heartbeat."""
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await self._ws.ping(b"%d" % time.monotonic_ns())
+
+    def round_trip(self, echo: bytes) -> float | None:
+        """Milliseconds since the `ping` that came back."""
+        text = bytes(echo)
+        took = time.monotonic_ns() - int(text) if text.isdigit() and len(text) < 20 else -1
+        return round(took / 1e6, 3) if 0 <= took < 60_000_000_000 else None
 
     def close_soon(self, code: int, reason: str, last: bytes | None = None) -> None:
         if self._closing is None:
@@ -84,7 +98,7 @@ class Endpoint:
     async def tunnel(self, request: web.Request) -> web.StreamResponse:
         """One connection of a bridge, from AUTH to its end."""
         ws = web.WebSocketResponse(
-            compress=False, max_msg_size=self._directory.limits.max_frame_bytes, timeout=_CLOSE_SECONDS
+            compress=False, max_msg_size=self._directory.limits.max_frame_bytes, timeout=_CLOSE_SECONDS, autoping=False
         )  # fmt: skip
         if not ws.can_prepare(request).ok:
             return web.json_response(
@@ -105,6 +119,7 @@ class Endpoint:
             socket.close_soon(close, error.message, _error(error))
             await socket.closed()
             return ws
+        del hello  # there may be thousands that do nothing for hours
         try:
             await self._serve(ws, socket, attached)
         finally:
@@ -115,7 +130,10 @@ class Endpoint:
     async def _hello(self, ws: web.WebSocketResponse, socket: Socket) -> Hello | None:
         """The AUTH frame, or None where the connection was refused."""
         try:
-            message = await ws.receive(timeout=self._auth_seconds)
+            async with asyncio.timeout(self._auth_seconds):
+                message = await ws.receive()
+                while message.type in (WSMsgType.PING, WSMsgType.PONG):
+                    message = await ws.receive()
         except TimeoutError:
             error = NotAuthenticated("no AUTH came in time")
             socket.close_soon(AUTH_TIMEOUT, error.message, _error(error))
@@ -136,8 +154,13 @@ class Endpoint:
 
     async def _serve(self, ws: web.WebSocketResponse, socket: Socket, attached: Attached) -> None:
         bridge, epoch = attached.bridge, attached.epoch
+        await socket.ping()
         async for message in ws:
-            if message.type is WSMsgType.TEXT:
+            if message.type is WSMsgType.PONG:
+                bridge.session.latency_ms = socket.round_trip(message.data) or bridge.session.latency_ms
+            elif message.type is WSMsgType.PING:
+                await ws.pong(message.data)
+            elif message.type is WSMsgType.TEXT:
                 if await bridge.receive(message.data, epoch) == "AUTH" and not await self._again(
                     message.data, socket, attached
                 ):

@@ -14,7 +14,7 @@ from bridge.errors import BridgeError
 from bridge.protocol import Outgoing, arguments_hash
 from bus.context import new_trace_id, trace_id
 from bus.deadline import Deadline
-from bus.errors import IdempotencyConflict, NotFound, Unreachable, from_code
+from bus.errors import CallCancelled, IdempotencyConflict, NotFound, Unreachable, from_code
 from bus.events import Actor, JsonObject
 from gateway.tunnel.bridge import Bridge
 from gateway.tunnel.directory import Directory
@@ -73,19 +73,22 @@ class BridgeTools:
         )  # fmt: skip
         outgoing = Outgoing(
             id=wire_id, method=method, params=params, actor=actor_of(call), idempotency_key=call.idempotency_key,
-            remaining=deadline.remaining, server=server, traceparent=_traceparent(), repeated=call.repeated,
+            remaining=deadline.remaining, arguments_sha256=content, server=server, traceparent=_traceparent(),
+            repeated=call.repeated,
         )  # fmt: skip
         begun = time.monotonic()
         try:
             waiting.arm()
             await bridge.start(outgoing, waiting)
-            answer = await waiting.result
+            # Somebody else may await the same call: that this one leaves must not end it as if it were cancelled.
+            answer = await asyncio.shield(waiting.result)
         except BridgeError as error:
             raise from_code(error.code, error.message, retry_after_ms=error.retry_after_ms) from error
         finally:
             await waiting.end(keep=self._closing)
             if bridge.waiters.get(wire_id) is waiting:
                 self._leave(bridge, wire_id, waiting.reason)
+                waiting.failed(CallCancelled("the call was given up", effect="unknown"))
         return result_of(answer, int((time.monotonic() - begun) * 1000))
 
     def _leave(self, bridge: Bridge, wire_id: str, reason: str) -> None:
