@@ -92,7 +92,9 @@ class Caller:
                 await asyncio.sleep(0.05)
 
 
-async def in_flight(socket: aiohttp.ClientWebSocketResponse, make: Callable[[int], str], count: int, most: int) -> float:
+async def in_flight(
+    socket: aiohttp.ClientWebSocketResponse, make: Callable[[int], str], count: int, most: int
+) -> float:
     """Seconds for `count` requests with `most` on their way; an answer has an `id` and no `error`."""
     begun = time.perf_counter()
     for number in range(most):
