@@ -23,7 +23,9 @@ async def test_the_first_visit(house: House, picture: Picture) -> None:
         await page.see(".welcome")
         await page.accessible()
         await picture(page, "first-visit")
-        await page.say("say " + "\n\n".join(f"Paragraph {n} says **something** short, of some words." for n in range(1, 20)))
+        await page.say(
+            "say " + "\n\n".join(f"Paragraph {n} says **something** short, of some words." for n in range(1, 20))
+        )
         await page.see(".prose")
         await page.until("document.querySelector('.prose').innerText.length > 40")
         assert await page.evaluate("document.querySelector('.turns').getAttribute('aria-busy')") == "true"
