@@ -66,6 +66,7 @@ class TurnRunner:
         """
         message = pending.message
         context.trace_id.set(message.trace_id or context.new_trace_id())
+        context.session_key.set(lane.key.text)
         turn: Turn | None = None
         try:
             if pending.progress.exhausted:

@@ -123,6 +123,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
         gc.set_threshold(20_000, 20, 50)
         _greet(gateway, listener, say, time.monotonic() - begun)
         services.append(group.create_task(gateway.model.warm(), name="warm"))
+        services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
         try:
             await stop.asked.wait()
             await _drain(gateway, listener, stop)
