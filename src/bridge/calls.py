@@ -226,28 +226,31 @@ class Calls:
 
     async def _run(self, call: LiveCall, route: Route | None) -> None:
         effect: Effect = "none"
+        task = None
         try:
-            async with asyncio.timeout(None) as timeout:
-                if call.request.remaining <= 0:
-                    raise TimedOut("the deadline had passed before it came")
-                call.clock.bind(timeout)
-                answer = await self._execution.answer(call, route)
+            if call.request.remaining <= 0:
+                raise TimedOut("the deadline had passed before it came")
+            task = asyncio.current_task()
+            if task is not None:
+                call.clock.watch(task.cancel)
+            answer = await self._execution.answer(call, route)
             effect = "done"
-        except TimeoutError:
-            effect = "unknown" if call.started else "none"
-            answer = error_answer(TimedOut(effect=effect))
         except asyncio.CancelledError:
-            if not call.cancelled:
+            if not call.cancelled and not call.clock.passed:
                 self._live.pop(call.request.key, None)
                 raise
+            if task is not None:
+                task.uncancel()  # whoever wanted the end of this call gets an answer, not the end of the task
             effect = "unknown" if call.started else "none"
-            answer = error_answer(CallCancelled(effect=effect))
+            answer = error_answer(CallCancelled(effect=effect) if call.cancelled else TimedOut(effect=effect))
         except BridgeError as error:
             effect = error.effect
             answer = error_answer(error)
         except Exception as error:  # whatever the executor did, the call must be answered and the bridge go on
             effect = "unknown" if call.started else "none"
             answer = error_answer(ServerDown(f"the call failed: {type(error).__name__}", effect=effect))
+        finally:
+            call.clock.stop()
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)

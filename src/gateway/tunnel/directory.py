@@ -24,7 +24,7 @@ from gateway.tunnel.remembered import Remembered, Row
 
 MAX_BRIDGES = 50
 """Of one user; the one that is away for longest makes room."""
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
 _MOST_PENDING = 200
 
 
@@ -87,7 +87,7 @@ class Directory:
         attached.bridge.detach(attached.epoch)
 
     async def run(self) -> None:
-        """Twice a second: heartbeats, links that died, tokens that are worth nothing any more."""
+        """Four times a second: heartbeats, links that died, tokens that are worth nothing any more."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             for bridge in list(self._all()):
