@@ -61,7 +61,6 @@ class Turn:
         self._tool_calls = 0
         self._asked: dict[str, str] = {}
         """Who is being asked what: question id -> call id."""
-        self._writes: set[asyncio.Future[None]] = set()
 
     @property
     def also(self) -> list[str]:
@@ -89,7 +88,7 @@ class Turn:
         data = {"message_id": self._id, "attempt": attempt, "mode": mode, "model": model, "reason": reason,
                 "reserved": self.lane.reserved}  # fmt: skip
         # Not awaited: what is told before it is on the disk is at most an attempt that does not count.
-        self._write(record(seq, kinds.TURN_STARTED, data))
+        self.lane.append(record(seq, kinds.TURN_STARTED, data))
         self.lane.emit(
             events.ChatStarted(
                 session=self._key, message_id=self._id, seq=seq, mode=mode, model=model, attempt=attempt, reason=reason
@@ -257,20 +256,9 @@ class Turn:
     # ------------------------------------------------------------ records
 
     def _record(self, item: Record, event: events.Event) -> "asyncio.Future[None]":
-        durable = self._write(item)
+        durable = self.lane.append(item)
         self.lane.emit_when(durable, event)
         return durable
-
-    def _write(self, item: Record) -> "asyncio.Future[None]":
-        durable = self.lane.append(item)
-        self._writes.add(durable)
-        durable.add_done_callback(self._written)
-        return durable
-
-    def _written(self, durable: "asyncio.Future[None]") -> None:
-        self._writes.discard(durable)
-        if not durable.cancelled():
-            durable.exception()  # whoever needed it awaits it too; here it is only marked as seen
 
 
 def _nothing() -> None:

@@ -13,7 +13,6 @@ from typing import Protocol
 from bridge.answers import error_answer, for_id, public_name
 from bridge.clock import CallClock
 from bridge.errors import (
-    BadParameters,
     BridgeError,
     CallCancelled,
     Effect,
@@ -43,6 +42,10 @@ class Uplink(Protocol):
     def progress(self, call_id: str, payload: JsonObject) -> None: ...
 
     def refuse(self, error: BridgeError) -> None: ...
+
+    async def flush(self) -> None:
+        """Send what waits, if nobody else does."""
+        ...
 
 
 class Calls:
@@ -94,11 +97,7 @@ class Calls:
     def handle(self, request: Requested) -> None:
         """A signed call, new or sent again."""
         parts = self._parts
-        try:
-            content = content_of(request.method, request.params, request.server)
-        except BadParameters as error:
-            self._reject(request.id, error)
-            return
+        content = content_of(request.method, request.params, request.server, request.arguments_sha256)
         call = self._live.get(request.key)
         if call is not None:
             self._again(call, request, content)
@@ -141,6 +140,8 @@ class Calls:
         with contextlib.suppress(Overloaded):
             await self._parts.ledger.settle()
         self.handle(request)
+        if self.uplink is not None:
+            await self.uplink.flush()
 
     def acknowledged(self, call_id: str) -> None:
         """The gateway has the answer to this call."""
@@ -169,6 +170,7 @@ class Calls:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._parts.ledger.flush()
 
     async def drain(self, seconds: float) -> None:
         """Wait for what runs, at most `seconds`."""
@@ -249,6 +251,8 @@ class Calls:
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)
+            if self.uplink is not None:
+                await self.uplink.flush()  # from here, rather than by waking another task
 
     async def _keep(self, call: LiveCall, answer: Answer, effect: Effect) -> None:
         """Into the ledger, before it leaves."""

@@ -1,9 +1,9 @@
 """The bridge's database: one SQLite file in WAL mode, one thread that writes, reads in place.
 
 The ledger, challenges, grants and definitions of tools are kept in it. Writing is a queue: what waits goes into
-one transaction. `write` does not wait (`synchronous=NORMAL`: it survives the end of the process at once, the loss
-of power soon); `commit` waits for the disk. A file that is damaged is put aside and begun anew, which is
-remembered; one of a newer version is refused. It knows nothing of what the tables mean.
+one transaction. `write` does not wait (`synchronous=NORMAL`: it survives the end of the process after some
+milliseconds, the loss of power soon); `commit` waits for the disk. A file that is damaged is put aside and begun
+anew, which is remembered; one of a newer version is refused. It knows nothing of what the tables mean.
 """
 
 import asyncio
@@ -39,6 +39,9 @@ WITHOUT ROWID;
 """
 _MIGRATIONS: dict[int, str] = {}
 """Statements that bring a file from the version of the key to the next one."""
+
+_GATHER_SECONDS = 0.005
+"""What nobody waits for is handed over together: waking the thread for each would cost more than writing it."""
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 
@@ -86,6 +89,7 @@ class Database:
         self.committed = 0
         """The number of the last write that is in the file (or was refused)."""
         self._submitted = 0
+        self._gathered: list[_Commit] = []
         self._queue: queue.SimpleQueue[_Commit | None] = queue.SimpleQueue()
         self._reader = self._open()
         self._thread = threading.Thread(target=self._write, name="bridge-database", daemon=True)
@@ -98,8 +102,19 @@ class Database:
     def write(self, *statements: Statement) -> int:
         """Write soon, without waiting; the number of this write. An error is kept in `last_error`."""
         self._submitted += 1
-        self._queue.put(_Commit(self._submitted, statements, synced=False))
+        self._gathered.append(_Commit(self._submitted, statements, synced=False))
+        if len(self._gathered) == 1:
+            try:
+                asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.flush)
+            except RuntimeError:  # no loop: a command, or the end of one
+                self.flush()
         return self._submitted
+
+    def flush(self) -> None:
+        """Hand over what was gathered."""
+        for item in self._gathered:
+            self._queue.put(item)
+        self._gathered.clear()
 
     async def commit(self, *statements: Statement, synced: bool = True) -> None:
         """Write, and wait until it (and all that was written before) is in the file; `synced`: on the disk.
@@ -110,6 +125,7 @@ class Database:
         item = _Commit(self._submitted, statements, synced)
         item.loop = asyncio.get_running_loop()
         item.future = item.loop.create_future()
+        self.flush()
         self._queue.put(item)
         await item.future
 
@@ -120,6 +136,7 @@ class Database:
 
     def close(self) -> None:
         """Write what waits, and close."""
+        self.flush()
         self._queue.put(None)
         self._thread.join(timeout=10)
         self._reader.close()

@@ -18,7 +18,7 @@ from channels.attachments import Attachments
 from channels.base import ReadBody, Reply
 from channels.database import Database
 from channels.host import ChannelHost, parts_of
-from channels.inbound import InboundPipeline
+from channels.inbound import AgentOf, InboundPipeline, main_agent
 from channels.items import requeue
 from channels.ledger import Ledger
 from channels.outbox import Outbox
@@ -46,6 +46,7 @@ class ChannelManager:
         desk: ApprovalDesk,
         transcriber: Transcriber | None = None,
         answers: Answers | None = None,
+        agent_of: AgentOf = main_agent,
     ) -> None:
         self._settings = settings
         self._folder = folder
@@ -55,6 +56,7 @@ class ChannelManager:
         self._media = media
         self._desk = desk
         self._answers = answers
+        self._agent_of = agent_of
         self._database = Database(folder / "channels.db")
         self._outbox = Outbox(self._database)
         self._ledger = Ledger(self._database)
@@ -99,13 +101,14 @@ class ChannelManager:
             notes=self._ledger,
             folder=self._folder,
             patience=WEBHOOK_PATIENCE_SECONDS if webhook else None,
+            agent_of=self._agent_of,
         )
 
     # ------------------------------------------------------------ life
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        leave = self._bus.attach(self.take)
+        leave = self._bus.attach(self.take) if self._hosts else lambda: None
         try:
             async with asyncio.TaskGroup() as group:
                 for host in self._hosts.values():
@@ -129,7 +132,7 @@ class ChannelManager:
 
     async def pause(self) -> None:
         """The first phase of a shutdown: nothing is taken in any more."""
-        await asyncio.gather(*(host.pause() for host in self._hosts.values()))
+        await asyncio.gather(*(host.supervisor.pause() for host in self._hosts.values()))
 
     async def drained(self) -> None:
         """Returns when everything that can go out now has gone; the caller sets the deadline."""

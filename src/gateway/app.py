@@ -7,6 +7,7 @@ more in while turns finish and replies leave, within `limits.drain_seconds`; the
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ from gateway.identity.document import CorruptDocument
 from gateway.identity.logins import START_SECONDS
 from gateway.identity.roles import SCOPES
 from gateway.protocol import RpcError
+from gateway.reloading import follow
 from gateway.routes import make_listener
 from gateway.server import Listener
 from gateway.settings import Loaded
@@ -100,7 +102,7 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> 
 async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begun: float) -> None:
     home = gateway.loaded.home
     async with asyncio.TaskGroup() as group:
-        for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe)):
+        for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe, deltas=False)):
             del leave  # they stay as long as the bus
         services = [
             group.create_task(run(), name=name)
@@ -109,14 +111,19 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
                 ("sockets", gateway.sockets.run), ("channels", gateway.channels.run), ("care", lambda: _care(gateway)),
                 ("cloud tools", gateway.toolbox.cloud.run), ("bridges", gateway.toolbox.directory.run),
                 ("schedules", gateway.schedules.run),
+                ("agents", lambda: follow(gateway.loaded, gateway.agents)),
             )
         ]  # fmt: skip
         await asyncio.sleep(0)  # the services have begun: the loop accepts
         gateway.phase.url = listener.url
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
+        # What exists now stays; and a delta should not pay for looking through the young objects so often.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         _greet(gateway, listener, say, time.monotonic() - begun)
         services.append(group.create_task(gateway.model.warm(), name="warm"))
+        services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
         try:
             await stop.asked.wait()
             await _drain(gateway, listener, stop)
@@ -197,7 +204,7 @@ def _raise_file_limit(connections: int) -> None:
     except ImportError:  # not on this system
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 1024
+    wanted = connections + 5120
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(

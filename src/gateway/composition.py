@@ -6,6 +6,7 @@ the commands on a stopped gateway.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from bridge.audit import AuditLog
 from bus.events import ChatDelta, Event, JsonObject
 from bus.message_bus import MemoryBus
 from channels.manager import ChannelManager
+from channels.ports import Identity, Place
 from gateway import __version__
 from gateway.handlers.access import Access
 from gateway.handlers.administration import Administration
@@ -114,6 +116,7 @@ class Gateway:
             "modes": dict(self.supervisor.choices),
             "queues": turns | {"waiting_for_disk": self.bus.waiting},
             "models": list(self.model.describe()),
+            "model_pool": {"retries": self.model.retries, "failovers": self.model.failovers},
             "hub": self.hub.stats(),
         }
 
@@ -176,7 +179,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         stack.push_async_callback(speech.close)
     channels = ChannelManager(
         settings.channels, folder=home / "channels", bus=metered, gatekeeper=gate, media=media, desk=approvals,
-        transcriber=speech, answers=Outcomes(store),
+        transcriber=speech, answers=Outcomes(store), agent_of=_routed(agents),
     )  # fmt: skip
     stack.push_async_callback(channels.close)
 
@@ -233,6 +236,17 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     )  # fmt: skip
     metrics.offer(lambda: figures_of(gateway.status()))
     return gateway
+
+
+def _routed(agents: Agents) -> Callable[[Place, Identity], str]:
+    """Which agent answers somebody on a platform, by the bindings in force."""
+
+    def agent_of(place: Place, identity: Identity) -> str:
+        group = (place.parent or place.chat) if place.kind == "group" else ""
+        found = agents.route(channel=place.channel, account=place.account, peer=identity.peer, group=group)
+        return found.agent_id
+
+    return agent_of
 
 
 class _Later:

@@ -28,7 +28,7 @@ from agent.sessions.history import Cut
 from agent.sessions.index import Index
 from agent.sessions.journal import Journal
 from agent.sessions.keys_used import keys_used
-from agent.sessions.lines import encode, head_line
+from agent.sessions.lines import encoded, head_line
 from agent.sessions.lock import FolderLock
 from agent.sessions.lookup import Lookup
 from agent.sessions.overlay import Overlay
@@ -37,7 +37,7 @@ from agent.sessions.session import SessionFiles, file_of
 from agent.sessions.summary import Summary, begun, folded
 from agent.sessions.view import View, select, source_of
 from agent.sessions.writer import Writer
-from bus.errors import Conflict, NotFound, Overloaded
+from bus.errors import BadParameters, Conflict, NotFound, Overloaded
 from bus.events import JsonObject
 from bus.keys import SessionKey
 
@@ -157,15 +157,18 @@ class SessionLog:
         if not records:
             durable.set_result(None)
             return durable
-        lines = tuple([encode(record) for record in records])
+        both = [encoded(record) for record in records]
+        records = [record for _, record in both]
         before = self._lookup.now(key)
         start = self._start(key, before, records, head)
         self._touched += 1
         after = folded(start, records, self._touched)
-        described = after.head() if after.deleted else start.head()
+        begins = start is not before
+        lines = tuple([line for line, _ in both])
+        head_bytes = head_line((after if after.deleted else start).head()) if begins or after.deleted else b""
         entry = Entry(
-            key, head=head_line(described), lines=lines, before=before, after=after, keys=keys_used(key, records),
-            begins=start is not before, generation=self._courier.generation, durable=durable,
+            key, head=head_bytes, lines=lines, before=before, after=after, keys=keys_used(key, records),
+            begins=begins, generation=self._courier.generation, durable=durable,
         )  # fmt: skip
         self._overlay.add(entry)
         self._writer.put(entry)
@@ -255,6 +258,8 @@ class SessionLog:
             raise Overloaded("the store of sessions is closed")
         try:
             return await self._loop.run_in_executor(pool or self._readers, work)
+        except UnicodeEncodeError:
+            raise BadParameters("not a text of Unicode") from None
         except (OSError, sqlite3.Error) as error:
             raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
 

@@ -149,10 +149,13 @@ def decode_key(text: str) -> bytes:
     return key
 
 
-def signature(key: bytes, call_id: str, bridge_id: str, request: dict[str, Any], control: dict[str, Any]) -> str:
+def signature(
+    key: bytes, call_id: str, bridge_id: str, request: dict[str, Any], control: dict[str, Any], hashed: str = ""
+) -> str:
     """The `sig` of an `MCP_REQUEST`: lower-case hex HMAC-SHA256 over exactly the signed members that are there.
 
-    `request` is the JSON-RPC request, `control` the envelope's `ctl`. Raises BadParameters.
+    `request` is the JSON-RPC request, `control` the envelope's `ctl`, `hashed` the hash of the arguments where it
+    is known already. Raises BadParameters.
     """
     params = request.get("params") or {}
     name = params.get("name")
@@ -164,7 +167,7 @@ def signature(key: bytes, call_id: str, bridge_id: str, request: dict[str, Any],
         "actor": control.get("actor"),
         "method": request.get("method"),
         "name": name if name is not None else params.get("uri"),
-        "arguments_sha256": arguments_hash(params.get("arguments")),
+        "arguments_sha256": hashed or arguments_hash(params.get("arguments")),
         "deadline_ms": control.get("deadline_ms"),
         "idempotency_key": control.get("idempotency_key"),
         "confirm": control.get("confirm"),

@@ -41,6 +41,7 @@ class Outgoing:
     actor: JsonObject
     idempotency_key: str
     remaining: Callable[[], float]
+    arguments_sha256: str = ""
     server: str | None = None
     traceparent: str | None = None
     repeated: bool = False

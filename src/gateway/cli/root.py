@@ -26,9 +26,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "user": ("gateway.cli.user", "Add, list, remove and invite people."),
     "pair": ("gateway.cli.pair", "Let in who asks on Telegram, Discord or Feishu."),
     "session": ("gateway.cli.session", "List, show, export and delete conversations."),
+    "route": ("gateway.cli.route", "Which agent answers where, and why."),
     "delivery": ("gateway.cli.delivery", "Messages that could not be delivered."),
     "audit": ("gateway.cli.audit", "Read the audit log, and prove that nobody changed it."),
     "backup": ("gateway.cli.backup", "Write all state into one file, while serving too."),
+    "service": ("gateway.cli.service", "Run in the background: systemd, launchd or a Windows task."),
+    "completion": ("gateway.cli.completion", "Print the completion script of a shell."),
     "restore": ("gateway.cli.restore", "Bring back the state of a backup."),
 }
 

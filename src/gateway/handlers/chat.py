@@ -24,8 +24,9 @@ from gateway.handlers.call import Call, Params
 from gateway.handlers.dispatch import Method, method
 from gateway.handlers.endings import Endings
 from gateway.handlers.ports import Sessions, Turns
-from gateway.hub import Hub, Reading
+from gateway.hub import Hub
 from gateway.identity.media import MediaFolder
+from gateway.reading import Reading
 from gateway.started import StartedTurns
 
 MAX_MEDIA = 20

@@ -102,10 +102,10 @@ class OpenAiRoutes:
         if not asked.text and not media:
             raise BadParameters("messages: with a session, the last one is the user's")
         found = await self._access.open(request.headers[SESSION_HEADER], call.who)
-        once = request.headers.get("Idempotency-Key")
-        return self._chat.compose(
-            call, found.key, asked.text, media=media, options=options, idempotency_key=once[:255] if once else None
-        )
+        once = request.headers.get("Idempotency-Key") or None
+        if once is not None and not (once.isascii() and once.isprintable() and len(once) <= 255):
+            raise BadParameters("Idempotency-Key: at most 255 printable characters")
+        return self._chat.compose(call, found.key, asked.text, media=media, options=options, idempotency_key=once)
 
     async def _pictures(self, asked: Asked, who: Principal) -> tuple[MediaRef, ...]:
         return tuple([

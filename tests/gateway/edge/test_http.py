@@ -204,6 +204,7 @@ async def test_slow_and_swollen_requests(tmp_path: Path, monkeypatch: pytest.Mon
             assert response.status == 200
 
 
+@pytest.mark.attack(2)
 async def test_the_chat_page_uses_only_its_own_origin(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
         async with gateway.http.get(gateway.url + "/") as response:
