@@ -34,13 +34,14 @@ class Personas:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._kept: dict[Path, tuple[int, str]] = {}
+        self._folders = [str(home / name) for name in ("agents", "users", "skills")]
 
     async def text(self, agent_id: str, actor: Actor) -> str:
         """What goes behind the system prompt; '' where nobody wrote anything."""
         return await asyncio.to_thread(self._text, agent_id, actor.user) if self._any() else ""
 
     def _any(self) -> bool:
-        return any((self._home / name).is_dir() for name in ("agents", "users", "skills"))
+        return any(map(os.path.isdir, self._folders))
 
     def _text(self, agent_id: str, user: str) -> str:
         parts = [self._read(self._home / "agents" / _name(agent_id) / "AGENTS.md", FILE_CHARS)]
