@@ -40,9 +40,11 @@ from channels.items import (
     Typing,
     Wait,
 )
-from channels.streaming import append, draft_due, last_pieces, lay_out, restart
+from channels.streaming import append, cut_last, draft_due, lay_out, restart
 
 TYPING_COST = 0.25
+BREATH_SECONDS = 0.001
+"""Between two pieces of a long text that is being cut."""
 ACKNOWLEDGED = "👀"
 
 
@@ -90,7 +92,7 @@ class ChatDelivery(ChatItems):
         """The turn's whole text: final."""
         turn = self.turns[message_id]
         turn.ended, turn.dirty, turn.draft, turn.activity = True, False, None, ""
-        turn.final_text = text
+        turn.final_text, turn.final_rest = text, None
 
     def notice(self, address: Address, markdown: str, *, reply_to: str | None = None) -> Item:
         """A message of its own; what is too long for one is cut."""
@@ -117,6 +119,8 @@ class ChatDelivery(ChatItems):
         if now < self.not_before:
             return Wait(self.not_before - now) if self.items or self.turns else None
         self._give_up_lost(now)
+        if self._cuts():
+            return Wait(BREATH_SECONDS)
         self._plan(now)
         soonest = self._soonest_due(now)
         for call, cost, reserve in self._candidates(now):
@@ -179,12 +183,19 @@ class ChatDelivery(ChatItems):
             return turn.next_at
         return max(turn.next_at, turn.first_text_at + self._can.first_seconds)
 
+    def _cuts(self) -> bool:
+        """Lay out what ended, a piece at a time; whether more is to be cut."""
+        turn = next((turn for turn in self.turns.values() if turn.final_text is not None), None)
+        if turn is None:
+            return False
+        pieces = cut_last(turn, self._take)
+        if pieces is not None:
+            self._lay(turn, pieces, final=True)
+        return pieces is None
+
     def _plan(self, now: float) -> None:
         """Turn what streamed into what shall be shown."""
         for turn in self.turns.values():
-            if turn.final_text is not None:
-                text, turn.final_text = turn.final_text, None
-                self._lay(turn, last_pieces(turn, text, self._take), final=True)
             if turn.ended or turn.mode == "off":
                 continue
             if turn.dirty and now >= self._due(turn):

@@ -144,9 +144,10 @@ def read_error(payload: Mapping[str, Any]) -> BridgeError:
 
 @dataclass(slots=True)
 class Send:
-    """Send this text frame."""
+    """Send this text frame; one that is not `urgent` may wait some milliseconds for others to go with."""
 
     data: bytes
+    urgent: bool = True
 
 
 @dataclass(slots=True)

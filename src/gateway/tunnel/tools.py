@@ -67,7 +67,7 @@ class BridgeTools:
         if isinstance(there, Waiting):
             if there.content != (own, content):
                 raise IdempotencyConflict("this idempotency key is in use for another call")
-            return result_of(await asyncio.shield(there.result), 0)
+            return result_of(await there.join(), 0)
         waiting = Waiting(
             bridge=bridge, call=call, own=own, content=(own, content), wire_id=wire_id, deadline=deadline,
             report=report, desk=self._desk, spawn=self._own,
@@ -83,8 +83,7 @@ class BridgeTools:
                 # The bridge's own records and spans hang below this one.
                 outgoing.traceparent = _traceparent()
                 await bridge.start(outgoing, waiting)
-                # Somebody else may await the same call: that this one leaves must not end it as if it were cancelled.
-                answer = await asyncio.shield(waiting.result)
+                answer = await waiting.result
                 span.set("error.type", "tool" if "error" in answer else "")
         except BridgeError as error:
             raise from_code(error.code, error.message, retry_after_ms=error.retry_after_ms) from error
