@@ -8,7 +8,6 @@ socket.
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Protocol
 
 from bridge.answers import error_answer, for_id, public_name
 from bridge.clock import CallClock
@@ -26,26 +25,12 @@ from bridge.errors import (
 from bridge.execution import METHODS, Execution, LiveCall, Parts
 from bridge.ledger import content_of
 from bridge.policy import idempotent
-from bridge.ports import JsonObject, Route
+from bridge.ports import JsonObject, Route, Uplink
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.outbox import Answer
 from bridge.questions import Questions
 
-__all__ = ["Calls", "Parts", "Uplink"]
-
-
-class Uplink(Protocol):
-    """Where answers and progress go: the live connection, if there is one."""
-
-    def answered(self, call_id: str) -> None: ...
-
-    def progress(self, call_id: str, payload: JsonObject) -> None: ...
-
-    def refuse(self, error: BridgeError) -> None: ...
-
-    async def flush(self) -> None:
-        """Send what waits, if nobody else does."""
-        ...
+__all__ = ["Calls", "Parts"]
 
 
 class Calls:
