@@ -165,6 +165,12 @@ export class Store extends EventTarget {
     return this.deliver(message);
   }
 
+  /** Ask once more: in place of the turn, or, where the gateway never took it, as if for the first time. */
+  again(turn) {
+    if (turn.local) this.open.remove(turn);
+    return this.send(turn.user.text, turn.user.media, turn.local ? null : turn.id);
+  }
+
   async deliver(message) {
     const { conversation, turn, params } = message;
     if (!this.rpc.open) return;
