@@ -8,13 +8,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 INSTALL := $(PIP) install --require-hashes
 PROJECTS := pyproject.toml packaging/ai-bridge/pyproject.toml
 
-.PHONY: help run test test-slow soak bench lint lock docs clean
+.PHONY: help run test test-slow soak bench lint lock docs webui images clean
 
 help:
 	@echo "make run        serve on 127.0.0.1:8080 (ARGS='--port 0' passes options on)"
 	@echo "make test       the whole suite        make test-slow  what takes minutes"
 	@echo "make lint       style, types, layers   make bench      figures, into bench/results.json"
 	@echo "make soak       hours of faults        make docs       the generated pages"
+	@echo "make webui      build the web chat     make images     pictures of it, into docs/images"
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway run $(ARGS)
@@ -38,6 +39,13 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	@$(BIN)/python docs/generate.py
+
+webui:
+	@npm --prefix webui ci --ignore-scripts --no-audit --no-fund
+	@npm --prefix webui run build
+
+images: $(VENV)/.dev
+	@MAKE_IMAGES=1 $(BIN)/python -m pytest tests/browser $(ARGS)
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + " (make PYTHON=python3.12 …)" if sys.version_info < (3, 11) else 0)'
