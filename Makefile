@@ -62,11 +62,15 @@ $(VENV)/.npm: $(VENV)/.made tests/npm/package-lock.json
 	@npm ci --prefix tests/npm --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# The lock files name no registry: pip takes the one it is configured with. Needs `uv`.
-COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11
+# The lock files name no registry: pip takes the one it is configured with. Needs `uv`. The two distributions are
+# left out, since they come from this tree.
+COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --universal --python-version 3.11
+OUTSIDE := build/lock/pyproject.toml packaging/ai-bridge/pyproject.toml --all-extras
 lock:
-	$(COMPILE) pyproject.toml packaging/ai-bridge/pyproject.toml --all-extras --no-emit-package ai-bridge --no-emit-package busgate -o requirements.lock
-	$(COMPILE) pyproject.toml packaging/ai-bridge/pyproject.toml --all-extras --group dev --no-emit-package ai-bridge --no-emit-package busgate -o requirements-dev.lock
+	@mkdir -p build/lock && touch build/lock/README.md build/lock/LICENSE
+	@sed '/ai-bridge==/d; /busgate\[/d' pyproject.toml > build/lock/pyproject.toml
+	$(COMPILE) $(OUTSIDE) -o requirements.lock
+	$(COMPILE) $(OUTSIDE) --group build/lock/pyproject.toml:dev -o requirements-dev.lock
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements-dev.lock -o requirements-build.lock
 
 clean:

@@ -43,6 +43,10 @@ class Uplink(Protocol):
 
     def refuse(self, error: BridgeError) -> None: ...
 
+    async def flush(self) -> None:
+        """Send what waits, if nobody else does."""
+        ...
+
 
 class Calls:
     """All calls of one bridge. `uplink` is set by the tunnel before anything comes in."""
@@ -136,6 +140,8 @@ class Calls:
         with contextlib.suppress(Overloaded):
             await self._parts.ledger.settle()
         self.handle(request)
+        if self.uplink is not None:
+            await self.uplink.flush()
 
     def acknowledged(self, call_id: str) -> None:
         """The gateway has the answer to this call."""
@@ -164,6 +170,7 @@ class Calls:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._parts.ledger.flush()
 
     async def drain(self, seconds: float) -> None:
         """Wait for what runs, at most `seconds`."""
@@ -244,6 +251,8 @@ class Calls:
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)
+            if self.uplink is not None:
+                await self.uplink.flush()  # from here, rather than by waking another task
 
     async def _keep(self, call: LiveCall, answer: Answer, effect: Effect) -> None:
         """Into the ledger, before it leaves."""

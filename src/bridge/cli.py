@@ -18,7 +18,7 @@ from bridge.running import Exit
 from bridge.version import VERSION
 
 app = typer.Typer(
-    name="ai-bridge", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="ai-bridge", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
     rich_markup_mode=None, help="Lends this computer's MCP servers to a chat gateway, under your policy.",
 )  # fmt: skip
 audit_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The hash-chained log of every call.")
@@ -39,7 +39,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="replace")  # a terminal that can't show Chinese shows marks instead of a crash
     try:
-        code = app(list(arguments), standalone_mode=False)
+        code = app(list(arguments), prog_name="ai-bridge", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except Exit as leave:
         _say(str(leave))
@@ -116,6 +116,7 @@ def connect(
     token: Annotated[str | None, typer.Option("--token", help="A token with the scope 'tunnel' ('-' reads it)")] = None,
     name: Annotated[str | None, typer.Option("--name", help="What this computer is called there")] = None,
     save_only: Annotated[bool, typer.Option("--save-only", help="Don't start the bridge afterwards")] = False,
+    qr: Annotated[bool, typer.Option("--qr/--no-qr", help="Show the code as a QR code too")] = True,
     config: Config = None,
     verbose: Verbose = False,
 ) -> int:
@@ -123,7 +124,7 @@ def connect(
     from bridge.connecting import remember
     from bridge.running import serve
 
-    remember(config, url, pair=pair, token=token, name=name, say=_say)
+    remember(config, url, pair=pair, token=token, name=name, qr=qr, say=_say)
     return 0 if save_only else serve(config, verbose=verbose, say=_say)
 
 
@@ -223,7 +224,7 @@ def status(config: Config = None, as_json: Json = False) -> int:
 
     found = read_status(config_path(config).parent)
     if as_json:
-        _print({"running": found.running, **found.told})
+        _print({"running": found.running, **found.told, **({} if found.running else {"next": "ai-bridge run"})})
     elif found.running:
         _print(describe_status(found.told))
     else:
@@ -308,23 +309,47 @@ def service_install(
     config: Config = None,
 ) -> int:
     """Start the bridge with this computer: systemd, launchd, or a Windows task."""
-    import shlex
-    import subprocess
-
     from bridge.loading import load
-    from bridge.service import install, plan
+    from bridge.service import install
 
-    loaded = load(config)
-    wanted = plan(loaded.path, os.environ)
-    for path, text in wanted.files.items():
-        _print(f"# {path}\n{text}" if dry_run else f"writing {path}")
-    for command in wanted.commands:
-        _print(shlex.join(command))
-    if not dry_run:
-        try:
-            install(wanted)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise Exit(1, f"that did not work: {error}") from None
-    if wanted.note:
-        _say(wanted.note)
+    install(load(config).path, dry_run=dry_run, show=_print, say=_say)
+    return 0
+
+
+@service_app.command("uninstall")
+def service_uninstall(config: Config = None) -> int:
+    """Stop it, and start it no more."""
+    from bridge.loading import config_path
+    from bridge.service import uninstall
+
+    uninstall(config_path(config), _print)
+    return 0
+
+
+@app.command()
+def diag(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to write; - for stdout")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Write down what somebody who helps needs to know, without secrets. Read it before you pass it on."""
+    from bridge.diagnosis import as_text, collect, write
+
+    told = collect(config, os.environ)
+    text = json.dumps(told, ensure_ascii=False, indent=1) if as_json else as_text(told)
+    if as_json and file is None or str(file) == "-":
+        _print(text)
+    else:
+        _print(f"wrote {write(file, text, 'json' if as_json else 'txt')}")
+    return 0
+
+
+@app.command()
+def completion(shell: Annotated[str, typer.Argument(help="bash, zsh, fish or pwsh")]) -> int:
+    """Print the completion script of a shell: eval "$(ai-bridge completion bash)"."""
+    from typer._completion_shared import Shells, get_completion_script
+
+    if shell not in {each.value for each in Shells}:
+        raise Exit(2, f"{shell[:20]}: one of {', '.join(each.value for each in Shells)}")
+    _print(get_completion_script(prog_name="ai-bridge", complete_var="_AI_BRIDGE_COMPLETE", shell=shell))
     return 0

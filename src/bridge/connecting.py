@@ -11,15 +11,16 @@ from pydantic import ValidationError
 from bridge.configuration import ConfigurationError, Place, Problem, RefusedForSafety
 from bridge.editing import ConfigurationFile, add_secrets, check_private
 from bridge.loading import config_path, host_name
-from bridge.pairing import PairingFailed, http_base, qr_lines, request_code, wait_for_token
+from bridge.pairing import PairingFailed, http_base, qr_lines, qr_lines_of_colours, request_code, wait_for_token
 from bridge.settings import LinkSettings, is_loopback_url
 
 TOKEN = "AI_BRIDGE_TOKEN"  # noqa: S105 - the name of a secret, not one
 
 
 def remember(
-    config: Path | None, url: str, *, pair: bool, token: str | None, name: str | None, say: Callable[[str], None]
-) -> None:
+    config: Path | None, url: str, *, pair: bool, token: str | None, name: str | None, say: Callable[[str], None],
+    qr: bool = True,
+) -> None:  # fmt: skip
     """Write the gateway's address and token down. Raises ConfigurationError, RefusedForSafety, PairingFailed."""
     address = _address(url)
     path = config_path(config)
@@ -29,7 +30,7 @@ def remember(
     called = name or (file.data.get("server") or {}).get("name") or host_name()
     secret = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - stdin
     if pair:
-        secret = _pair(address, str(called), say)
+        secret = _pair(address, str(called), say, qr=qr)
     known = (file.data.get("server") or {}).get("token")
     if secret:
         add_secrets(secrets, {TOKEN: secret})
@@ -60,14 +61,15 @@ def _address(url: str) -> str:
     return address
 
 
-def _pair(address: str, name: str, say: Callable[[str], None]) -> str:
+def _pair(address: str, name: str, say: Callable[[str], None], *, qr: bool) -> str:
     try:
         offer = request_code(address, name)
         sys.stdout.write(f"code: {offer.code}\n")
         sys.stdout.flush()
         say(f"confirm it in the chat: /bridge pair {offer.code}   or at {http_base(address)}, until {offer.expires_at}")
-        if sys.stderr.isatty() and (sys.stderr.encoding or "").lower().startswith("utf"):
-            for line in qr_lines(f"{http_base(address)}/#pair={offer.code}"):
+        if qr and sys.stderr.isatty():
+            draw = qr_lines if (sys.stderr.encoding or "").lower().startswith("utf") else qr_lines_of_colours
+            for line in draw(f"{http_base(address)}/#pair={offer.code}"):
                 say(line)
         token = wait_for_token(address, offer)
     except PairingFailed as error:

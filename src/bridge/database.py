@@ -105,12 +105,13 @@ class Database:
         self._gathered.append(_Commit(self._submitted, statements, synced=False))
         if len(self._gathered) == 1:
             try:
-                asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
+                asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.flush)
             except RuntimeError:  # no loop: a command, or the end of one
-                self._flush()
+                self.flush()
         return self._submitted
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand over what was gathered."""
         for item in self._gathered:
             self._queue.put(item)
         self._gathered.clear()
@@ -124,7 +125,7 @@ class Database:
         item = _Commit(self._submitted, statements, synced)
         item.loop = asyncio.get_running_loop()
         item.future = item.loop.create_future()
-        self._flush()
+        self.flush()
         self._queue.put(item)
         await item.future
 
@@ -135,7 +136,7 @@ class Database:
 
     def close(self) -> None:
         """Write what waits, and close."""
-        self._flush()
+        self.flush()
         self._queue.put(None)
         self._thread.join(timeout=10)
         self._reader.close()

@@ -91,7 +91,7 @@ def _gateway(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("token", False, "none is configured", f"ai-bridge connect {url} --pair")
     trouble = _reach(url)
     yield Finding("gateway", trouble is None, trouble or f"{urlsplit(url).hostname} can be reached",
-                  "" if trouble is None else "is the gateway running, and the address right?")  # fmt: skip
+                  "" if trouble is None else f"start the gateway there, or correct it: ai-bridge connect {url} --pair")  # fmt: skip
 
 
 def _reach(url: str) -> str | None:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from bridge.settings import PolicySettings
 
 METHODS = frozenset({"tools/call", "resources/read", "prompts/get"})
 _RESTART_SECONDS = 0.05
+_LOG = logging.getLogger("bridge.calls")
 
 
 @dataclass(slots=True)
@@ -99,6 +101,8 @@ class Execution:
         if verdict.policy == "allow" and changed:
             parts.audit.note("tool.changed", tool=name, definition=route.definition)
             verdict = Verdict("ask", "the tool is not what it was when it was allowed")
+        if verdict.dangerous is not None:
+            _LOG.warning("a call with a dangerous word: %s", verdict.dangerous, extra={"tool": name})
         if verdict.policy == "deny":
             raise ToolDenied(verdict.reason)
         user, session = str(request.actor["user"]), str(request.actor.get("session_key") or "")

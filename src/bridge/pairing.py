@@ -83,7 +83,9 @@ def _ask(url: str, body: dict[str, str] | None) -> dict[str, Any]:
             raise PairingFailed(_refusal(error.code)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise PairingFailed(f"the gateway can't be reached: {reason}") from None
+        raise PairingFailed(
+            f"the gateway can't be reached: {reason}; is it running there, and the address right?"
+        ) from None
     if not isinstance(answer, dict):
         raise PairingFailed("the gateway's answer is no pairing code")
     return answer
@@ -99,10 +101,20 @@ def _refusal(status: int) -> str:
 
 def qr_lines(text: str) -> Iterator[str]:
     """The text as a QR code of half blocks for a terminal."""
-    import segno
-
-    rows = [list(row) for row in segno.make(text, error="l").matrix_iter(border=2)]
+    rows = _squares(text)
     if len(rows) % 2:
         rows.append([0] * len(rows[0]))
     for upper, lower in zip(rows[::2], rows[1::2], strict=True):
         yield "".join(" ▄▀█"[2 * (not above) + (not below)] for above, below in zip(upper, lower, strict=True))
+
+
+def qr_lines_of_colours(text: str) -> Iterator[str]:
+    """The same for a console without UTF-8: spaces, black or white by SGR (ECMA-48), which every terminal knows."""
+    for row in _squares(text):
+        yield "".join("\x1b[40m  " if dark else "\x1b[107m  " for dark in row) + "\x1b[0m"
+
+
+def _squares(text: str) -> list[list[int]]:
+    import segno
+
+    return [list(row) for row in segno.make(text, error="l").matrix_iter(border=2)]

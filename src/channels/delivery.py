@@ -40,9 +40,11 @@ from channels.items import (
     Typing,
     Wait,
 )
-from channels.streaming import append, draft_due, last_pieces, lay_out, restart
+from channels.streaming import append, cut_last, draft_due, lay_out, restart
 
 TYPING_COST = 0.25
+BREATH_SECONDS = 0.001
+"""Between two pieces of a long text that is being cut."""
 ACKNOWLEDGED = "👀"
 
 
@@ -79,21 +81,24 @@ class ChatDelivery(ChatItems):
         """More of the answer."""
         append(self.turns[message_id], text, now)
 
-    def activity(self, message_id: str, text: str) -> None:
+    def activity(self, message_id: str, text: str, now: float) -> None:
         """What is being done besides writing; '' for nothing."""
         turn = self.turns[message_id]
         if text != turn.activity:
             turn.activity, turn.dirty = text, True
+            turn.first_text_at = turn.first_text_at or now
 
     def finish(self, message_id: str, text: str) -> None:
         """The turn's whole text: final."""
         turn = self.turns[message_id]
         turn.ended, turn.dirty, turn.draft, turn.activity = True, False, None, ""
-        turn.final_text = text
+        turn.final_text, turn.final_rest = text, None
 
     def notice(self, address: Address, markdown: str, *, reply_to: str | None = None) -> Item:
-        """A message of its own."""
-        return self._add(Item(address=address, want=Body(markdown=markdown), kind="notice", reply_to=reply_to))
+        """A message of its own; what is too long for one is cut."""
+        piece, rest = self._take(markdown)
+        body = Body(markdown=piece if not rest else f"{piece[:-1]}…")
+        return self._add(Item(address=address, want=body, kind="notice", reply_to=reply_to))
 
     def media(self, turn: Turn, ref: MediaRef) -> Item:
         """A file that a tool returned."""
@@ -114,6 +119,8 @@ class ChatDelivery(ChatItems):
         if now < self.not_before:
             return Wait(self.not_before - now) if self.items or self.turns else None
         self._give_up_lost(now)
+        if self._cuts():
+            return Wait(BREATH_SECONDS)
         self._plan(now)
         soonest = self._soonest_due(now)
         for call, cost, reserve in self._candidates(now):
@@ -176,12 +183,19 @@ class ChatDelivery(ChatItems):
             return turn.next_at
         return max(turn.next_at, turn.first_text_at + self._can.first_seconds)
 
+    def _cuts(self) -> bool:
+        """Lay out what ended, a piece at a time; whether more is to be cut."""
+        turn = next((turn for turn in self.turns.values() if turn.final_text is not None), None)
+        if turn is None:
+            return False
+        pieces = cut_last(turn, self._take)
+        if pieces is not None:
+            self._lay(turn, pieces, final=True)
+        return pieces is None
+
     def _plan(self, now: float) -> None:
         """Turn what streamed into what shall be shown."""
         for turn in self.turns.values():
-            if turn.final_text is not None:
-                text, turn.final_text = turn.final_text, None
-                self._lay(turn, last_pieces(turn, text, self._take), final=True)
             if turn.ended or turn.mode == "off":
                 continue
             if turn.dirty and now >= self._due(turn):
@@ -192,14 +206,14 @@ class ChatDelivery(ChatItems):
                 self._show(turn)
 
     def _show(self, turn: Turn) -> None:
-        if turn.first_text_at is None and not turn.activity:
+        if turn.first_text_at is None:
             return
         pieces, live = lay_out(turn, self._take, self._can.max_chars)
         if turn.mode == "draft":
             self._lay(turn, pieces[: len(turn.taken)], final=True)
             turn.draft = Body(markdown=live, activity=turn.activity, final=False)
-        elif turn.items or pieces:
-            self._lay(turn, pieces, final=False)
+        elif pieces or turn.activity:
+            self._lay(turn, pieces or [""], final=False)
 
     def _lay(self, turn: Turn, pieces: list[str], *, final: bool) -> None:
         """Make the turn's messages show `pieces`; what is too many goes."""

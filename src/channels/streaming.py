@@ -35,7 +35,7 @@ def lay_out(turn: Turn, take: Take, limit: int) -> tuple[list[str], str]:
     while len(turn.rest) > TAKE_AT * limit:
         piece, turn.rest = take(turn.rest)
         turn.taken.append(piece)
-    pieces = turn.taken + pieces_of(turn.rest, take, empty=False)
+    pieces = turn.taken + pieces_of(turn.rest, take)
     return pieces, pieces[-1] if pieces[len(turn.taken) :] else ""
 
 
@@ -45,24 +45,41 @@ def _look(turn: Turn) -> None:
     turn.rest += "".join(new)
 
 
-def last_pieces(turn: Turn, text: str, take: Take) -> list[str]:
-    """The pieces of the whole `text`: what has been taken stays, where the text goes on from what streamed."""
-    whole = "".join(turn.streamed)
+def cut_last(turn: Turn, take: Take) -> list[str] | None:
+    """Cut one piece off the whole text of a turn that ended; all pieces, once nothing remains.
+
+    What has been taken while it streamed stays, where the text goes on from what streamed. One piece
+    at a time, because cutting renders and must not hold the loop for long.
+    """
+    if turn.final_rest is None:
+        turn.final_pieces, turn.final_rest = _begin_last(turn)
+    if turn.final_rest.strip():
+        piece, turn.final_rest = take(turn.final_rest)
+        if piece.strip():
+            turn.final_pieces.append(piece)
+    if turn.final_rest.strip():
+        return None
+    pieces, turn.final_pieces, turn.final_rest, turn.final_text = turn.final_pieces, [], None, None
+    return pieces or [""]
+
+
+def _begin_last(turn: Turn) -> tuple[list[str], str]:
+    text, whole = turn.final_text or "", "".join(turn.streamed)
     if not turn.taken or not text.startswith(whole):
-        return pieces_of(text, take)
+        return [], text
     _look(turn)
-    return turn.taken + pieces_of(turn.rest + text[len(whole) :], take, empty=False)
+    return list(turn.taken), turn.rest + text[len(whole) :]
 
 
-def pieces_of(markdown: str, take: Take, *, empty: bool = True) -> list[str]:
-    """`markdown` as pieces; with `empty`, a blank text is one blank piece."""
+def pieces_of(markdown: str, take: Take) -> list[str]:
+    """`markdown` as pieces."""
     pieces = []
     rest = markdown
     while rest.strip():
         piece, rest = take(rest)
         if piece.strip():
             pieces.append(piece)
-    return pieces or ([""] if empty else [])
+    return pieces
 
 
 def draft_due(turn: Turn) -> float:

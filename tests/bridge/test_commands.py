@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bridge.pairing import http_base, qr_lines
+from bridge.pairing import http_base, qr_lines, qr_lines_of_colours
 from bridge.service import plan
 from tests.bridge.conftest import HOSTILE
 
@@ -186,6 +186,24 @@ def test_services_of_each_system(system: str) -> None:
         assert '<string>/home/a b/100% "x"/config.yaml</string>' in texts
 
 
+def test_diag_tells_everything_but_secrets(bridge: Run, config: Path) -> None:
+    (config.parent / "secrets.yaml").write_text("TOKEN: canary-one\n")
+    (config.parent / "secrets.yaml").chmod(0o600)
+    servers = {"fs": entry(env={"KEY": "${secret:TOKEN}", "OTHER": "canary-two"}), "gone": {"command": "no-such-thing"}}
+    servers["fs"]["args"].append("--token=${secret:TOKEN}")
+    write(config, servers, server={"url": "wss://g.invalid/v1/tunnel", "token": "canary-three"})
+    done = bridge("diag", "-")
+    assert done.returncode == 0 and "canary" not in done.stdout
+    assert '"OTHER": "***"' in done.stdout and "FAILED: gone" in done.stdout and "mcp==" in done.stdout
+    assert json.loads(bridge("diag", "--json").stdout)["settings"]["server"]["url"] == "wss://g.invalid/v1/tunnel"
+    target = config.parent / "told.txt"
+    assert bridge("diag", str(target)).returncode == 0
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert bridge("diag", str(target)).returncode == 1, "never over another file"
+    config.write_text("nonsense: 1\n")
+    assert "unknown key" in bridge("diag", "-").stdout
+
+
 # ---------------------------------------------------------------- pairing
 
 
@@ -234,3 +252,6 @@ def test_small_things_of_pairing() -> None:
     assert http_base("wss://g.example/base/v1/tunnel") == "https://g.example/base"
     lines = list(qr_lines("https://g.example"))
     assert len({len(line) for line in lines}) == 1
+    plain = list(qr_lines_of_colours("https://g.example"))
+    assert len(plain) == len(plain[0].split("\x1b")) - 2
+    assert all(line.isascii() for line in plain)

@@ -135,8 +135,11 @@ class Page:
         await self.until("document.documentElement.dataset.connection === 'connected'")
 
     async def say(self, text: str) -> None:
+        """Write and send; the message is in the log afterwards."""
+        there = await self.evaluate("document.querySelectorAll('.turn').length")
         await self.fill("#message", text)
         await self.press("Enter", "#message")
+        await self.until(f"document.querySelectorAll('.turn').length > {there}")
 
     async def answered(self, seconds: float = 15) -> None:
         """The last turn is whole."""

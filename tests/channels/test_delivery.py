@@ -103,3 +103,19 @@ def test_flood_control_of_twenty_minutes() -> None:
     assert bench.platform.visible == ["…"]
     bench.run(200)
     assert bench.platform.visible == ["the end"]
+
+
+def test_what_tools_do_is_shown_before_there_is_text() -> None:
+    bench = Bench()
+    turn = bench.turn()
+    bench.chat.activity("m1", "⚙ clock", bench.now)
+    bench.run(4)
+    assert turn.items[0].shown is not None
+    assert (turn.items[0].shown.markdown, turn.items[0].shown.activity) == ("", "⚙ clock")
+    bench.chat.activity("m1", "", bench.now)
+    bench.run(4)
+    assert turn.items[0].shown.activity == "⚙ clock"
+    bench.chat.finish("m1", "it is noon")
+    bench.run(4)
+    assert bench.platform.visible == ["it is noon"]
+    assert bench.platform.calls.count("Send") == 1

@@ -157,7 +157,7 @@ def test_activity_is_beside_the_text_and_gone_at_the_end() -> None:
     bench = Bench()
     turn = bench.turn()
     bench.chat.delta("m1", "text", bench.now)
-    bench.chat.activity("m1", "⚙ clock")
+    bench.chat.activity("m1", "⚙ clock", bench.now)
     bench.run(3)
     assert turn.items[0].shown is not None
     assert (turn.items[0].shown.markdown, turn.items[0].shown.activity) == ("text", "⚙ clock")

@@ -84,7 +84,7 @@ function codeFrame(pre, final) {
   const markup = final || text.length < 4000 ? highlighted(text, name.toLowerCase()) : null;
   if (markup !== null) code.replaceChildren(DOMPurify.sanitize(markup, { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"], RETURN_DOM_FRAGMENT: true }));
   pre.tabIndex = 0;
-  const box = h("div", { class: "code-frame" }, h("div", { class: "code-head" }, h("span", {}, name || "text"), copyButton(() => text)));
+  const box = h("div", { class: "code-frame" }, h("div", { class: "code-head" }, h("span", {}, name || "text"), copyButton(() => text.replace(/\n$/, ""))));
   pre.replaceWith(box);
   box.append(pre);
 }

@@ -30,7 +30,8 @@ export class Store extends EventTarget {
       opened: () => this.begin(), lost: () => this.setState("reconnecting"),
       closed: (code) => this.setState(code === 4509 ? "replaced" : "login"), event: (event) => this.event(event),
     });
-    setInterval(() => { if (!document.hidden && this.state === "connected") this.look(); }, POLL);
+    setInterval(() => this.look(), POLL);
+    document.addEventListener("visibilitychange", () => this.look());
   }
 
   tell(topic, detail) { this.dispatchEvent(new CustomEvent(topic, { detail })); }
@@ -70,7 +71,8 @@ export class Store extends EventTarget {
     const conversation = this.open;
     if (conversation?.loaded) {
       try {
-        await this.call("session.subscribe", { session_key: conversation.key, after_seq: conversation.lastSeq });
+        const { running } = await this.call("session.subscribe", { session_key: conversation.key, after_seq: conversation.lastSeq });
+        conversation.answering(running);
       } catch (error) {
         if (error.code === 1003) { await this.call("session.subscribe", { session_key: conversation.key }).catch(() => {}); }
         else if (error.code === 1010) await this.load(conversation);
@@ -81,6 +83,7 @@ export class Store extends EventTarget {
   }
 
   async look() {
+    if (document.hidden || this.state !== "connected") return;
     await Promise.all([this.refreshSessions(), this.refreshBridges(), this.refreshApprovals()]).catch(() => {});
   }
 
@@ -122,8 +125,9 @@ export class Store extends EventTarget {
     try {
       if (!from) await this.subscribe(conversation);
       else {
-        await this.call("session.subscribe", { session_key: key, after_seq: from });
+        const { running } = await this.call("session.subscribe", { session_key: key, after_seq: from });
         conversation.expectReplay(from);
+        conversation.answering(running);
       }
     } catch (error) {
       if (error.code !== 1010) throw error;
@@ -135,8 +139,9 @@ export class Store extends EventTarget {
 
   async subscribe(conversation) {
     try {
-      const { last_seq } = await this.call("session.subscribe", { session_key: conversation.key });
+      const { last_seq, running } = await this.call("session.subscribe", { session_key: conversation.key });
       conversation.lastSeq = Math.max(conversation.lastSeq, last_seq);
+      conversation.answering(running);
     } catch (error) { if (error.code !== 1003) throw error; }
   }
 

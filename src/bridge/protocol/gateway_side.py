@@ -233,7 +233,7 @@ class GatewaySession:
         if type(payload.get("result")) is not dict and type(payload.get("error")) is not dict:
             error = ToolResultInvalid("the answer is no JSON-RPC response", effect="done")
             return [*link_effects, *self._invalid(call_id, error)]
-        return [*link_effects, _ack(call_id), Answered(call_id, payload), *self._book.end(call_id)]
+        return [*link_effects, Answered(call_id, payload), _ack(call_id), *self._book.end(call_id)]
 
     def _chunk(self, link: Link, call_id: str, payload: JsonObject) -> list[GatewayEffect]:
         call = self._book.awaited[call_id]
@@ -312,4 +312,4 @@ def link_drop(link: Link | None, call_id: str) -> list[GatewayEffect]:
 
 
 def _ack(call_id: str) -> Send:
-    return Send(encode("ACK", None, {"of": call_id}))
+    return Send(encode("ACK", None, {"of": call_id}), urgent=False)

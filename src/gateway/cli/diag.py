@@ -5,16 +5,16 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gateway import __version__
 from gateway.cli.failure import Failure
-from gateway.cli.output import ConfigOption
+from gateway.cli.output import ConfigOption, JsonOption
 from gateway.observability.redaction import Redactor, escape_controls, secrets_of
 
 app = typer.Typer(rich_markup_mode=None)
@@ -24,12 +24,14 @@ LOG_LINES = 300
 @app.command()
 def diag(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to write; - for stdout.")] = None,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Write down what somebody who helps needs to know. Read it before you pass it on."""
-    text = "\n".join(_sections(config)) + "\n"
-    if file is not None and str(file) == "-":
-        print(text, end="")
+    told = dict(_sections(config))
+    text = json.dumps(told, ensure_ascii=False, indent=1) if as_json else _as_text(told)
+    if (as_json and file is None) or str(file) == "-":
+        print(text)
         return
     target = file or Path(f"gateway-diag-{time.strftime('%Y%m%d-%H%M%S')}.txt")
     try:
@@ -37,35 +39,51 @@ def diag(
     except OSError as error:
         raise Failure(f"{target}: {error.strerror or error}") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(text)
+        out.write(text + "\n")
     print(f"wrote {target}")
 
 
-def _sections(config: str | None) -> Iterator[str]:
+def _as_text(told: Mapping[str, Any]) -> str:
+    lines = [f"gateway {told['version']}, Python {told['python']}, {told['platform']}"]
+    if "problems" in told:
+        return "\n".join([*lines, "", "## the configuration does not load", *told["problems"]])
+    lines += [f"configuration {told['configuration'] or '(none)'}, state {told['home']}"]
+    lines += ["", "## settings", json.dumps(told["settings"], ensure_ascii=False, indent=1), "", "## findings"]
+    for one in told["findings"]:
+        lines.append(f"{one['state']}: {one['name']}: {one['message']}" + (f" -> {one['next']}" if one["next"] else ""))
+    lines += ["", "## libraries", " ".join(told["libraries"])]
+    return "\n".join([*lines, "", f"## the last {LOG_LINES} log lines", *told["log"]])
+
+
+def _sections(config: str | None) -> Iterator[tuple[str, Any]]:
     from bridge.configuration import ConfigurationError
     from gateway.cli.checks import check_all
     from gateway.cli.config import masked
     from gateway.settings import load_settings
 
-    yield f"gateway {__version__}, Python {sys.version.split()[0]}, {platform.platform()}"
+    yield from (("version", __version__), ("python", sys.version.split()[0]), ("platform", platform.platform()))
     try:
         loaded = load_settings(config)
     except ConfigurationError as error:
-        yield from ("", "## the configuration does not load", *map(str, error.problems))
+        yield "problems", list(map(str, error.problems))
         return
     redactor = Redactor(secrets_of(loaded.settings))
-    yield f"configuration {loaded.source or '(none)'}, state {loaded.home}"
-    yield from ("", "## settings", json.dumps(masked(json.loads(loaded.settings.model_dump_json())), indent=1))
-    yield from ("", "## findings")
-    for finding in check_all(loaded):
-        line = f"{finding.state}: {finding.name}: {finding.message}" + (f" -> {finding.next}" if finding.next else "")
-        yield escape_controls(redactor.text(line))
-    yield from ("", "## libraries")
-    yield " ".join(sorted(f"{each.name}=={each.version}" for each in distributions() if each.name))
-    yield from ("", f"## the last {LOG_LINES} log lines")
+
+    def clean(text: str) -> str:
+        return escape_controls(redactor.text(text))
+
+    yield from (("configuration", str(loaded.source) if loaded.source else None), ("home", str(loaded.home)))
+    yield "settings", masked(json.loads(loaded.settings.model_dump_json()))
+    yield (
+        "findings",
+        [
+            {"name": each.name, "state": each.state, "message": clean(each.message), "next": clean(each.next)}
+            for each in check_all(loaded)
+        ],
+    )
+    yield "libraries", sorted(f"{each.name}=={each.version}" for each in distributions() if each.name)
     try:
         lines = (loaded.home / "logs" / "gateway.log").read_text("utf-8", "replace").split("\n")
     except OSError:
         lines = ["(there is no log file)"]
-    for line in lines[-LOG_LINES:]:
-        yield escape_controls(redactor.text(line))
+    yield "log", [clean(line) for line in lines[-LOG_LINES:]]

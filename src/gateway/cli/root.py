@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delivery": ("gateway.cli.delivery", "Messages that could not be delivered."),
     "audit": ("gateway.cli.audit", "Read the audit log, and prove that nobody changed it."),
     "backup": ("gateway.cli.backup", "Write all state into one file, while serving too."),
+    "service": ("gateway.cli.service", "Run in the background: systemd, launchd or a Windows task."),
+    "completion": ("gateway.cli.completion", "Print the completion script of a shell."),
     "restore": ("gateway.cli.restore", "Bring back the state of a backup."),
 }
 

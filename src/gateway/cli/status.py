@@ -20,30 +20,33 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     office = Office(config)
     if office.running is None:
         if as_json:
-            print_json({"running": False})
+            print_json({"running": False, "next": "gateway run"})
             raise typer.Exit(1)
         raise Failure(f"no gateway runs on {office.loaded.home}; start one: gateway run")
     try:
         token = admin_token(office.loaded.home)
         code, state = http(office.running.url + "/status", token=token, certificate=office.certificate)
     except OSError as error:
-        raise Failure(f"the running gateway (pid {office.running.pid}) did not tell: {error}") from None
+        raise Failure(
+            f"the running gateway (pid {office.running.pid}) did not tell: {error}; next: gateway doctor"
+        ) from None
     if code != 200 or not isinstance(state, dict):
-        raise Failure(f"the running gateway (pid {office.running.pid}) did not tell: HTTP {code}")
+        raise Failure(f"the running gateway (pid {office.running.pid}) did not tell: HTTP {code}; next: gateway doctor")
     if as_json:
         print_json({"running": True, "pid": office.running.pid, "url": office.running.url, **state})
         return
     print(f"running   pid {office.running.pid}, {office.running.url}")
     for name, value in state.items():
-        _line(name, value)
+        if name not in ("uptime", "channels"):  # `uptime_seconds` says the same
+            _line(name, value)
+    channels = [{"channel": name, **value} for name, value in state.get("channels", {}).items()]
+    print_table(channels, ("channel", "state", "since", "queued", "reason"), "no channels")
 
 
 def _line(name: str, value: Any) -> None:
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         print(f"{name}")
         print_table(value, list(value[0])[:6], "none")
-    elif isinstance(value, dict):
-        print(f"{name:<9} {_words(value)}")
     else:
         print(f"{name:<9} {_words(value)}")
 

@@ -38,8 +38,8 @@ DESCRIPTION_CHARS = 1024
 class Wire(Protocol):
     """A socket to a bridge."""
 
-    async def send(self, data: bytes) -> None:
-        """Never raises for a socket that is gone."""
+    async def send(self, data: bytes, *, urgent: bool = True) -> None:
+        """Never raises for a socket that is gone. What is not `urgent` waits for others to go with."""
         ...
 
     def close_soon(self, code: int, reason: str, last: bytes | None = None) -> None:
@@ -163,7 +163,7 @@ class Bridge:
             match effect:
                 case Send():
                     if wire is not None:
-                        await wire.send(effect.data)
+                        await wire.send(effect.data, urgent=effect.urgent)
                 case Answered():
                     waiter = self.waiters.pop(effect.id, None)
                     if waiter is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.channels.rig import Rig, Turn, until
 from tests.channels.telegram.rigging import GROUP, section, slowly
 from tests.contracts.channel_contract import PNG
+from tests.fakes.remote import RemoteFake
 from tests.fakes.telegram_server import FakeTelegram
 
 
@@ -136,3 +137,13 @@ async def test_an_update_that_nobody_understands_does_not_stop_the_others(telegr
     telegram.world.person_says(42, "hello")
     await until(lambda: telegram.world.visible(42) == ["You said: hello"])
     await until(lambda: telegram.world.pending() == [])
+
+
+async def test_the_same_against_a_server_in_a_process_of_its_own(tmp_path: Path) -> None:
+    async with RemoteFake("telegram_server") as fake:
+        settings = {"enabled": True, "token": "1:A", "base_url": f"http://127.0.0.1:{fake.port}", "allow_from": ["42"]}
+        async with Rig(tmp_path, {"telegram": settings}).running("telegram"):
+            await fake("world.person_says", 42, "hello")
+            async with asyncio.timeout(10):
+                while await fake("world.visible", 42) != ["You said: hello"]:
+                    await asyncio.sleep(0.02)

@@ -141,3 +141,26 @@ async def test_a_crash_while_a_send_is_under_way_is_listed(telegram: FakeTelegra
     listed = await rig.manager.deliveries()
     assert [d["state"] for d in listed] == ["unknown"]
     assert len(telegram.world.visible(42)) <= 1
+
+
+@pytest.mark.attack(63)
+async def test_a_very_long_answer_does_not_hold_the_loop(telegram: FakeTelegram, rig: Rig) -> None:
+    lags: list[float] = []
+
+    async def heart() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            lags.append(time.monotonic() - before - 0.005)
+
+    async def long(turn: Turn) -> None:
+        turn.say("**word** and `code` 😀 中文。 " * 2000)
+        turn.done()
+
+    rig.agent.script = long
+    beating = asyncio.create_task(heart())
+    telegram.world.person_says(42, "go")
+    await until(lambda: len(telegram.world.visible(42)) >= 3)
+    beating.cancel()
+    lags.sort()
+    assert lags[-2] < 0.15, lags[-5:]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,13 @@ async def test_a_stop_lets_what_waits_go_out_and_takes_nothing_more_in(telegram:
     assert telegram.world.visible(42) == ["You said: hello"]
     assert rig.agent.texts == ["hello"]
     assert len(telegram.world.pending()) == 1
+
+
+async def test_a_stop_does_not_wait_for_what_the_platform_holds_up(telegram: FakeTelegram, rig: Rig) -> None:
+    telegram.limited("sendMessage", 1200)
+    telegram.world.person_says(42, "hello")
+    await until(lambda: telegram.faults.hits == 1)
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    await rig.stop()
+    assert time.monotonic() - began < 2

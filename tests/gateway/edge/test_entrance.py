@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -200,7 +201,7 @@ async def test_a_crowd_that_authenticates_at_once_is_let_in(tmp_path: Path) -> N
             async with gateway.client(None) as wire:
                 return str((await wire.call("connect", token=TOKENS["alice"]))["user"])
 
-        assert await asyncio.gather(*(one() for _ in range(60))) == ["alice"] * 60
+        assert await asyncio.gather(*(one() for _ in range(300))) == ["alice"] * 300
 
 
 @pytest.mark.attack(25)
@@ -222,6 +223,28 @@ async def test_places_are_given_back_and_never_lost() -> None:
         place.leave()
     again = [await places.take("a"), await places.take("a")]
     assert len(again) == 2
+
+
+@pytest.mark.attack(25)
+async def test_a_hoard_of_silent_connections_is_thinned_out_oldest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.guard.Waiting.__init__.__kwdefaults__", {"total": 50, "per_address": 20, "most": 60})
+    monkeypatch.setattr("gateway.guard.SPARED_SECONDS", 0.2)
+    async with running(tmp_path) as gateway:
+        hoard = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(30)]
+        await asyncio.sleep(0.25)
+        hoard += [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(10)]
+        for reader, _ in hoard[:10]:
+            async with asyncio.timeout(2):
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+        async with gateway.client() as canary:
+            assert (await canary.call("health"))["status"] == "ok"
+        hoard[-1][1].write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"200" in await hoard[-1][0].readline()
+        for _, writer in hoard:
+            writer.close()
 
 
 @pytest.mark.attack(25)

@@ -211,7 +211,9 @@ async def test_the_chat_page_uses_only_its_own_origin(tmp_path: Path) -> None:
             assert response.headers["Cache-Control"] == "no-cache"
             page = await response.text()
         names = re.findall(r'(?:src|href)="([^"]*)"', page)
-        assert len(names) == 3 and all(re.fullmatch(r"/static/[a-z]+-[0-9a-f]{12}\.(js|css|svg)", name) for name in names)
+        assert len(names) == 3 and all(
+            re.fullmatch(r"/static/[a-z]+-[0-9a-f]{12}\.(js|css|svg)", name) for name in names
+        )
         kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
         for name in names:
             async with gateway.http.get(gateway.url + name, headers={"Accept-Encoding": "gzip"}) as response:

@@ -187,6 +187,24 @@ async def test_the_same_key_twice_at_once_is_one_call(gateway: GatewayRig, bridg
         await bridge.frame("MCP_REQUEST", 0.1)
 
 
+async def test_one_of_two_that_await_the_same_call_leaves(gateway: GatewayRig, bridge: RawBridge) -> None:
+    first = start(gateway, key="same")
+    await bridge.frame("MCP_REQUEST")
+    second = start(gateway, key="same")  # joins the call that the first has made
+    await asyncio.sleep(0.2)
+    first.cancel()
+    error = await failure(second)
+    assert error.code == 1009
+    third = start(gateway, key="other")
+    request = await bridge.frame("MCP_REQUEST")
+    fourth = start(gateway, key="other")
+    await asyncio.sleep(0.2)
+    fourth.cancel()
+    await asyncio.sleep(0)
+    await bridge.answer(request)
+    assert not (await third).is_error
+
+
 async def test_progress_reaches_the_caller(gateway: GatewayRig, bridge: RawBridge) -> None:
     caller = Caller(gateway)
     task = asyncio.create_task(caller.call(tool_call("fs_read", {})))

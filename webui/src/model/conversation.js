@@ -7,6 +7,9 @@
 
 import { argumentsOf, textOf } from "./values.js";
 
+/** The code of a turn that a person stopped. */
+const STOPPED = 1009;
+
 export class Conversation {
   /** `changed(turn)` for one turn, `reshaped()` where turns came or went. */
   constructor(key, { changed, reshaped }) {
@@ -63,6 +66,14 @@ export class Conversation {
       turn.state = "done";
       this.changed(turn);
     }
+  }
+
+  /** The gateway says which message it is answering. */
+  answering(id) {
+    const turn = id ? this.byId.get(id) : null;
+    if (!turn || turn.state === "running") return;
+    turn.state = "running";
+    this.changed(turn);
   }
 
   read(message) {
@@ -208,7 +219,8 @@ function take(conversation, turn, event) {
     case "agent.note": note(turn, event); break;
     case "chat.done": done(turn, event); break;
     case "chat.error":
-      turn.state = "error";
+      turn.state = event.code === STOPPED ? "done" : "error";
+      if (event.code === STOPPED) { turn.finish = "cancelled"; break; }
       turn.error = { code: event.code, message: event.message, retryable: event.retryable };
       break;
   }

@@ -28,7 +28,7 @@ export function bridgePage(store, actions) {
 }
 
 function bridgeCard(store, actions, bridge) {
-  const tools = store.tools.filter((tool) => tool.bridge === bridge.bridge_id);
+  const tools = store.tools.filter((tool) => tool.bridge === bridge.name);
   const revoke = doing(actions, () => store.refreshBridges(), async () => {
     if (await confirm({ text: t("revokeBridge", { name: bridge.name }), go: t("revoke") })) await store.call("bridge.revoke", { bridge_id: bridge.bridge_id });
   });

@@ -66,7 +66,7 @@ export class Approvals {
   whereOf(approval) {
     const tool = this.store.toolNamed(approval.tool);
     if (approval.where === "bridge" || tool?.source === "bridge") {
-      return this.store.bridges.find((bridge) => bridge.bridge_id === tool?.bridge)?.name ?? tool?.bridge ?? t("bridge");
+      return tool?.bridge ?? t("bridge");
     }
     return tool?.server ? `${t("cloud")} · ${tool.server}` : t("cloud");
   }

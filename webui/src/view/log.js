@@ -116,7 +116,8 @@ export class Log {
 
   announce(event) {
     const turn = this.conversation.byId.get(event.message_id);
-    if (event.type === "chat.error") say(t("failed", { why: event.message }));
+    if (event.type === "chat.error" && turn?.state === "done") say(t("stopped"));
+    else if (event.type === "chat.error") say(t("failed", { why: event.message }));
     else if (turn) say(t("answered", { text: textOf(turn) }));
   }
 }

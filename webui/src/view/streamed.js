@@ -95,7 +95,7 @@ export class StreamedText {
   }
 }
 
-function hasCode(token) { return token.type !== "paragraph" && token.type !== "space"; }
+function hasCode(token) { return ["code", "list", "blockquote"].includes(token.type); }
 
 function element(token, links, final) {
   if (token.type === "space" || token.type === "def") return null;
