@@ -97,7 +97,7 @@ class ChatMethods:
             raise from_code(ending.code, ending.message, retry_after_ms=ending.retry_after_ms)
         return {
             "message_id": ending.message_id, "session_key": ending.session.text, "text": ending.text,
-            "timestamp": timestamp(), "finish_reason": ending.finish_reason, "usage": codec.params(ending)["usage"],
+            "timestamp": ending.at or timestamp(), "finish_reason": ending.finish_reason, "usage": codec.params(ending)["usage"],
         }  # fmt: skip
 
     async def finish(self, call: Call, message: InboundMessage) -> ChatDone | ChatError:

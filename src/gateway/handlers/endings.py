@@ -54,5 +54,5 @@ def _event(record: Record, accepted: Accepted) -> ChatDone | ChatError:
     return ChatDone(
         session=accepted.session, message_id=accepted.message_id, seq=record.seq, text=data["text"],
         finish_reason=data.get("finish_reason", "stop"), usage=Usage(**known),
-        tool_calls=tuple(data.get("tool_calls") or ()),
+        tool_calls=tuple(data.get("tool_calls") or ()), at=record.timestamp,
     )  # fmt: skip
