@@ -166,7 +166,7 @@ class TurnRunner:
             await self._failed(lane, pending, turn, CallCancelled.code, "stopped", False, None)
         elif reason == PAUSE and turn is not None and turn.began:
             seq = lane.take()
-            data = {"message_id": pending.message.message_id, "attempt": pending.progress.attempts + 1}
+            data = {"message_id": pending.message.message_id, "attempt": turn.attempt, **turn.books()}
             note = events.AgentNote(
                 session=lane.key, message_id=pending.message.message_id, seq=seq, agent="", state="paused"
             )

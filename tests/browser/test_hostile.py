@@ -12,16 +12,16 @@ from tests.e2e.gateway_process import gateway_process
 from tests.fakes.cutting_proxy import Stranger
 from tests.fakes.openai_server import OpenAIServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def model() -> AsyncIterator[OpenAIServer]:
     async with OpenAIServer() as server:
         yield server
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def house(
     browser: Browser, model: OpenAIServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[House]:  # fmt: skip
