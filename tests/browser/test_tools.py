@@ -83,7 +83,9 @@ async def test_denied_and_allowed(house: House, picture: Picture) -> None:
 async def test_hidden_characters_are_shown(house: House, picture: Picture) -> None:
     async with house.visit() as page:
         await ask_for(page, "harmless\u202e txt.exe\u200b")
-        marks = await page.evaluate("[...document.querySelectorAll('.approval .hidden-char')].map((mark) => mark.innerText)")
+        marks = await page.evaluate(
+            "[...document.querySelectorAll('.approval .hidden-char')].map((mark) => mark.innerText)"
+        )
         assert marks == ["U+202E", "U+200B"]
         assert "Hidden characters" in await page.text(".approval .problem")
         await picture(page, "approval-hidden")
