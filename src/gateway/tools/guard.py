@@ -28,7 +28,7 @@ from bridge.policy import dangerous_word, strictest
 from bridge.protocol import arguments_hash
 from bus.context import new_id, timestamp
 from bus.deadline import Deadline
-from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied, from_code
+from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied, Unsignable
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
 from gateway.tools.approvals import ApprovalDesk, Asked
@@ -221,11 +221,11 @@ class Guard:
 
 
 def _hashed(call: ToolCall) -> str:
-    """The hash of the arguments. Raises BadParameters for arguments that are no plain JSON."""
+    """The hash of the arguments. Raises Unsignable for arguments that are no plain JSON."""
     try:
         return arguments_hash(call.arguments)
     except BridgeError as error:
-        raise from_code(error.code, error.message) from error
+        raise Unsignable(error.message) from error
 
 
 def shape(value: object, depth: int = 0) -> object:
