@@ -25,6 +25,9 @@ class Round:
     text: str
     calls: list[JsonObject]
     usage: JsonObject
+    model: str = ""
+    attempt: int = 0
+    """The model that was asked, and in which attempt; '' where a later record has counted the round already."""
     started: set[str] = field(default_factory=set)
     results: dict[str, JsonObject] = field(default_factory=dict)
 
@@ -37,6 +40,10 @@ class TurnProgress:
     """Attempts used up within the last 24 h."""
     mode: str = ""
     rounds: list[Round] = field(default_factory=list)
+    spent: dict[str, JsonObject] = field(default_factory=dict)
+    """Usage by model up to the last pause, what no round tells of (sub-agents, plans) included."""
+    tool_calls: int = 0
+    """Made up to the last pause."""
 
     @property
     def exhausted(self) -> bool:
@@ -58,10 +65,19 @@ def progress_of(message_id: str, records: Iterable[Record], now: float) -> TurnP
                     progress.attempts += 1
             case kinds.TURN_PAUSED:
                 progress.attempts = max(0, progress.attempts - 1)
+                if "spent" in data:
+                    progress.spent, progress.tool_calls = data["spent"], data.get("tool_calls", 0)
+                    for earlier in progress.rounds:
+                        earlier.model = ""
             case kinds.TOOL_STARTED if not data.get("agent"):
                 step = data.get("round")
                 if step:
-                    progress.rounds.append(Round(step.get("text") or "", list(step["calls"]), step.get("usage") or {}))
+                    progress.rounds.append(
+                        Round(
+                            step.get("text") or "", list(step["calls"]), step.get("usage") or {},
+                            step.get("model") or "", step.get("attempt") or 0,
+                        )
+                    )  # fmt: skip
                 if progress.rounds:
                     progress.rounds[-1].started.add(data["call_id"])
             case kinds.TOOL_FINISHED if not data.get("agent") and progress.rounds:

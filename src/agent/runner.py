@@ -66,6 +66,7 @@ class TurnRunner:
         """
         message = pending.message
         context.trace_id.set(message.trace_id or context.new_trace_id())
+        context.session_key.set(lane.key.text)
         turn: Turn | None = None
         try:
             if pending.progress.exhausted:
@@ -165,7 +166,7 @@ class TurnRunner:
             await self._failed(lane, pending, turn, CallCancelled.code, "stopped", False, None)
         elif reason == PAUSE and turn is not None and turn.began:
             seq = lane.take()
-            data = {"message_id": pending.message.message_id, "attempt": pending.progress.attempts + 1}
+            data = {"message_id": pending.message.message_id, "attempt": turn.attempt, **turn.books()}
             note = events.AgentNote(
                 session=lane.key, message_id=pending.message.message_id, seq=seq, agent="", state="paused"
             )

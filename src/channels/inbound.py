@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from bus import commands
-from bus.context import new_id, new_trace_id
+from bus import commands, context, tracing
+from bus.context import new_id
 from bus.errors import GatewayError, IdempotencyConflict, Overloaded
 from bus.events import Accepted, Actor, InboundMessage, MediaRef
 from bus.message_bus import Inbound
@@ -95,8 +95,10 @@ class InboundPipeline:
         while (running := self._under_way.get(job.key)) is not None:
             await running.wait()
         done = self._under_way[job.key] = asyncio.Event()
+        context.trace_id.set(context.new_trace_id())  # from the platform's message on, to the bridge and back
         try:
-            await self._message(job)
+            with tracing.span(tracing.CHANNEL, channel.name, direction="in"):
+                await self._message(job)
         finally:
             del self._under_way[job.key]
             done.set()
@@ -171,7 +173,7 @@ class InboundPipeline:
             wants_reply=wants_reply,
             origin=f"channel:{job.channel.name}",
             reply_to=incoming.message_id,
-            trace_id=new_trace_id(),
+            trace_id=context.current_trace_id(),
             metadata={"platform_message": incoming.message_id, "sender": name},
         )
 

@@ -134,6 +134,8 @@ class Turn:
     draft: Body | None = None
     draft_shown: bool = False
     draft_at: float = 0.0
+    trace_id: str = ""
+    """Of the message it answers; not kept over a restart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Job:
             user=message.actor.user,
             language=message.actor.language,
             acknowledge=self.channel.capabilities.reactions,
+            trace_id=message.trace_id,
         )
 
 

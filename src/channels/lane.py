@@ -10,8 +10,10 @@ import logging
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any
 
+from bus import context, tracing
 from bus.errors import GatewayError
 from bus.events import MediaRef
 from channels.base import BaseChannel, Media, Text
@@ -107,7 +109,8 @@ class Lane:
         await self._total_rate()
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                identifier = await self._perform(channel, call)
+                with self._span(call):
+                    identifier = await self._perform(channel, call)
         except ChannelError as error:
             log.info("%s: %s of %s failed: %s", self.name, type(call).__name__, type(error).__name__, error.reason)
             self.chat.outcome(call, time.monotonic(), error=error)
@@ -120,6 +123,12 @@ class Lane:
             self.chat.outcome(call, time.monotonic(), error=kind(f"internal: {type(error).__name__}"))
         else:
             self.chat.outcome(call, time.monotonic(), platform_id=identifier)
+
+    def _span(self, call: Call) -> AbstractContextManager[tracing.Span]:
+        """The span of a call to the platform, in the trace of the message that it answers."""
+        turn = self.chat.turns.get(call.item.turn) if isinstance(call, Send | Edit | Delete) else call.turn
+        context.trace_id.set((turn.trace_id if turn is not None else "") or context.new_trace_id())
+        return tracing.span(tracing.CHANNEL, self.channel, direction="out", call=type(call).__name__.lower())
 
     async def _total_rate(self) -> None:
         while (wait := self._total.wait(time.monotonic())) > 0:  # noqa: ASYNC110

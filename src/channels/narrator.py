@@ -6,6 +6,7 @@ tools and sub-agents do is shown beside the answer and never becomes part of it.
 
 from dataclasses import replace
 
+from bus.errors import CallCancelled
 from bus.events import (
     AgentNote,
     ApprovalRequested,
@@ -72,6 +73,8 @@ def ending(event: ChatDone | ChatError, turn: Turn) -> str:
     if isinstance(event, ChatError):
         partial = "".join(turn.streamed).strip()
         sign = say("failed", turn.language, message=clean(event.message))
+        if event.trace_id and event.code != CallCancelled.code:  # for whoever asks the operator what went wrong
+            sign += f"\n`{event.trace_id}`"
         return f"{partial}\n\n{sign}" if partial else sign
     text = clean(event.text).strip("\n")
     if event.finish_reason == "cancelled":

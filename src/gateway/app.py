@@ -37,8 +37,10 @@ log = logging.getLogger("gateway.app")
 
 SWEEP_SECONDS = 3600.0
 HURRY_SECONDS = 1.5
-SWITCH_SECONDS = 0.0005
-"""How long a thread of the log may keep the event loop from its next step (Python's own 5 ms are a first delta)."""
+SWITCH_SECONDS = 50e-6
+"""How long a thread that has something to do waits for the interpreter. The threads here sync journals and read files:
+a few microseconds of Python around a long wait, for which an acknowledgement would otherwise be kept back until the
+event loop happens to sleep (Python's own value is 5 ms)."""
 Say = Callable[[str], None]
 
 
@@ -72,8 +74,6 @@ class Stop:
 async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> int:
     """Serve until a signal; the exit code. `say` is given the lines that people read at the start."""
     begun = time.monotonic() - _age()
-    # The default of 5 ms is what a delta would wait for when a thread (a commit, a file) has something to compute.
-    sys.setswitchinterval(0.001)
     stop = stop or Stop()
     stop.listen()
     _raise_file_limit(loaded.settings.server.max_connections)
@@ -123,6 +123,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
         gc.set_threshold(20_000, 20, 50)
         _greet(gateway, listener, say, time.monotonic() - begun)
         services.append(group.create_task(gateway.model.warm(), name="warm"))
+        services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
         try:
             await stop.asked.wait()
             await _drain(gateway, listener, stop)

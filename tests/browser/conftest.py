@@ -1,5 +1,6 @@
-"""One browser and one gateway for a module; a page for every test. `MAKE_IMAGES=1` keeps pictures in docs/images."""
+"""One browser and one gateway for all of these tests; a person and a page for each. `MAKE_IMAGES=1` keeps pictures in docs/images."""
 
+import asyncio
 import itertools
 import os
 import sys
@@ -52,13 +53,13 @@ Visit = Callable[..., AbstractAsyncContextManager[Page]]
 Picture = Callable[[Page, str], Awaitable[None]]
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     async with chromium(tmp_path_factory.mktemp("chromium")) as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """A gateway with the demo model, and with a tool server of its own that asks before everything."""
     folder = tmp_path_factory.mktemp("house")
@@ -79,6 +80,7 @@ def picture() -> Picture:
 
     async def keep(page: Page, name: str) -> None:
         if PICTURES:
+            await asyncio.sleep(0.5)  # what fades in has come
             await page.picture(name)
 
     return keep

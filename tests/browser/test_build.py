@@ -81,17 +81,30 @@ def test_the_sources_never_parse_markup() -> None:
 
 @pytest.mark.attack(2)
 def test_only_the_page_s_own_origin_is_ever_named() -> None:
-    connects = [source.name for source in SOURCES if re.search(r"new WebSocket|EventSource|sendBeacon|XMLHttpRequest", source.read_text())]
+    connects = [
+        source.name
+        for source in SOURCES
+        if re.search(r"new WebSocket|EventSource|sendBeacon|XMLHttpRequest", source.read_text())
+    ]
     assert connects == ["rpc.js"]
     for source in SOURCES:
         for address in re.findall(r"fetch\(([^,)]*)", source.read_text()):
             assert address.startswith(('"/', "`/")), (source.name, address)
     reading = re.compile(r"location\.(search|hash)")
-    assert {source.name for source in SOURCES if reading.search(source.read_text())} <= {"login.js", "main.js", "sidebar.js", "settings.js"}
+    assert {source.name for source in SOURCES if reading.search(source.read_text())} <= {
+        "login.js",
+        "main.js",
+        "sidebar.js",
+        "settings.js",
+    }
 
 
 def test_nothing_secret_is_kept_by_scripts() -> None:
-    keeping = [source.name for source in SOURCES if re.search(r"localStorage|sessionStorage|indexedDB|document\.cookie", source.read_text())]
+    keeping = [
+        source.name
+        for source in SOURCES
+        if re.search(r"localStorage|sessionStorage|indexedDB|document\.cookie", source.read_text())
+    ]
     assert keeping == ["settings.js"]
 
 
@@ -111,7 +124,9 @@ def test_both_languages_say_the_same_things() -> None:
 
 
 def run(program: str) -> dict[str, object]:
-    done = subprocess.run([need_node(), "--input-type=module", "-e", program], cwd=WEBUI, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [need_node(), "--input-type=module", "-e", program], cwd=WEBUI, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     answer: dict[str, object] = json.loads(done.stdout)
     return answer

@@ -14,7 +14,7 @@ from tests.browser.driving import Page
 from tests.e2e.gateway_process import ALICE, Client
 from tests.fakes.cutting_proxy import CuttingProxy
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LOST = ("WebSocket connection to", "ERR_CONNECTION", "ERR_EMPTY_RESPONSE")
 COUNTED = " ".join(str(number) for number in range(1, 301))
@@ -22,7 +22,9 @@ COUNTED = " ".join(str(number) for number in range(1, 301))
 
 def png(width: int = 64, height: int = 48) -> str:
     """A small picture, base64."""
-    rows = b"".join(b"\0" + b"".join(bytes([x * 255 // width, y * 255 // height, 180]) for x in range(width)) for y in range(height))
+    rows = b"".join(
+        b"\0" + b"".join(bytes([x * 255 // width, y * 255 // height, 180]) for x in range(width)) for y in range(height)
+    )
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -51,7 +53,9 @@ async def test_stop_in_the_middle(house: House) -> None:
         await until_text(page, 30)
         await page.press("Escape")
         await page.answered()
-        assert await page.evaluate("[...document.querySelectorAll('.turn')].every((turn) => turn.innerText.includes('Stopped'))")
+        assert await page.evaluate(
+            "[...document.querySelectorAll('.turn')].every((turn) => turn.innerText.includes('Stopped'))"
+        )
 
 
 async def test_a_lost_connection_goes_on_in_mid_word(house: House) -> None:
@@ -75,7 +79,9 @@ async def test_a_lost_connection_goes_on_in_mid_word(house: House) -> None:
         await page.until("document.documentElement.dataset.connection === 'connected'", seconds=20)
         await page.until("document.querySelectorAll('.turn').length === 2")
         await page.answered()
-        answers = await page.evaluate("[...document.querySelectorAll('.turn .parts')].map((answer) => answer.innerText)")
+        answers = await page.evaluate(
+            "[...document.querySelectorAll('.turn .parts')].map((answer) => answer.innerText)"
+        )
         assert answers[0] == COUNTED
         assert answers[1].count("count to 300") == 1
         await page.quiet(f"http://127.0.0.1:{proxy.port}", allowed=LOST)
@@ -165,7 +171,11 @@ async def test_sessions_are_found_renamed_and_removed(house: House) -> None:
 async def test_files_both_ways_and_a_voice_note(house: House) -> None:
     async with house.visit() as page:
         image = {"name": "sea <b>.png", "mimeType": "image/png", "base64": png()}
-        page_file = {"name": "evil.html", "mimeType": "text/html", "base64": base64.b64encode(b"<script>alert(1)</script>").decode()}
+        page_file = {
+            "name": "evil.html",
+            "mimeType": "text/html",
+            "base64": base64.b64encode(b"<script>alert(1)</script>").decode(),
+        }
         await page.do("files", selector="input[type=file]", files=[image, page_file])
         await page.until("document.querySelectorAll('.chips li:not(.busy)').length === 2")
         await page.say("look at these")
@@ -195,8 +205,13 @@ async def test_files_both_ways_and_a_voice_note(house: House) -> None:
 async def test_conversations_of_other_channels_live_beside_it(house: House, picture: Picture) -> None:
     async with house.visit("alice") as page, Client(house.gateway.ws, ALICE) as cli:
         await cli.ask("hello from the terminal", session_key="agent:main:cli:direct:alice")
-        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as when one comes back to the tab
-        await page.until("[...document.querySelectorAll('.place')].some((place) => place.innerText.toLowerCase() === 'cli')", seconds=25)
+        await page.evaluate(
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )  # as when one comes back to the tab
+        await page.until(
+            "[...document.querySelectorAll('.place')].some((place) => place.innerText.toLowerCase() === 'cli')",
+            seconds=25,
+        )
         await page.click("text=hello from the terminal")
         await page.until("document.querySelector('.bubble')?.innerText === 'hello from the terminal'")
         await cli.ask("and once more", session_key="agent:main:cli:direct:alice")

@@ -9,7 +9,7 @@ from tests.browser.driving import Page
 from tests.e2e.gateway_process import BOB, Client
 from tests.fakes.cutting_proxy import Stranger
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_the_first_visit(house: House, picture: Picture) -> None:
@@ -23,7 +23,9 @@ async def test_the_first_visit(house: House, picture: Picture) -> None:
         await page.see(".welcome")
         await page.accessible()
         await picture(page, "first-visit")
-        await page.say("say " + "\n\n".join(f"Paragraph {n} says **something** short, of some words." for n in range(1, 20)))
+        await page.say(
+            "say " + "\n\n".join(f"Paragraph {n} says **something** short, of some words." for n in range(1, 20))
+        )
         await page.see(".prose")
         await page.until("document.querySelector('.prose').innerText.length > 40")
         assert await page.evaluate("document.querySelector('.turns').getAttribute('aria-busy')") == "true"
@@ -76,8 +78,8 @@ async def test_no_word_in_the_url_leads_to_another_server(house: House) -> None:
     async with Stranger() as stranger, house.visit() as page:
         evil = f"127.0.0.1:{stranger.port}"
         for tail in (
-            f"?gatewayUrl=ws://{evil}/ws", f"#server=ws://{evil}", f"?server={evil}&ws={evil}#gatewayUrl={evil}",
-            f"#/c/ws%3A%2F%2F{evil}", f"#//{evil}/ws", f"#login=x&server={evil}", f"#/{evil}", f"?base=//{evil}/",
+            f"?gatewayUrl=ws://{evil}/ws", f"?server={evil}&base=//{evil}/#gatewayUrl=ws://{evil}",
+            f"#/c/ws%3A%2F%2F{evil}", f"#//{evil}/ws", f"#login=x&server=ws://{evil}",
         ):  # fmt: skip
             await page.do("goto", url="about:blank")
             await page.do("goto", url=f"{house.gateway.url}/{tail}")

@@ -12,16 +12,16 @@ from tests.e2e.gateway_process import gateway_process
 from tests.fakes.cutting_proxy import Stranger
 from tests.fakes.openai_server import OpenAIServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def model() -> AsyncIterator[OpenAIServer]:
     async with OpenAIServer() as server:
         yield server
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def house(
     browser: Browser, model: OpenAIServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[House]:  # fmt: skip
@@ -44,7 +44,7 @@ def attacks(stranger: str) -> list[str]:
         f'<link rel="stylesheet" href="http://{stranger}/c.css"><style>@import "http://{stranger}/i.css";</style>',
         f'<a href="http://{stranger}/" ping="http://{stranger}/p" style="position:fixed;inset:0">all</a>',
         '<form action="/api/v1/logout" method="post"><button>go</button></form><base href="//evil.example/">',
-        f"```mermaid\ngraph TD; A[\"<img src=http://{stranger}/m onerror=alert(1)>\"]\n```",
+        f'```mermaid\ngraph TD; A["<img src=http://{stranger}/m onerror=alert(1)>"]\n```',
         f'```html\n<img src="http://{stranger}/h" onerror=alert(1)>\n```',
         f"| <img src=http://{stranger}/t> |\n|---|\n| <b onclick=alert(1)>x</b> |",
         f"[ref]: http://{stranger}/ref\n\n![ref] and [ref]",
@@ -75,7 +75,11 @@ async def test_a_hostile_answer_does_nothing(house: House, model: OpenAIServer, 
         assert not set(found["tags"]) & {
             "img", "script", "svg", "use", "iframe", "object", "embed", "link", "style", "form", "base", "math", "video", "image"
         }  # fmt: skip
-        assert not [name for name in found["attributes"] if name.startswith("on") or name in ("style", "src", "srcset", "ping", "action")]
+        assert not [
+            name
+            for name in found["attributes"]
+            if name.startswith("on") or name in ("style", "src", "srcset", "ping", "action")
+        ]
         assert found["links"] == ["http:noopener noreferrer nofollow"]
         assert "Picture: a picture" in found["text"] and '<img src="' in found["text"]
         assert await page.evaluate("document.querySelectorAll('#message').length") == 1
@@ -85,7 +89,9 @@ async def test_a_hostile_answer_does_nothing(house: House, model: OpenAIServer, 
 @pytest.mark.attack(85)
 async def test_text_that_is_turned_around_or_misleads(house: House, model: OpenAIServer) -> None:
     async with house.visit() as page:
-        model.queue.append("say open \u202egpj.exe\u202c now, [https://bank.example](https://evil.example/x) \u2066x\u2069")
+        model.queue.append(
+            "say open \u202egpj.exe\u202c now, [https://bank.example](https://evil.example/x) \u2066x\u2069"
+        )
         await page.say("hello \u202e there")
         await page.answered()
         text = await page.last_answer()
@@ -124,7 +130,11 @@ async def test_names_of_others_are_only_text(house: House, model: OpenAIServer) 
         assert evil in await page.text(".tool-detail pre")
         await page.say("!tool nothing_" + "x" * 10 + ' {"a": "\u202e"}')
         await page.answered()
-        await page.do("files", selector="input[type=file]", files=[{"name": f"{evil}.txt", "mimeType": "text/plain", "base64": "aGk="}])
+        await page.do(
+            "files",
+            selector="input[type=file]",
+            files=[{"name": f"{evil}.txt", "mimeType": "text/plain", "base64": "aGk="}],
+        )
         await page.until("document.querySelectorAll('.chips li:not(.busy)').length === 1")
         await page.click("#send")
         await page.answered()

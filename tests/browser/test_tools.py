@@ -16,7 +16,7 @@ from tests.browser.conftest import EFFECTS, House, Picture
 from tests.browser.driving import Page
 from tests.e2e.gateway_process import ALICE
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def done(house: House) -> list[str]:
@@ -83,8 +83,11 @@ async def test_denied_and_allowed(house: House, picture: Picture) -> None:
 async def test_hidden_characters_are_shown(house: House, picture: Picture) -> None:
     async with house.visit() as page:
         await ask_for(page, "harmless\u202e txt.exe\u200b")
-        marks = await page.evaluate("[...document.querySelectorAll('.approval .hidden-char')].map((mark) => mark.innerText)")
+        marks = await page.evaluate(
+            "[...document.querySelectorAll('.approval .hidden-char')].map((mark) => mark.innerText)"
+        )
         assert marks == ["U+202E", "U+200B"]
+        assert "⟨U+202E⟩" in await page.text(".page-title") and "⟨U+202E⟩" in await page.text(".session-title")
         assert "Hidden characters" in await page.text(".approval .problem")
         await picture(page, "approval-hidden")
         await page.click(".approval .danger")

@@ -4,15 +4,15 @@
 books: usage, intents, results. The modes above say only in which order.
 """
 
-import base64
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from agent import files
 from agent.modes.choose import FAST
 from agent.ports import (
     LanguageModel,
-    MediaReader,
+    MediaStore,
     ModelReply,
     ModelRequest,
     RequestedCall,
@@ -28,9 +28,8 @@ from agent.turn import Turn, usage_data
 from bus import tracing
 from bus.events import JsonObject, MediaRef
 
-SEEN_AS_IMAGE = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-READ_AS_TEXT = ("text/", "application/json", "application/xml", "application/yaml")
-TEXT_CHARS = 60_000
+CHEAPEST, ABLE, BEST = 0, 1, 2
+"""Tiers: for an answer without tools, for work with tools, for what a model of the tier before could not do."""
 
 
 class Finished(NamedTuple):
@@ -54,27 +53,31 @@ class Work:
     """What this person told the assistant about himself and how to answer."""
     among: tuple[str, ...] = ()
     """Names of the models that this agent may ask; empty means all."""
-    media: MediaReader | None = None
+    media: MediaStore | None = None
     needs: frozenset[str] = frozenset()
+    tier: int = ABLE
+    """The cheapest tier that is asked first; it rises where a model showed that it can't do it."""
     own: TurnTools = field(init=False)
     """The turn's own tools, which remember what was tried."""
+    _files: dict[str, files.ForModel] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.own = self.hands()
 
     def model_name(self, mode: str) -> str:
         """The model that will probably answer, for `chat.started`."""
-        entries = self.model.describe()
+        entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
         if not entries:
             return ""
         options = self.turn.message.options
-        if options is not None and options.model:
-            for entry in entries:
-                if entry.get("name") == options.model:
-                    return str(entry["name"])
-        if mode == FAST:
-            return str(min(entries, key=lambda entry: entry.get("tier", 1))["name"])
-        return str(entries[0]["name"])
+        wanted = options.model if options is not None else None
+        tier = CHEAPEST if mode == FAST else self.tier
+
+        def rank(entry: JsonObject) -> tuple[bool, bool, bool, int]:
+            steps = entry.get("tier", ABLE) - tier
+            return entry.get("name") != wanted, entry.get("state", "ready") != "ready", steps < 0, abs(steps)
+
+        return str(min(entries, key=rank)["name"])
 
     # ------------------------------------------------------------ context
 
@@ -92,37 +95,36 @@ class Work:
             # a program goes on from its own tools' results: nobody has said anything new
             said = [one for one in said if one != {"role": "user", "content": ""}]
         out += said
-        if message.media and self.media is not None:
-            self._attach(out, await self._parts(message.media))
+        if self.media is not None:
+            for message_id, refs in self.turn.files:
+                await self._attach(out, message_id, refs, self.media)
         return out
 
-    @staticmethod
-    def _attach(messages: list[JsonObject], parts: list[JsonObject]) -> None:
-        for index in range(len(messages) - 1, -1, -1):
-            if messages[index]["role"] == "user":
-                text = {"type": "text", "text": messages[index]["content"]}
-                content: object = [text, *parts]
-                if all(part["type"] == "text" for part in parts):
-                    content = "\n\n".join(part["text"] for part in [text, *parts] if part["text"])
-                messages[index] = {"role": "user", "content": content}
-                return
-
-    async def _parts(self, refs: Sequence[MediaRef]) -> list[JsonObject]:
-        """Images for a model that sees, text to read, a name for everything else."""
-        parts: list[JsonObject] = []
-        sees = any(entry.get("vision") for entry in self.model.describe())
-        for ref in refs:
-            if self.media is not None and sees and ref.mime in SEEN_AS_IMAGE:
-                data = base64.b64encode(await self.media.read(ref, self.turn.message.actor.user)).decode()
-                parts.append({"type": "image_url", "image_url": {"url": f"data:{ref.mime};base64,{data}"}})
+    async def _attach(
+        self, messages: list[JsonObject], message_id: str, refs: Sequence[MediaRef], media: MediaStore
+    ) -> None:
+        """Put the files of a message that this turn answers behind its text; those of earlier turns are named there."""
+        found = self._files.get(message_id)
+        if found is None:
+            sees = any(
+                entry.get("vision")
+                for entry in self.model.describe()
+                if not self.among or entry.get("name") in self.among
+            )
+            found = await files.for_model(refs, media, self.turn.message.actor.user, sees=sees)
+            self._files[message_id] = found
+            if found.vision:
                 self.needs = self.needs | {"vision"}
-            elif self.media is not None and ref.mime.startswith(READ_AS_TEXT):
-                raw = await self.media.read(ref, self.turn.message.actor.user)
-                text = raw.decode("utf-8", "replace")[:TEXT_CHARS]
-                parts.append({"type": "text", "text": f"[file {ref.name}]\n{text}"})
-            else:
-                parts.append({"type": "text", "text": f"[file {ref.name}, {ref.mime}, {ref.size} bytes]"})
-        return parts
+        if not found.parts:
+            return
+        said = self.turn.lane.window.said(message_id)
+        for index, one in enumerate(messages):
+            if one is said:
+                text = {"type": "text", "text": one["content"]}
+                content: object = [text, *found.parts]
+                if not found.vision:
+                    content = "\n\n".join(part["text"] for part in [text, *found.parts] if part["text"])
+                messages[index] = {"role": "user", "content": content}
 
     # ------------------------------------------------------------ the model
 
@@ -130,7 +132,10 @@ class Work:
         self, messages: Sequence[JsonObject], on_delta: Callable[[str], None], *, hands: TurnTools | None,
         tier: int | None = None,
     ) -> ModelReply:  # fmt: skip
-        """One round, with the tools of `hands`, if any. Its usage is added to the turn's."""
+        """One round, with the tools of `hands`, if any, from `tier` (else the work's) upwards.
+
+        Its usage is added to the turn's. Raises ModelFailed.
+        """
         message = self.turn.message
         options = message.options
         tools: list[JsonObject] = []
@@ -142,7 +147,7 @@ class Work:
             messages=messages,
             tools=tools,
             user=message.actor.user,
-            tier=tier,
+            tier=self.tier if tier is None else tier,
             needs=self.needs | ({"tools"} if tools else frozenset()),
             model=options.model if options is not None else None,
             among=self.among,
@@ -183,6 +188,8 @@ class Work:
             "text": reply.text,
             "calls": [{"call_id": c.call_id, "name": c.name, "arguments": c.arguments} for c in calls],
             "usage": usage_data(reply.usage),
+            "model": reply.model or "model",
+            "attempt": self.turn.attempt,
         }
         return not (await self.own.run(calls, _Books(self.turn, "", step))).stop
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.ports import RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
+from agent import files
+from agent.ports import MediaStore, RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
 from agent.tools.calls import CallIds, idempotency_key, needs_care, outcome_unknown, perform
 from agent.tools.loops import STOPPED_AFTER, TOLD_AFTER, LoopDetector, reminder
 from agent.tools.results import READ_RESULT, READ_RESULT_SPEC, ResultStore, problem, text_of
@@ -68,13 +69,15 @@ class Executor:
 
     def __init__(
         self, source: ToolSource, *, tool_seconds: float, max_parallel: int = 16, results: ResultStore | None = None,
-        grace_seconds: float = 1.0,
+        grace_seconds: float = 1.0, media: MediaStore | None = None,
     ) -> None:  # fmt: skip
+        """`media` keeps the images, sounds and files of results for the person; without it they are only named."""
         self.source = source
         self.tool_seconds = tool_seconds
         self.max_parallel = max_parallel
         self.results = results or ResultStore()
         self.grace_seconds = grace_seconds
+        self.media = media
 
     def turn(
         self, actor: Actor, specs: Sequence[ToolSpec], *, session: SessionKey | None = None, message_id: str = "",
@@ -207,10 +210,13 @@ class TurnTools:
         if call.repeated and needs_care(spec):
             return outcome_unknown()
         deadline = Deadline(self._executor.tool_seconds)
-        return await perform(
+        result = await perform(
             self._executor.source, call, spec, deadline, lambda update: observer.on_update(call, update),
             self._executor.grace_seconds,
         )  # fmt: skip
+        if self._executor.media is None:
+            return result
+        return await files.for_person(result, self._executor.media, call.actor.user, call.name)
 
     def _unknown(self, requested: RequestedCall) -> bool:
         return requested.name not in self._specs and requested.name != READ_RESULT

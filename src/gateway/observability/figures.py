@@ -25,8 +25,15 @@ def figures_of(status: Mapping[str, Any]) -> list[Figure]:
     models, channels = status["models"], status["channels"]
     ready = {name: float(state["state"] == "ready") for name, state in channels.items()}
     queued = {name: float(state.get("queued", 0)) for name, state in channels.items()}
-    rounds = {str(model["name"]): float(model.get("rounds", 0)) for model in models}
-    able = {str(model["name"]): float(model.get("state") == "ready") for model in models}
+    pool = status.get("model_pool", {})
+    rounds: dict[str, float] = {}
+    failed: dict[str, float] = {}
+    able: dict[str, float] = {}
+    for model in models:  # once for each of a model's keys
+        name = str(model["name"])
+        rounds[name] = rounds.get(name, 0) + model.get("rounds", 0)
+        failed[name] = failed.get(name, 0) + sum(model.get("failures", {}).values())
+        able[name] = max(able.get(name, 0.0), float(model.get("state", "ready") == "ready"))
     return [
         Figure("uptime_seconds", "Seconds since the start.", status["uptime_seconds"]),
         Figure("ready", "1 while messages are taken in.", float(status["ready"])),
@@ -41,6 +48,10 @@ def figures_of(status: Mapping[str, Any]) -> list[Figure]:
         Figure("channel_queued", "What waits to leave to a platform.", queued, "channel"),
         Figure("model_ready", "1 while a model takes requests.", able, "model"),
         Figure("model_rounds", "Rounds asked of a model.", rounds, "model", total=True),
+        Figure("model_failures", "Rounds that failed at a model.", failed, "model", total=True),
+        Figure("model_retries", "Rounds asked a second time.", pool.get("retries", 0), total=True),
+        Figure("model_failovers", "Rounds that went on to another model or key.", pool.get("failovers", 0), total=True),
+        Figure("modes_chosen", "Turns by the mode they got.", status.get("modes", {}), "mode", total=True),
         Figure("tools_guarded", "Tool calls that passed the guard.", tools.get("calls", 0), total=True),
         Figure("tools_refused", "Tool calls that the guard refused.", tools.get("refused", 0), total=True),
     ]

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeAlias
 
 from agent.ports import (
@@ -142,7 +143,7 @@ class Guard:
 
     def _shown(self, actor: Actor, spec: ToolSpec) -> ToolSpec:
         policy = self._policy(actor, spec)
-        if spec.source == "cloud" and policy == "allow" and dangerous_word(spec.name, None) is not None:
+        if spec.source == "cloud" and policy == "allow" and _dangerous_by_name(spec.name):
             policy = "ask"
         if policy == spec.policy:
             return spec
@@ -218,6 +219,12 @@ class Guard:
         if call.session is not None:
             facts["session_key"] = call.session.text
         return facts
+
+
+@lru_cache(maxsize=4096)
+def _dangerous_by_name(name: str) -> bool:
+    """Asked for each tool of each turn."""
+    return dangerous_word(name, None) is not None
 
 
 def _hashed(call: ToolCall) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Coroutine, Sequence
 from agent.ports import Report, ToolCall, ToolResult, ToolSpec
 from bridge.errors import BridgeError
 from bridge.protocol import Outgoing, arguments_hash
-from bus.context import new_trace_id, trace_id
+from bus import tracing
+from bus.context import trace_id
 from bus.deadline import Deadline
 from bus.errors import CallCancelled, IdempotencyConflict, NotFound, Unreachable, from_code
 from bus.events import Actor, JsonObject
@@ -73,14 +74,17 @@ class BridgeTools:
         )  # fmt: skip
         outgoing = Outgoing(
             id=wire_id, method=method, params=params, actor=actor_of(call), idempotency_key=call.idempotency_key,
-            remaining=deadline.remaining, arguments_sha256=content, server=server, traceparent=_traceparent(),
-            repeated=call.repeated,
+            remaining=deadline.remaining, arguments_sha256=content, server=server, repeated=call.repeated,
         )  # fmt: skip
         begun = time.monotonic()
         try:
             waiting.arm()
-            await bridge.start(outgoing, waiting)
-            answer = await waiting.result
+            with tracing.span(tracing.TUNNEL, bridge.bridge_id, call_id=call.call_id, tool=own) as span:
+                # The bridge's own records and spans hang below this one.
+                outgoing.traceparent = _traceparent()
+                await bridge.start(outgoing, waiting)
+                answer = await waiting.result
+                span.set("error.type", "tool" if "error" in answer else "")
         except BridgeError as error:
             raise from_code(error.code, error.message, retry_after_ms=error.retry_after_ms) from error
         finally:
@@ -152,5 +156,4 @@ def result_of(payload: JsonObject, duration_ms: int) -> ToolResult:
 
 def _traceparent() -> str | None:
     """W3C Trace Context (section 3.2), where a trace is under way."""
-    trace = trace_id.get()
-    return f"00-{trace}-{new_trace_id()[:16]}-01" if len(trace) == 32 else None
+    return tracing.traceparent() if trace_id.get() else None

@@ -188,13 +188,17 @@ async def test_the_same_key_twice_at_once_is_one_call(gateway: GatewayRig, bridg
 
 
 async def test_one_of_two_that_await_the_same_call_leaves(gateway: GatewayRig, bridge: RawBridge) -> None:
-    first, second = start(gateway, key="same"), start(gateway, key="same")
+    first = start(gateway, key="same")
     await bridge.frame("MCP_REQUEST")
+    second = start(gateway, key="same")  # joins the call that the first has made
+    await asyncio.sleep(0.2)
     first.cancel()
     error = await failure(second)
     assert error.code == 1009
-    third, fourth = start(gateway, key="other"), start(gateway, key="other")
+    third = start(gateway, key="other")
     request = await bridge.frame("MCP_REQUEST")
+    fourth = start(gateway, key="other")
+    await asyncio.sleep(0.2)
     fourth.cancel()
     await asyncio.sleep(0)
     await bridge.answer(request)
