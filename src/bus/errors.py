@@ -37,6 +37,10 @@ class BadParameters(GatewayError):
     code = 1000
 
 
+class Unsignable(BadParameters):
+    """Arguments of a tool that would not arrive as they are: no fault of the call's envelope, so 1000 everywhere."""
+
+
 class NotAuthenticated(GatewayError):
     """Not authenticated."""
 

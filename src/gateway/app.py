@@ -149,6 +149,7 @@ async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
         await asyncio.wait([work, hurry], return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
+        gateway.toolbox.directory.leave()
         await listener.close(seconds=0.2 if hurry.done() else 2.0)
     finally:
         for task in (work, hurry):

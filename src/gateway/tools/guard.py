@@ -37,7 +37,7 @@ from bus.errors import (
     OutcomeUnknown,
     Overloaded,
     ToolDenied,
-    from_code,
+    Unsignable,
 )
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
@@ -252,11 +252,11 @@ def _digest(call: ToolCall, hashed: str) -> str:
 
 
 def _hashed(call: ToolCall) -> str:
-    """The hash of the arguments. Raises BadParameters for arguments that are no plain JSON."""
+    """The hash of the arguments. Raises Unsignable for arguments that are no plain JSON."""
     try:
         return arguments_hash(call.arguments)
     except BridgeError as error:
-        raise from_code(error.code, error.message) from error
+        raise Unsignable(error.message) from error
 
 
 def shape(value: object, depth: int = 0) -> object:
