@@ -97,9 +97,12 @@ async def test_another_origin_gets_nothing(house: House) -> None:
         foreign = f"http://localhost:{port}"
         tried = """(async () => {
           const opened = await new Promise((done) => {
-            const s = new WebSocket('ws://127.0.0.1:PORT/ws'); s.onopen = () => done(true); s.onerror = () => done(false);
+            const s = new WebSocket('ws://127.0.0.1:PORT/ws');
+            s.onopen = () => done(true);
+            s.onerror = () => done(false);
           }).catch(() => false);
-          const posted = await fetch('http://127.0.0.1:PORT/api/v1/logout', {method: 'POST', mode: 'no-cors', credentials: 'include'})
+          const form = {method: 'POST', mode: 'no-cors', credentials: 'include'};
+          const posted = await fetch('http://127.0.0.1:PORT/api/v1/logout', form)
             .then(() => 'sent', () => 'refused');
           return [opened, posted];
         })()""".replace("PORT", port)
@@ -125,8 +128,9 @@ async def test_conversations_of_others_are_not_there(house: House) -> None:
 async def watch_announcements(page: Page) -> None:
     await page.evaluate("""(() => {
       window.told = [];
-      new MutationObserver(() => { const text = document.querySelector('#announcer').textContent; if (text) window.told.push(text); })
-        .observe(document.querySelector('#announcer'), {childList: true, characterData: true, subtree: true});
+      const region = document.querySelector('#announcer');
+      new MutationObserver(() => { if (region.textContent) window.told.push(region.textContent); })
+        .observe(region, {childList: true, characterData: true, subtree: true});
     })()""")
 
 

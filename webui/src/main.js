@@ -26,7 +26,7 @@ const actions = {
   send: (text, media = [], replaces = null) => { shell.log.pinned = true; store.send(text, media, replaces); },
   stop: () => store.stop(),
   edit: (turn) => shell.composer.edit(turn),
-  retry: (turn) => store.send(turn.user.text, turn.user.media, turn.local || turn.id.startsWith("local-") ? null : turn.id),
+  retry: (turn) => store.again(turn),
   review: (approval) => shell.approvals.review(approval),
   busy: (busy) => shell.composer.busy(busy),
   newChat: () => { actions.drawer(false); actions.go(`#/c/${store.newKey()}`); },
