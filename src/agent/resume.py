@@ -29,6 +29,8 @@ class Round:
     attempt: int = 0
     """The model that was asked, and in which attempt; '' where a later record has counted the round already."""
     started: set[str] = field(default_factory=set)
+    asking: set[str] = field(default_factory=set)
+    """Calls about which somebody is asked, as far as the log knows: begun, perhaps not made."""
     results: dict[str, JsonObject] = field(default_factory=dict)
 
 
@@ -44,6 +46,8 @@ class TurnProgress:
     """Usage by model up to the last pause, what no round tells of (sub-agents, plans) included."""
     tool_calls: int = 0
     """Made up to the last pause."""
+    by_agents: dict[str, JsonObject] = field(default_factory=dict)
+    """What sub-agents called, by call id: {name, arguments, result, asking}; result None where there is none."""
 
     @property
     def exhausted(self) -> bool:
@@ -82,7 +86,24 @@ def progress_of(message_id: str, records: Iterable[Record], now: float) -> TurnP
                     progress.rounds[-1].started.add(data["call_id"])
             case kinds.TOOL_FINISHED if not data.get("agent") and progress.rounds:
                 progress.rounds[-1].results[data["call_id"]] = data
+            case kinds.TOOL_STARTED:
+                progress.by_agents[data["call_id"]] = {
+                    "name": data["name"], "arguments": data["arguments"], "result": None, "asking": False,
+                }  # fmt: skip
+            case kinds.TOOL_FINISHED if data["call_id"] in progress.by_agents:
+                progress.by_agents[data["call_id"]]["result"] = data
+            case kinds.APPROVAL_REQUESTED | kinds.APPROVAL_RESOLVED:
+                _asked(progress, data["call_id"], record.type == kinds.APPROVAL_REQUESTED)
     return progress
+
+
+def _asked(progress: TurnProgress, call_id: str, waiting: bool) -> None:
+    if call_id in progress.by_agents:
+        progress.by_agents[call_id]["asking"] = waiting
+    elif progress.rounds and waiting:
+        progress.rounds[-1].asking.add(call_id)
+    elif progress.rounds:
+        progress.rounds[-1].asking.discard(call_id)
 
 
 def _seconds(timestamp: str, default: float) -> float:

@@ -23,8 +23,12 @@ from agent.ports import (
 )
 from agent.resume import Round
 from agent.settings import AgentSettings
+from agent.tools.calls import outcome_unknown
 from agent.tools.executor import Executor, TurnTools
+from agent.tools.results import text_of
+from agent.tools.schema import BadArguments, parse_arguments
 from agent.turn import Turn, usage_data
+from agent.window import result_text
 from bus import tracing
 from bus.events import JsonObject, MediaRef
 
@@ -199,17 +203,57 @@ class Work:
             self.own.unique([_requested(call) for call in earlier.calls])
         missing = [_requested(call) for call in step.calls if call["call_id"] not in step.results]
         if missing:
-            await self.own.run(missing, _Books(self.turn, "", None, step.started), repeated=frozenset(step.started))
+            await self.own.run(
+                missing, _Books(self.turn, "", None, step.started), repeated=frozenset(step.started),
+                asking=frozenset(step.asking),
+            )  # fmt: skip
 
     async def use_for(self, hands: TurnTools, reply: ModelReply, *, agent: str) -> list[JsonObject]:
         """Run the calls of a sub-agent's round; the messages that say so to its model."""
         # A sub-agent that begins anew after a crash must not meet the keys of its earlier life.
         life = f"{agent}-{self.turn.progress.attempts + 1}"
-        calls = hands.unique([replace(call, call_id=f"{life}-{call.call_id}"[:128]) for call in reply.calls])
+        fresh = hands.unique([replace(call, call_id=f"{life}-{call.call_id}"[:128]) for call in reply.calls])
+        calls = tuple(self._taken_up(call) for call in fresh)
+        taken_up = frozenset(call.call_id for call in calls) - {call.call_id for call in fresh}
         asked = replace(reply, calls=calls)
-        done = await hands.run(calls, _Books(self.turn, agent, None))
+        before = {call.call_id: text for call in calls if (text := self._made_before(call)) is not None}
+        done = await hands.run(
+            [call for call in calls if call.call_id not in before], _Books(self.turn, agent, None, taken_up),
+            repeated=taken_up, asking=taken_up,
+        )  # fmt: skip
         said: JsonObject = {"role": "assistant", "content": reply.text or None, "tool_calls": list(handed_back(asked))}
-        return [said, *done.messages()]
+        recalled = [{"role": "tool", "tool_call_id": call_id, "content": text} for call_id, text in before.items()]
+        return [said, *recalled, *done.messages()]
+
+    def _taken_up(self, call: RequestedCall) -> RequestedCall:
+        """The call under the id that it had before a restart, if a person is still being asked about it."""
+        for call_id, earlier in self.turn.progress.by_agents.items():
+            if earlier["asking"] and earlier["result"] is None and _same(call, earlier):
+                del self.turn.progress.by_agents[call_id]
+                return replace(call, call_id=call_id)
+        return call
+
+    def _made_before(self, call: RequestedCall) -> str | None:
+        """What came of the same call of a sub-agent before a restart: it is told again, and not made again."""
+        for call_id, earlier in self.turn.progress.by_agents.items():
+            if not _same(call, earlier):
+                continue
+            spec = self.own.spec(call.name)
+            if earlier["result"] is None and (spec is None or spec.read_only or spec.idempotent):
+                return None
+            del self.turn.progress.by_agents[call_id]
+            if earlier["result"] is not None:
+                return result_text(earlier["result"])
+            return text_of(outcome_unknown().content)
+        return None
+
+
+def _same(call: RequestedCall, earlier: JsonObject) -> bool:
+    """Whether a recorded call was this one."""
+    try:
+        return bool(earlier["name"] == call.name and earlier["arguments"] == parse_arguments(call.arguments))
+    except BadArguments:
+        return False
 
 
 def _requested(call: JsonObject) -> RequestedCall:

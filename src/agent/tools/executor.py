@@ -105,6 +105,7 @@ class TurnTools:
         self._repairs = 0
         self._worst = 0
         self._cut = False
+        self._asking: frozenset[str] = frozenset()
         self._places = asyncio.Semaphore(executor.max_parallel)
         self._owner = f"{actor.user}\x00{session.identity if session else ''}"
 
@@ -125,13 +126,16 @@ class TurnTools:
         return self._ids.unique(calls)
 
     async def run(
-        self, calls: Sequence[RequestedCall], observer: Observer, *, repeated: frozenset[str] = frozenset()
-    ) -> Round:
+        self, calls: Sequence[RequestedCall], observer: Observer, *, repeated: frozenset[str] = frozenset(),
+        asking: frozenset[str] = frozenset(),
+    ) -> Round:  # fmt: skip
         """Make the calls of one round: neighbours that only read side by side, the others one after another.
 
         `repeated` are the ids of calls that were begun before a crash and have no result: they are sent again where
-        that is safe, else their outcome is unknown (2006). Cancelling cancels all.
+        that is safe, else their outcome is unknown (2006). Those in `asking` waited for a person: the source knows
+        whether they still do. Cancelling cancels all.
         """
+        self._asking = asking
         outcomes: list[Outcome | None] = [None] * len(calls)
         bad: list[bool] = [False] * len(calls)
 
@@ -207,7 +211,7 @@ class TurnTools:
     async def _result(self, call: ToolCall, spec: ToolSpec, observer: Observer) -> ToolResult:
         if call.name == READ_RESULT:
             return self._read_on(call.arguments)
-        if call.repeated and needs_care(spec):
+        if call.repeated and needs_care(spec) and call.call_id not in self._asking:
             return outcome_unknown()
         deadline = Deadline(self._executor.tool_seconds)
         result = await perform(

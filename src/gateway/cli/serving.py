@@ -10,10 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 _OPTIONS = ("--config", "--host", "--port")
-_SWITCH_SECONDS = 50e-6
-"""How long a thread that has something to do waits for the interpreter. The threads here sync journals and read
-files: a few microseconds of Python around a long wait, for which an acknowledgement would otherwise be kept back
-until the event loop happens to sleep (Python's own value is 5 ms)."""
 
 
 def plain(arguments: Sequence[str]) -> dict[str, Any] | None:
@@ -64,7 +60,6 @@ def serve_with(config: str | None = None, host: str | None = None, port: int | N
         raise Failure(f"{error.filename or loaded.home}: {error.strerror or error}") from None
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         return asyncio.run(serve(loaded))
     finally:

@@ -29,7 +29,16 @@ from bridge.policy import dangerous_word, strictest
 from bridge.protocol import arguments_hash
 from bus.context import new_id, timestamp
 from bus.deadline import Deadline
-from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied, from_code
+from bus.errors import (
+    ConfirmationRequired,
+    Forbidden,
+    GatewayError,
+    NotFound,
+    OutcomeUnknown,
+    Overloaded,
+    ToolDenied,
+    Unsignable,
+)
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
 from gateway.tools.approvals import ApprovalDesk, Asked
@@ -90,6 +99,8 @@ class Guard:
         if policy == "deny":
             self._trail.note("tool.denied", **self._facts(call, hashed))
             raise ToolDenied(f"{call.name} is denied here")
+        if call.repeated and spec.source == "cloud" and not (spec.read_only or spec.idempotent):
+            self._still_asking(call, hashed)
         if spec.source == "cloud" and (policy == "ask" or word is not None):
             await self._ask(call, hashed, word, source, deadline, report)
         await self._intend(call, hashed, harmless=spec.read_only or spec.idempotent)
@@ -175,7 +186,7 @@ class Guard:
             return
         if not call.attended or call.actor.role == "service":
             raise ConfirmationRequired("this call needs a person's yes, and nobody is there to ask")
-        digest = f"{call.name}\0{hashed}"
+        digest = _digest(call, hashed)
         asked = self._desk.waiting_for(user, call.call_id, digest) or Asked(
             approval_id=new_id("ap"), user=user, call_id=call.call_id, tool=call.name, digest=digest,
             arguments=call.arguments, risk=f"'{word}' is a dangerous word" if word else "this tool asks first",
@@ -199,6 +210,14 @@ class Guard:
         if word is None and decision != "allow_once" and (decision == "allow_always" or call.session is not None):
             session = "" if call.session is None else call.session.identity
             await self._desk.permissions.give(user, call.name, decision, session)
+
+    def _still_asking(self, call: ToolCall, hashed: str) -> None:
+        """A call of before a restart that may not be made twice: its question is there, so it was not made.
+
+        A question is taken away, on the disk, before its call is made. Raises OutcomeUnknown where it is gone.
+        """
+        if self._desk.waiting_for(call.actor.user, call.call_id, _digest(call, hashed)) is None:
+            raise OutcomeUnknown("the gateway was restarted while this call was under way")
 
     async def _intend(self, call: ToolCall, hashed: str, *, harmless: bool) -> None:
         """No audit record, no call; only what may be repeated or only reads does not wait for the disk."""
@@ -227,12 +246,17 @@ def _dangerous_by_name(name: str) -> bool:
     return dangerous_word(name, None) is not None
 
 
+def _digest(call: ToolCall, hashed: str) -> str:
+    """What an approval is bound to, beside the call."""
+    return f"{call.name}\0{hashed}"
+
+
 def _hashed(call: ToolCall) -> str:
-    """The hash of the arguments. Raises BadParameters for arguments that are no plain JSON."""
+    """The hash of the arguments. Raises Unsignable for arguments that are no plain JSON."""
     try:
         return arguments_hash(call.arguments)
     except BridgeError as error:
-        raise from_code(error.code, error.message) from error
+        raise Unsignable(error.message) from error
 
 
 def shape(value: object, depth: int = 0) -> object:
