@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 INSTALL := $(PIP) install --require-hashes
 PROJECTS := pyproject.toml packaging/ai-bridge/pyproject.toml
 
-.PHONY: help run test test-slow soak bench lint lock docs site images bridge-binary clean
+.PHONY: help run test test-slow soak bench lint lock docs site webui images bridge-binary clean
 
 help:
 	@echo "make run        serve on 127.0.0.1:8080 (ARGS='--port 0' passes options on)"
@@ -16,7 +16,7 @@ help:
 	@echo "make lint       style, types, layers   make bench      figures, into bench/results.json"
 	@echo "make soak       hours of faults        make docs       the generated pages"
 	@echo "make site       docs/ as web pages     make images     the pictures in docs/images"
-	@echo "make bridge-binary  dist/ai-bridge, a single file"
+	@echo "make webui      build the web chat     make bridge-binary  dist/ai-bridge, a single file"
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway run $(ARGS)
@@ -44,8 +44,13 @@ docs: $(VENV)/.dev
 site: $(VENV)/.dev
 	@$(BIN)/python docs/site.py $(ARGS)
 
+webui:
+	@npm --prefix webui ci --ignore-scripts --no-audit --no-fund
+	@npm --prefix webui run build
+
 images: $(VENV)/.dev
 	@$(BIN)/python docs/images.py
+	@MAKE_IMAGES=1 $(BIN)/python -m pytest tests/browser
 
 bridge-binary: $(VENV)/.binary
 	@$(BIN)/python -m PyInstaller --noconfirm --log-level=WARN --workpath build packaging/ai-bridge/one_file.spec
@@ -78,11 +83,15 @@ $(VENV)/.npm: $(VENV)/.made tests/npm/package-lock.json
 	@npm ci --prefix tests/npm --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# The lock files name no registry: pip takes the one it is configured with. Needs `uv`.
-COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11
+# The lock files name no registry: pip takes the one it is configured with. Needs `uv`. The two distributions are
+# left out, since they come from this tree.
+COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --universal --python-version 3.11
+OUTSIDE := build/lock/pyproject.toml packaging/ai-bridge/pyproject.toml --all-extras
 lock:
-	$(COMPILE) pyproject.toml packaging/ai-bridge/pyproject.toml --all-extras --no-emit-package ai-bridge --no-emit-package busgate -o requirements.lock
-	$(COMPILE) pyproject.toml packaging/ai-bridge/pyproject.toml --all-extras --group dev --no-emit-package ai-bridge --no-emit-package busgate -o requirements-dev.lock
+	@mkdir -p build/lock && touch build/lock/README.md build/lock/LICENSE
+	@sed '/ai-bridge==/d; /busgate\[/d' pyproject.toml > build/lock/pyproject.toml
+	$(COMPILE) $(OUTSIDE) -o requirements.lock
+	$(COMPILE) $(OUTSIDE) --group build/lock/pyproject.toml:dev -o requirements-dev.lock
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements-dev.lock -o requirements-build.lock
 
 clean:

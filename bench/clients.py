@@ -19,6 +19,7 @@ class Stream:
     gaps: list[float] = field(default_factory=list)
     one_way: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    tools: int = 0
     _last: float = 0.0
 
     def saw(self, text: str, begun: float, timed: bool) -> None:
@@ -82,7 +83,7 @@ class GatewayClient:
         await self._socket.send_str(
             orjson.dumps(
                 {"jsonrpc": "2.0", "id": next(self._numbers), "method": "chat.send_stream",
-                 "params": {"text": ASKED[model], "session_key": key or self._key}}
+                 "params": {"text": ASKED.get(model, model), "session_key": key or self._key}}
             ).decode()
         )  # fmt: skip
         while True:
@@ -94,6 +95,9 @@ class GatewayClient:
                 continue
             if params["type"] == "chat.delta":
                 stream.saw(params["delta"], begun, model == "slow")
+            elif params["type"] == "tool.finished":
+                assert not params["is_error"], params
+                stream.tools += 1
             elif params["type"] == "chat.done":
                 stream.seconds = time.monotonic() - begun
                 return stream

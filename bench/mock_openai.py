@@ -6,6 +6,7 @@ that it is never the slowest in the row. Prints its port.
 """
 
 import asyncio
+import re
 import sys
 import time
 from functools import lru_cache
@@ -31,14 +32,18 @@ def word(index: int) -> bytes:
     return _chunk(f"word {index:05d} ")
 
 
-END = (
-    _event('{"id":"c","object":"chat.completion.chunk","created":1,"model":"mock","choices":[{"index":0,"delta":{},'
-           '"finish_reason":"stop"}]}')
-    + _event('{"id":"c","object":"chat.completion.chunk","created":1,"model":"mock","choices":[],"usage":'
-             '{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30}}')
-    + _event("[DONE]")
-    + b"0\r\n\r\n"
-)  # fmt: skip
+def _end(reason: str) -> bytes:
+    return (
+        _event('{"id":"c","object":"chat.completion.chunk","created":1,"model":"mock","choices":[{"index":0,'
+               f'"delta":{{}},"finish_reason":"{reason}"}}]}}')
+        + _event('{"id":"c","object":"chat.completion.chunk","created":1,"model":"mock","choices":[],"usage":'
+                 '{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30}}')
+        + _event("[DONE]")
+        + b"0\r\n\r\n"
+    )  # fmt: skip
+
+
+END, END_OF_CALLS = _end("stop"), _end("tool_calls")
 
 
 def timed(index: int) -> bytes:
@@ -46,6 +51,38 @@ def timed(index: int) -> bytes:
     return _chunk(f"t{time.monotonic_ns() // 1000:d} ")
 
 
+def script(body: bytes) -> bytes | None:
+    """The answer to a body that asks for tools or a plan, or None where it is time for text.
+
+    `tool:<rounds>:<calls>;` wants that many rounds of calls of `clock` first; `plan:<parts>;` in a request whose
+    system prompt speaks of parts wants a plan.
+    """
+    if b"tool:" in body and (match := TOOLS.search(body)):
+        rounds, calls = int(match[1]), int(match[2])
+        if body.count(b'"role":"tool"') + body.count(b'"role": "tool"') < rounds * calls:
+            number = body.count(b'"role":"tool"') + body.count(b'"role": "tool"')
+            made = ",".join(
+                f'{{"index":{n},"id":"call_{number}_{n}","type":"function","function":{{"name":"clock",'
+                f'"arguments":"{{\\"zone\\":\\"{zone(number + n)}\\"}}"}}}}'
+                for n in range(calls)
+            )
+            return HEAD + _event(
+                '{"id":"c","object":"chat.completion.chunk","created":1,"model":"mock","choices":[{"index":0,"delta":'
+                f'{{"tool_calls":[{made}]}},"finish_reason":null}}]}}'
+            ) + END_OF_CALLS  # fmt: skip
+    if b'\\"parts\\"' in body and (match := PLAN.search(body)):
+        parts = ",".join(f'{{\\"title\\":\\"part {n}\\",\\"task\\":\\"mock:20:5;\\"}}' for n in range(int(match[1])))
+        return HEAD + _chunk(f'{{\\"parts\\":[{parts}]}}') + END
+    return None
+
+
+def zone(number: int) -> str:
+    """One of 26 time zones: a call that is like an earlier one would be taken for a loop."""
+    return f"Etc/GMT-{number % 26 + 1}" if number % 26 < 14 else f"Etc/GMT+{number % 26 - 13}"
+
+
+TOOLS = re.compile(rb"tool:(\d+):(\d+);")
+PLAN = re.compile(rb"plan:(\d+);")
 last = [0]
 """Size of the last request's body, in bytes."""
 
@@ -63,6 +100,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             )
             body = await reader.readexactly(size)
             last[0] = size
+            scripted = script(body)
+            if scripted is not None:
+                writer.write(scripted)
+                continue
             at = body.rindex(b"mock:") + 5
             count, pause = body[at : body.index(b";", at)].split(b":")
             await answer(writer, int(count), float(pause) / 1000)

@@ -19,6 +19,11 @@ TOKEN = "bench-token-0123456789abcdef0123456789abcdef"
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def user_token(number: int) -> str:
+    """The token of the bench's user `u<number>`."""
+    return f"bench-user-{number:04d}-0123456789abcdef0123456789abcdef"
+
+
 def raise_file_limit() -> None:
     """Thousands of sockets need thousands of descriptors, here and in the children."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -34,9 +39,13 @@ class Child:
     ready_seconds: float = 0.0
 
     def cpu(self) -> float:
-        """User and system seconds spent so far."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """Seconds on a processor so far, of all threads that live; to the nanosecond where the kernel counts so."""
+        try:
+            tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+            return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+        except (OSError, ValueError, IndexError):
+            times = self.process.cpu_times()
+            return float(times.user + times.system)
 
     def rss(self) -> int:
         """Resident memory in bytes."""
@@ -65,21 +74,25 @@ async def printing_its_port(*arguments: str) -> AsyncIterator[Child]:
 
 
 @contextlib.asynccontextmanager
-async def gateway(model_url: str | None, *, home: Path | None = None, extra: str = "") -> AsyncIterator[Child]:
-    """A gateway as it is started by a person, with one model."""
+async def gateway(
+    model_url: str | None, *, home: Path | None = None, extra: str = "", port: int = 0, users: int = 0,
+    mode: str = "single",
+) -> AsyncIterator[Child]:  # fmt: skip
+    """A gateway as it is started by a person, with one model. `users` more have the token `user_token(number)`."""
     with tempfile.TemporaryDirectory() as folder:
         where = home or Path(folder)
         models = f'''
 models: [{{name: bench, base_url: "{model_url}/v1", api_key: bench, model: bench}}]
 '''
+        more = "".join(f', {{user: u{n}, role: user, token: "{user_token(n)}"}}' for n in range(users))
         file = where / "bench.yaml"
         where.mkdir(parents=True, exist_ok=True)
         file.write_text(
             f"""
-server: {{port: 0, max_connections: 20000}}
-auth: {{tokens: [{{user: bench, role: user, token: "{TOKEN}"}}]}}
+server: {{port: {port}, max_connections: 20000}}
+auth: {{tokens: [{{user: bench, role: user, token: "{TOKEN}"}}{more}]}}
 limits: {{messages_per_minute: 0, turns_per_user: 5000}}
-agent: {{mode: single}}
+agent: {{mode: {mode}}}
 logging: {{level: warning, format: json}}
 {models if model_url else ""}{extra}"""
         )

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench import durability, footprint, streaming
+from bench import agent, durability, footprint, streaming, tunnel
 from bench.processes import raise_file_limit
 
 Figures = list[dict[str, Any]]
@@ -26,6 +26,14 @@ PARTS: dict[str, Callable[[bool], Awaitable[Figures]]] = {
     "connections": footprint.connections,
     "sessions": footprint.sessions,
     "acknowledged": durability.acknowledged,
+    "rounds": agent.rounds,
+    "plans": agent.plans,
+    "choosing": agent.choosing,
+    "tool_calls": tunnel.calls,
+    "large_results": tunnel.large,
+    "bridge_weight": tunnel.weight,
+    "idle_tunnels": tunnel.idle,
+    "reconnecting": tunnel.reconnecting,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -134,7 +134,7 @@ class Conversations:
             self._ended.popitem(last=False)
 
     def _cut(self, lane: Lane, reason: str) -> bool:
-        if lane.task is None or lane.abort_reason:
+        if lane.task is None or lane.abort_reason or lane.ending:
             return False
         lane.abort_reason = reason
         return lane.task.cancel()

@@ -16,6 +16,7 @@ from agent.resume import TurnProgress
 from agent.sessions import records as kinds
 from agent.window import Window
 from bus.context import timestamp
+from bus.errors import GatewayError
 from bus.events import Event, InboundMessage, JsonObject
 from bus.keys import SessionKey
 
@@ -30,6 +31,8 @@ class Pending:
     message: InboundMessage
     accepted: "asyncio.Future[None]"
     progress: TurnProgress = field(default_factory=TurnProgress)
+    refused: bool = False
+    """The disk refused the message: its turn leaves no trace."""
     merged: "list[Pending]" = field(default_factory=list)
     """Messages that this one's turn answers too; each ends with it."""
 
@@ -48,7 +51,7 @@ class Lane:
     """The one writer of `key`."""
 
     __slots__ = (
-        "_held", "_publish", "_quiet", "_store", "abort_reason", "current", "exists", "head", "key", "queue",
+        "_held", "_publish", "_quiet", "_store", "abort_reason", "current", "ending", "exists", "head", "key", "queue",
         "reserved", "seq", "speaker", "spoiled", "task", "users", "window",
     )  # fmt: skip
 
@@ -65,6 +68,8 @@ class Lane:
         self.queue: deque[Pending] = deque()
         self.current: str | None = None
         """message_id of the running turn."""
+        self.ending = False
+        """The running turn's end is on its way to the disk: it can't be cut any more."""
         self.speaker = ""
         """The user whose turn runs."""
         self.task: asyncio.Task[None] | None = None
@@ -94,13 +99,19 @@ class Lane:
         return self.seq
 
     def append(self, *records: Record, head: SessionHead | None = None) -> "asyncio.Future[None]":
-        """Write in order, as one. The result is done when they are durable."""
+        """Write in order, as one. The result is done when they are durable, and has failed where they can't be."""
         if head is not None:
             self.head = head
             self.exists = True
         for record in records:
             self.window.apply(record)
-        return self._store.append(self.key, records, head=head)
+        try:
+            durable = self._store.append(self.key, records, head=head)
+        except GatewayError as error:
+            durable = asyncio.get_running_loop().create_future()
+            durable.set_exception(error)
+        durable.add_done_callback(_seen)
+        return durable
 
     # ------------------------------------------------------------ events
 
@@ -129,6 +140,12 @@ class Lane:
                 self._publish(event)
         if not line:
             self._quiet(self)
+
+    def drop(self, message_id: str) -> None:
+        """Nothing that waits about this message is ever told."""
+        for held in self._held:
+            if held.event is not None and getattr(held.event, "message_id", "") == message_id:
+                held.event = None
 
     def emit_when(self, durable: "asyncio.Future[None]", event: Event) -> None:
         """Publish `event` once its record is durable; never if the disk refused it."""
@@ -163,3 +180,9 @@ class Lane:
 def record(seq: int, kind: str, data: JsonObject) -> Record:
     """A record of now."""
     return Record(seq, kind, timestamp(), data)
+
+
+def _seen(durable: "asyncio.Future[None]") -> None:
+    """Whoever needs the outcome awaits it too; here it is only marked as looked at."""
+    if not durable.cancelled():
+        durable.exception()

@@ -165,35 +165,45 @@ class AgentLoop(Conversations):
         if message.wants_reply:
             lane.queue.append(pending)
             self._next(lane)
-        return await self._durable(lane, durable, held, message, seq, pending)
+        return await self._durable(lane, durable, held, message, seq, pending, began=head is not None)
 
     async def _durable(
         self, lane: Lane, durable: "asyncio.Future[None]", held: Held, message: InboundMessage, seq: int,
-        pending: Pending | None,
+        pending: Pending | None, *, began: bool,
     ) -> Accepted:  # fmt: skip
+        """Wait for the disk; `began`: these records are the session's first."""
         try:
             await asyncio.shield(durable)
         except asyncio.CancelledError:
-            # The sender left; his message stays.
-            durable.add_done_callback(lambda done: lane.release(held, keep=not done.exception()))
+            # The sender left; his message stays, if the disk takes it.
+            durable.add_done_callback(
+                lambda done: (
+                    self._refuse(lane, held, message, pending, began)
+                    if done.cancelled() or done.exception()
+                    else lane.release(held)
+                )
+            )
             raise
         except GatewayError:
-            self._refuse(lane, pending)
-            lane.release(held, keep=False)
+            self._refuse(lane, held, message, pending, began)
             raise
         # In the next round of the event loop, so that the sender's result comes before the first event.
         asyncio.get_running_loop().call_soon(lane.release, held)
         return Accepted(message_id=message.message_id, session=lane.key, seq=seq)
 
-    def _refuse(self, lane: Lane, pending: Pending | None) -> None:
-        """The disk refused the message: its turn must leave no trace."""
+    def _refuse(self, lane: Lane, held: Held, message: InboundMessage, pending: Pending | None, began: bool) -> None:
+        """The disk refused the message: neither it nor its turn leaves a trace."""
         lane.spoiled = True
-        if pending is None:
-            return
-        if pending in lane.queue:
-            lane.queue.remove(pending)
-        elif lane.current == pending.message.message_id:
-            self._cut(lane, REFUSED)
+        if began:
+            lane.exists, lane.head = False, None
+        if pending is not None:
+            pending.refused = True
+            if pending in lane.queue:
+                lane.queue.remove(pending)
+            elif lane.current == message.message_id:
+                self._cut(lane, REFUSED)
+        lane.drop(message.message_id)
+        lane.release(held, keep=False)
 
     def _announce(self, message: InboundMessage, seq: int) -> events.ChatMessage:
         return events.ChatMessage(
@@ -238,13 +248,14 @@ class AgentLoop(Conversations):
         answer: JsonObject = {"message_id": message_id, "role": "assistant", "text": text, "finish_reason": "stop",
                               "usage": {}, "command": command}  # fmt: skip
         held = lane.hold(self._announce(message, first))
-        durable = lane.append(record(first, kinds.MESSAGE, question), record(last, kinds.DONE, answer), head=head)
+        answered = record(last, kinds.DONE, answer)
+        durable = lane.append(record(first, kinds.MESSAGE, question), answered, head=head)
         mode = "command" if command else "told"
         lane.emit(events.ChatStarted(session=key, message_id=message_id, seq=started, mode=mode, model="", attempt=1))
         lane.emit(events.ChatDelta(key, message_id, delta, text))
         lane.emit(events.ChatDone(session=key, message_id=message_id, seq=last, text=text, finish_reason="stop",
-                                  usage=events.Usage()))  # fmt: skip
-        return await self._durable(lane, durable, held, message, first, None)
+                                  usage=events.Usage(), at=answered.timestamp))  # fmt: skip
+        return await self._durable(lane, durable, held, message, first, None, began=head is not None)
 
     # ------------------------------------------------------------ turns
 
@@ -260,14 +271,18 @@ class AgentLoop(Conversations):
         lane.task = self._tasks.create_task(self._turn(lane, pending), name=f"turn {lane.current}")
 
     async def _turn(self, lane: Lane, pending: Pending) -> None:
-        message = pending.message
-        try:
+        message, queue = pending.message, self._queue(lane)
+
+        async def prepare() -> None:
             if lane.spoiled:
                 await self._lanes.reload(lane)
-            queue = self._queue(lane)
             if queue == "collect":
                 await self._gather(lane, pending)
-            await self._runner.run(lane, pending, queue)
+
+        try:
+            await self._runner.run(lane, pending, queue, prepare)
+        except Exception:  # a fault of ours: this turn is taken up again at the next start, the others go on now
+            log.exception("a turn ended without an end")
         finally:
             self._remember_end(message)
             for item in pending.merged:

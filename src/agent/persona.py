@@ -8,6 +8,7 @@ found by his id, which holds no path.
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from bus.events import Actor
 FILE_CHARS = 8_000
 SKILL_CHARS = 40_000
 MAX_SKILLS = 40
+LOOK_SECONDS = 1.0
+"""How long it is remembered that nobody wrote anything: a turn does not ask the disk each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,23 @@ class Skill:
 class Personas:
     """Reads the files below `home`."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, look_seconds: float = LOOK_SECONDS) -> None:
+        self._look_seconds = look_seconds
         self._home = home
         self._kept: dict[Path, tuple[int, str]] = {}
+        self._looked = float("-inf")
+        self._found = False
 
     async def text(self, agent_id: str, actor: Actor) -> str:
         """What goes behind the system prompt; '' where nobody wrote anything."""
         return await asyncio.to_thread(self._text, agent_id, actor.user) if self._any() else ""
 
     def _any(self) -> bool:
-        return any((self._home / name).is_dir() for name in ("agents", "users", "skills"))
+        now = time.monotonic()
+        if now - self._looked >= self._look_seconds:
+            self._looked = now
+            self._found = any((self._home / name).is_dir() for name in ("agents", "users", "skills"))
+        return self._found
 
     def _text(self, agent_id: str, user: str) -> str:
         parts = [self._read(self._home / "agents" / _name(agent_id) / "AGENTS.md", FILE_CHARS)]

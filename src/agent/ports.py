@@ -338,6 +338,14 @@ class MediaReader(Protocol):
         ...
 
 
+class MediaStore(MediaReader, Protocol):
+    """Keeps what tools give, too."""
+
+    async def save(self, data: bytes, *, mime: str, name: str, owner: str) -> MediaRef:
+        """Raises TooLarge, BadParameters for an impossible type, Overloaded where the disk refuses."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """What one turn cost with one model. `attempt` tells the attempts of a turn apart."""

@@ -25,7 +25,12 @@ class Round:
     text: str
     calls: list[JsonObject]
     usage: JsonObject
+    model: str = ""
+    attempt: int = 0
+    """The model that was asked, and in which attempt; '' where a later record has counted the round already."""
     started: set[str] = field(default_factory=set)
+    asking: set[str] = field(default_factory=set)
+    """Calls about which somebody is asked, as far as the log knows: begun, perhaps not made."""
     results: dict[str, JsonObject] = field(default_factory=dict)
 
 
@@ -37,6 +42,12 @@ class TurnProgress:
     """Attempts used up within the last 24 h."""
     mode: str = ""
     rounds: list[Round] = field(default_factory=list)
+    spent: dict[str, JsonObject] = field(default_factory=dict)
+    """Usage by model up to the last pause, what no round tells of (sub-agents, plans) included."""
+    tool_calls: int = 0
+    """Made up to the last pause."""
+    by_agents: dict[str, JsonObject] = field(default_factory=dict)
+    """What sub-agents called, by call id: {name, arguments, result, asking}; result None where there is none."""
 
     @property
     def exhausted(self) -> bool:
@@ -58,15 +69,41 @@ def progress_of(message_id: str, records: Iterable[Record], now: float) -> TurnP
                     progress.attempts += 1
             case kinds.TURN_PAUSED:
                 progress.attempts = max(0, progress.attempts - 1)
+                if "spent" in data:
+                    progress.spent, progress.tool_calls = data["spent"], data.get("tool_calls", 0)
+                    for earlier in progress.rounds:
+                        earlier.model = ""
             case kinds.TOOL_STARTED if not data.get("agent"):
                 step = data.get("round")
                 if step:
-                    progress.rounds.append(Round(step.get("text") or "", list(step["calls"]), step.get("usage") or {}))
+                    progress.rounds.append(
+                        Round(
+                            step.get("text") or "", list(step["calls"]), step.get("usage") or {},
+                            step.get("model") or "", step.get("attempt") or 0,
+                        )
+                    )  # fmt: skip
                 if progress.rounds:
                     progress.rounds[-1].started.add(data["call_id"])
             case kinds.TOOL_FINISHED if not data.get("agent") and progress.rounds:
                 progress.rounds[-1].results[data["call_id"]] = data
+            case kinds.TOOL_STARTED:
+                progress.by_agents[data["call_id"]] = {
+                    "name": data["name"], "arguments": data["arguments"], "result": None, "asking": False,
+                }  # fmt: skip
+            case kinds.TOOL_FINISHED if data["call_id"] in progress.by_agents:
+                progress.by_agents[data["call_id"]]["result"] = data
+            case kinds.APPROVAL_REQUESTED | kinds.APPROVAL_RESOLVED:
+                _asked(progress, data["call_id"], record.type == kinds.APPROVAL_REQUESTED)
     return progress
+
+
+def _asked(progress: TurnProgress, call_id: str, waiting: bool) -> None:
+    if call_id in progress.by_agents:
+        progress.by_agents[call_id]["asking"] = waiting
+    elif progress.rounds and waiting:
+        progress.rounds[-1].asking.add(call_id)
+    elif progress.rounds:
+        progress.rounds[-1].asking.discard(call_id)
 
 
 def _seconds(timestamp: str, default: float) -> float:

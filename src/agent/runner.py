@@ -7,6 +7,7 @@ goes on after the restart. Above is `loop.py`, below are the supervisor and the 
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from agent.lane import Lane, Pending, record
@@ -58,17 +59,19 @@ class TurnRunner:
         self.slots = UserSlots(limits.turns_per_user)
         self.stopping = False
 
-    async def run(self, lane: Lane, pending: Pending, queue: str) -> None:
+    async def run(self, lane: Lane, pending: Pending, queue: str, prepare: Callable[[], Awaitable[None]]) -> None:
         """Run the turn; returns when its end is recorded, or it is paused. Raises only CancelledError.
 
-        `queue` is the session's queue mode.
+        `queue` is the session's queue mode; `prepare` is what is to be done before the turn begins.
         """
         message = pending.message
         context.trace_id.set(message.trace_id or context.new_trace_id())
+        context.session_key.set(lane.key.text)
         turn: Turn | None = None
         try:
             if pending.progress.exhausted:
                 raise TimedOut("this message could not be answered in three attempts")
+            await prepare()
             await self.slots.acquire(message.actor.user)
             try:
                 if self.stopping:
@@ -134,7 +137,7 @@ class TurnRunner:
             session=lane.key, message_id=message_id, seq=seq, text=text, finish_reason=answer.finish_reason,
             usage=turn.usage, tool_calls=answer.tool_calls,
         )  # fmt: skip
-        await self._end(lane, [(kinds.DONE, data, event), *self._merged(lane, pending)])
+        await self._end(lane, pending, [(kinds.DONE, data, event), *self._merged(lane, pending)])
 
     async def _failed(
         self, lane: Lane, pending: Pending, turn: Turn | None, code: int, text: str, retryable: bool,
@@ -151,7 +154,7 @@ class TurnRunner:
             session=lane.key, message_id=message_id, seq=seq, code=code, message=text, retryable=retryable,
             retry_after_ms=retry_after_ms, trace_id=context.current_trace_id(),
         )  # fmt: skip
-        await self._end(lane, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
+        await self._end(lane, pending, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
 
     async def _cut(self, lane: Lane, pending: Pending, turn: Turn | None) -> None:
         """The turn was cancelled by us: for good, for now, or because its message is not durable."""
@@ -163,7 +166,7 @@ class TurnRunner:
             await self._failed(lane, pending, turn, CallCancelled.code, "stopped", False, None)
         elif reason == PAUSE and turn is not None and turn.began:
             seq = lane.take()
-            data = {"message_id": pending.message.message_id, "attempt": pending.progress.attempts + 1}
+            data = {"message_id": pending.message.message_id, "attempt": turn.attempt, **turn.books()}
             note = events.AgentNote(
                 session=lane.key, message_id=pending.message.message_id, seq=seq, agent="", state="paused"
             )
@@ -196,29 +199,35 @@ class TurnRunner:
         except Exception:  # a broken account book must not keep an answer back
             log.exception("what a turn cost could not be kept")
 
-    async def _end(self, lane: Lane, ends: "list[End]") -> None:
+    async def _end(self, lane: Lane, pending: Pending, ends: "list[End]") -> None:
         """Record the ends as one, then tell them. While the disk refuses, try again for some seconds."""
-        for pause in (*RETRY_SECONDS, None):
-            durable = lane.append(*(record(event.seq, kind, data) for kind, data, event in ends))
-            held = [lane.hold(event) for _, _, event in ends]
-            try:
-                await asyncio.shield(durable)
-            except GatewayError as error:
-                if pause is None:
-                    lane.spoiled = True
-                    for place, (_, _, event) in zip(held, ends, strict=True):
-                        place.event = self._not_durable(event, error)
-                        lane.release(place)
+        lane.ending = True
+        try:
+            for pause in (*RETRY_SECONDS, None):
+                if pending.refused:
+                    return  # the message itself is not in the log
+                records = [record(event.seq, kind, data) for kind, data, event in ends]
+                durable = lane.append(*records)
+                for written, (_, _, event) in zip(records, ends, strict=True):
+                    if isinstance(event, events.ChatDone):
+                        event.at = written.timestamp
+                    lane.emit_when(durable, event)
+                try:
+                    await asyncio.shield(durable)
                     return
-                for place in held:
-                    lane.release(place, keep=False)
-                await asyncio.sleep(pause)
-                for _, _, event in ends:
-                    event.seq = lane.take()  # what was recorded meanwhile has gone past the old numbers
-            else:
-                for place in held:
-                    lane.release(place)
-                return
+                except GatewayError as error:
+                    if pending.refused:
+                        return
+                    for _, _, event in ends:
+                        event.seq = lane.take()  # what is recorded meanwhile goes past the old numbers
+                    if pause is None:
+                        lane.spoiled = True
+                        for _, _, event in ends:
+                            lane.emit(self._not_durable(event, error))
+                        return
+                    await asyncio.sleep(pause)
+        finally:
+            lane.ending = False
 
     @staticmethod
     def _not_durable(event: events.ChatDone | events.ChatError, error: GatewayError) -> events.ChatError:

@@ -11,7 +11,7 @@ from agent import prompts
 from agent.agents import Agents, tools_of
 from agent.modes import choose, fast, multi, single
 from agent.modes.work import Work
-from agent.ports import GuardedTools, LanguageModel, MediaReader, ToolSpec
+from agent.ports import GuardedTools, LanguageModel, MediaStore, ToolSpec
 from agent.settings import AgentProfile, AgentSettings
 from agent.tools.executor import Executor
 from agent.turn import Turn
@@ -36,7 +36,7 @@ class SupervisorAgent:
     model: LanguageModel
     tools: GuardedTools
     settings: AgentSettings
-    media: MediaReader | None = None
+    media: MediaStore | None = None
     persona: Persona | None = None
     """(agent id, person) -> what the agent is told about itself and about him; '' where nothing."""
     agents: Agents = field(default_factory=lambda: Agents({}, []))
@@ -44,7 +44,7 @@ class SupervisorAgent:
     """How often each mode was chosen."""
 
     def __post_init__(self) -> None:
-        self._executor = Executor(self.tools, tool_seconds=self.settings.tool_seconds)
+        self._executor = Executor(self.tools, tool_seconds=self.settings.tool_seconds, media=self.media)
 
     async def run(self, turn: Turn) -> Answer:
         """Answer the turn's message. Raises ModelFailed, GatewayError."""

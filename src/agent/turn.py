@@ -8,6 +8,7 @@ modes; below is the lane. It knows no model and no tool.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 
 from agent.lane import BLOCK, Lane, Pending, record
 from agent.ports import (
@@ -26,7 +27,7 @@ from agent.sessions import records as kinds
 from agent.tools.results import text_of
 from bus import events
 from bus.deadline import Deadline
-from bus.events import JsonObject, Usage
+from bus.events import JsonObject, MediaRef, Usage
 
 PREVIEW_CHARS = 400
 JOINT = "\n\n"
@@ -61,12 +62,17 @@ class Turn:
         self._tool_calls = 0
         self._asked: dict[str, str] = {}
         """Who is being asked what: question id -> call id."""
-        self._writes: set[asyncio.Future[None]] = set()
 
     @property
     def also(self) -> list[str]:
         """Ids of the other messages that this turn answers."""
         return [item.message.message_id for item in self._pending.merged]
+
+    @property
+    def files(self) -> list[tuple[str, tuple[MediaRef, ...]]]:
+        """What came along with the messages that this turn answers, by message."""
+        messages = [self.message, *(item.message for item in self._pending.merged)]
+        return [(message.message_id, message.media) for message in messages if message.media]
 
     def steer(self) -> None:
         """Between two rounds: take in what the person said meanwhile, where he wants it so."""
@@ -83,13 +89,13 @@ class Turn:
     def begin(self, mode: str, model: str, reason: str = "") -> None:
         """Record and announce an attempt. Rounds of an earlier attempt are streamed again from the log."""
         self.mode, self.model, self.began = mode, model, True
-        attempt = self.progress.attempts + 1
+        attempt = self.attempt
         seq = self.lane.take()
         self.lane.reserved = seq + BLOCK
         data = {"message_id": self._id, "attempt": attempt, "mode": mode, "model": model, "reason": reason,
                 "reserved": self.lane.reserved}  # fmt: skip
         # Not awaited: what is told before it is on the disk is at most an attempt that does not count.
-        self._write(record(seq, kinds.TURN_STARTED, data))
+        self.lane.append(record(seq, kinds.TURN_STARTED, data))
         self.lane.emit(
             events.ChatStarted(
                 session=self._key, message_id=self._id, seq=seq, mode=mode, model=model, attempt=attempt, reason=reason
@@ -97,11 +103,14 @@ class Turn:
         )
         if self.warning:
             self.note("budget", "warning", self.warning)
+        for model, usage in self.progress.spent.items():
+            self.add_usage(Usage(**usage), model)
         for step in self.progress.rounds:
             self.next_round()
             if step.text:
                 self.delta(step.text)
-            self.add_usage(Usage(**step.usage))
+            if step.model or not self.progress.spent:  # else the pause has counted it
+                self.add_usage(Usage(**step.usage))
 
     def next_round(self) -> None:
         """What comes now is another round: it is joined to the text before by an empty line."""
@@ -136,20 +145,43 @@ class Turn:
         if model:
             self._spent[model] = together(self._spent.get(model, Usage()), usage)
 
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self.progress.attempts + 1
+
     def charges(self) -> list[Charge]:
-        """What this attempt cost, by model."""
-        calls = self._tool_calls
-        spent = self._spent or ({"": Usage()} if calls else {})
-        out = []
-        for model, usage in spent.items():
-            out.append(
-                Charge(
-                    actor=self.message.actor, message_id=self._id, attempt=self.progress.attempts + 1, model=model,
-                    usage=usage, tool_calls=calls,
-                )
-            )  # fmt: skip
-            calls = 0
-        return out
+        """What the turn cost, by attempt and model.
+
+        An attempt that a crash cut had no time to charge what it used: its recorded rounds are charged now, under
+        its own number, so that they count once where it had after all.
+        """
+        calls: dict[int, int] = {self.attempt: self._tool_calls + self.progress.tool_calls}
+        spent: dict[tuple[int, str], Usage] = {(self.attempt, model): usage for model, usage in self._spent.items()}
+        for step in self.progress.rounds:
+            if step.model:
+                key = (step.attempt or self.attempt, step.model)
+                spent[key] = together(spent.get(key, Usage()), Usage(**step.usage))
+                calls[key[0]] = calls.get(key[0], 0) + len(step.results)
+        if not spent and calls[self.attempt]:
+            spent[self.attempt, ""] = Usage()
+        return [
+            Charge(
+                actor=self.message.actor, message_id=self._id, attempt=attempt, model=model, usage=usage,
+                tool_calls=calls.pop(attempt, 0),
+            )
+            for (attempt, model), usage in spent.items()
+        ]  # fmt: skip
+
+    def books(self) -> JsonObject:
+        """What this attempt used, for the record of a pause; the next one goes on from there."""
+        calls = self._tool_calls + self.progress.tool_calls
+        spent = dict(self._spent)
+        for step in self.progress.rounds:
+            if step.model:
+                spent[step.model] = together(spent.get(step.model, Usage()), Usage(**step.usage))
+                calls += len(step.results)
+        return {"spent": {model: usage_data(usage) for model, usage in spent.items()}, "tool_calls": calls}
 
     # ------------------------------------------------------------ tools
 
@@ -245,6 +277,8 @@ class Turn:
         plain = text_of(result.content, result.structured_content)
         if text != plain:
             data["text"] = text
+        if result.media:
+            data["media"] = [asdict(ref) for ref in result.media]
         durable = self._record(
             record(seq, kinds.TOOL_FINISHED, data),
             events.ToolFinished(
@@ -257,20 +291,9 @@ class Turn:
     # ------------------------------------------------------------ records
 
     def _record(self, item: Record, event: events.Event) -> "asyncio.Future[None]":
-        durable = self._write(item)
+        durable = self.lane.append(item)
         self.lane.emit_when(durable, event)
         return durable
-
-    def _write(self, item: Record) -> "asyncio.Future[None]":
-        durable = self.lane.append(item)
-        self._writes.add(durable)
-        durable.add_done_callback(self._written)
-        return durable
-
-    def _written(self, durable: "asyncio.Future[None]") -> None:
-        self._writes.discard(durable)
-        if not durable.cancelled():
-            durable.exception()  # whoever needed it awaits it too; here it is only marked as seen
 
 
 def _nothing() -> None:

@@ -29,7 +29,6 @@ class _Entry:
     message_id: str
     seq: int
     messages: list[JsonObject] = field(default_factory=list)
-    media: list[JsonObject] = field(default_factory=list)
     waiting: dict[str, JsonObject] = field(default_factory=dict)
     """The assistant message of the round whose results are still missing, by call id."""
     tokens: int = 0
@@ -98,9 +97,10 @@ class Window:
         text = data.get("text") or ""
         if self.group:
             text = f"[{data.get('actor', {}).get('user', '')}] {text}"
+        names = [f"[file {f.get('name')}, {f.get('mime')}, {f.get('size')} bytes]" for f in data.get("media") or ()]
+        text = "\n".join(part for part in (text, *names) if part)
         entry = _Entry(data["message_id"], seq)
         self._add(entry, {"role": "user", "content": text})
-        entry.media = list(data.get("media") or ())
         entry.ended = not data.get("wants_reply", True)
         self._entries.append(entry)
         self._cut()
@@ -135,7 +135,6 @@ class Window:
         if text:
             self._add(entry, {"role": "assistant", "content": text})
         entry.ended = True
-        entry.media = []
         self._cut()
 
     @staticmethod
@@ -190,10 +189,10 @@ class Window:
         before = [{"role": "system", "content": self.summary}] if self.summary else []
         return before + [message for entry in old for message in entry.messages], old[-1].seq
 
-    def media(self, message_id: str) -> list[JsonObject]:
-        """The files that came with a message whose turn runs."""
+    def said(self, message_id: str) -> JsonObject | None:
+        """The person's message itself, the very object that `messages` gives."""
         entry = self._find(message_id)
-        return [] if entry is None else entry.media
+        return None if entry is None else entry.messages[0]
 
     @property
     def turns(self) -> int:

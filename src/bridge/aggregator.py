@@ -20,10 +20,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from bridge.catalogue import assemble, progress_payload, question_payload
 from bridge.errors import NotFound, ToolDenied
 from bridge.policy import idempotent, standing, strictest
 from bridge.ports import JsonObject, Relayed, Route
-from bridge.servers.calls import Progress, Question
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import Reply
@@ -175,8 +175,8 @@ class Aggregator:
         repeatable = method != "tools/call" or idempotent(route.rules, route.own_name)
         return await owner.request(
             method, passed, timeout=timeout, repeatable=repeatable,
-            on_progress=None if on_progress is None else lambda news: on_progress(_progress(news)),
-            on_question=None if on_question is None else lambda question: on_question(_question(question)),
+            on_progress=None if on_progress is None else lambda news: on_progress(progress_payload(news)),
+            on_question=None if on_question is None else lambda question: on_question(question_payload(question)),
             on_wait=None if on_progress is None else lambda state: on_progress({"state": state}),
         )  # fmt: skip
 
@@ -257,14 +257,14 @@ class Aggregator:
             self._due = None
         self._refused = []
         self._definitions = {}
-        payload = {
-            "servers": [_server(owner) for owner in self._owners.values()],
-            "tools": [entry for owner in self._owners.values() for entry in self._tools_of(owner)],
-            "resources": [
-                {**item, "server": owner.name} for owner in self._owners.values() for item in owner.offers.resources
-            ],
-            "prompts": [entry for owner in self._owners.values() for entry in self._prompts_of(owner)],
-        }
+        owners = self._owners.values()
+        payload, problems = assemble(
+            owners,
+            [entry for owner in owners for entry in self._tools_of(owner)],
+            [{**item, "server": owner.name} for owner in owners for item in owner.offers.resources],
+            [entry for owner in owners for entry in self._prompts_of(owner)],
+        )
+        self._refused += problems
         self._memory.save()
         if payload != {key: value for key, value in self._payload.items() if key != "revision"}:
             self._payload = {"revision": self._payload["revision"] + 1, **payload}
@@ -330,23 +330,3 @@ def _same_process(one: McpServerSettings, other: McpServerSettings) -> bool:
     """Whether a change of settings leaves the running server as it is: rules about tools are not its business."""
     bare = {"tools": ToolSettings(), "timeout": 1.0}
     return one.model_copy(update=bare) == other.model_copy(update=bare)
-
-
-def _server(owner: ServerOwner) -> JsonObject:
-    entry: JsonObject = {"name": owner.name, "state": owner.state}
-    if owner.error:
-        entry["error"] = owner.error
-    return entry
-
-
-def _progress(news: Progress) -> JsonObject:
-    result: JsonObject = {"state": "running", "progress": news.progress}
-    if news.total is not None:
-        result["total"] = news.total
-    if news.message is not None:
-        result["message"] = news.message
-    return result
-
-
-def _question(question: Question) -> JsonObject:
-    return {"server": question.server, "message": question.message, "schema": question.schema}

@@ -42,6 +42,7 @@ _LOG = logging.getLogger("bridge")
 DRAIN_SECONDS = 10.0
 _STATUS_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
+_GREETING_SECONDS = 1.0
 Say = Callable[[str], None]
 
 
@@ -55,6 +56,7 @@ class Bridge:
         self._environ = environ
         self._stop = asyncio.Event()
         self._news = asyncio.Event()
+        self._greeted = asyncio.Event()
         self._shown: dict[str, str] = {}
         self._began = time.monotonic()
         self._link: LinkStatus | None = None
@@ -116,8 +118,8 @@ class Bridge:
             async with asyncio.TaskGroup() as group:
                 make = self._tunnel_maker(identity, calls, aggregator, outbox)
                 services = [
-                    group.create_task(aggregator.run(), name="servers"),
                     group.create_task(self._keep_tunnel(make), name="tunnel"),
+                    group.create_task(self._keep_servers(aggregator), name="servers"),
                     group.create_task(self._keep_status(aggregator, calls), name="status"),
                     group.create_task(self._keep_configuration(aggregator), name="configuration"),
                 ]
@@ -132,6 +134,13 @@ class Bridge:
             raise refused.exceptions[0] from None
         finally:
             unwatch()
+
+    async def _keep_servers(self, aggregator: Aggregator) -> None:
+        """First the greeting at the gateway, which is quick, then the servers, side by side."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GREETING_SECONDS):
+                await self._greeted.wait()
+        await aggregator.run()
 
     def _policy(self) -> Any:
         return self._settings.policy
@@ -170,6 +179,8 @@ class Bridge:
 
     def _link_changed(self, status: LinkStatus) -> None:
         self._link = status
+        if status.state != "connecting":
+            self._greeted.set()
         self._say(f"gateway: {status.state}{f' ({status.reason})' if status.reason else ''}")
         self._news.set()
 

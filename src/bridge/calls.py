@@ -8,12 +8,10 @@ socket.
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Protocol
 
 from bridge.answers import error_answer, for_id, public_name
 from bridge.clock import CallClock
 from bridge.errors import (
-    BadParameters,
     BridgeError,
     CallCancelled,
     Effect,
@@ -27,22 +25,12 @@ from bridge.errors import (
 from bridge.execution import METHODS, Execution, LiveCall, Parts
 from bridge.ledger import content_of
 from bridge.policy import idempotent
-from bridge.ports import JsonObject, Route
+from bridge.ports import JsonObject, Route, Uplink
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.outbox import Answer
 from bridge.questions import Questions
 
-__all__ = ["Calls", "Parts", "Uplink"]
-
-
-class Uplink(Protocol):
-    """Where answers and progress go: the live connection, if there is one."""
-
-    def answered(self, call_id: str) -> None: ...
-
-    def progress(self, call_id: str, payload: JsonObject) -> None: ...
-
-    def refuse(self, error: BridgeError) -> None: ...
+__all__ = ["Calls", "Parts"]
 
 
 class Calls:
@@ -94,11 +82,7 @@ class Calls:
     def handle(self, request: Requested) -> None:
         """A signed call, new or sent again."""
         parts = self._parts
-        try:
-            content = content_of(request.method, request.params, request.server)
-        except BadParameters as error:
-            self._reject(request.id, error)
-            return
+        content = content_of(request.method, request.params, request.server, request.arguments_sha256)
         call = self._live.get(request.key)
         if call is not None:
             self._again(call, request, content)
@@ -141,6 +125,8 @@ class Calls:
         with contextlib.suppress(Overloaded):
             await self._parts.ledger.settle()
         self.handle(request)
+        if self.uplink is not None:
+            await self.uplink.flush()
 
     def acknowledged(self, call_id: str) -> None:
         """The gateway has the answer to this call."""
@@ -169,6 +155,7 @@ class Calls:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._parts.ledger.flush()
 
     async def drain(self, seconds: float) -> None:
         """Wait for what runs, at most `seconds`."""
@@ -224,31 +211,36 @@ class Calls:
 
     async def _run(self, call: LiveCall, route: Route | None) -> None:
         effect: Effect = "none"
+        task = None
         try:
-            async with asyncio.timeout(None) as timeout:
-                if call.request.remaining <= 0:
-                    raise TimedOut("the deadline had passed before it came")
-                call.clock.bind(timeout)
-                answer = await self._execution.answer(call, route)
+            if call.request.remaining <= 0:
+                raise TimedOut("the deadline had passed before it came")
+            task = asyncio.current_task()
+            if task is not None:
+                call.clock.watch(task.cancel)
+            answer = await self._execution.answer(call, route)
             effect = "done"
-        except TimeoutError:
-            effect = "unknown" if call.started else "none"
-            answer = error_answer(TimedOut(effect=effect))
         except asyncio.CancelledError:
-            if not call.cancelled:
+            if not call.cancelled and not call.clock.passed:
                 self._live.pop(call.request.key, None)
                 raise
+            if task is not None:
+                task.uncancel()  # whoever wanted the end of this call gets an answer, not the end of the task
             effect = "unknown" if call.started else "none"
-            answer = error_answer(CallCancelled(effect=effect))
+            answer = error_answer(CallCancelled(effect=effect) if call.cancelled else TimedOut(effect=effect))
         except BridgeError as error:
             effect = error.effect
             answer = error_answer(error)
         except Exception as error:  # whatever the executor did, the call must be answered and the bridge go on
             effect = "unknown" if call.started else "none"
             answer = error_answer(ServerDown(f"the call failed: {type(error).__name__}", effect=effect))
+        finally:
+            call.clock.stop()
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)
+            if self.uplink is not None:
+                await self.uplink.flush()  # from here, rather than by waking another task
 
     async def _keep(self, call: LiveCall, answer: Answer, effect: Effect) -> None:
         """Into the ledger, before it leaves."""

@@ -5,12 +5,13 @@ or a small answer passes between the chunks of a large one.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidState
 
 from bridge.calls import Calls
 from bridge.errors import BadParameters, BridgeError
@@ -29,6 +30,9 @@ from bridge.protocol.bridge_effects import (
 from bridge.protocol.bridge_side import BridgeLink
 from bridge.protocol.frames import AUTH_SECONDS, Close, decode
 from bridge.protocol.outbox import Outbox
+
+_GATHERED_BYTES = 64 * 1024
+_LOG = logging.getLogger("bridge.tunnel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Connection:
         self._welcome: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._drained: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._sending = False
+        self._corked = False
         self._complaint = ""
         self._retry_after = 0.0
         self._dead = ""
@@ -74,6 +80,10 @@ class Connection:
                 self._receive(await self._socket.recv(decode=False))
         except ConnectionClosed:
             pass
+        except Exception:  # whatever a gateway sends, it may cost this link and not the bridge
+            _LOG.exception("a frame of the gateway could not be handled")
+            self._complaint = "a frame of the gateway could not be handled"
+            self.abort()
         finally:
             writer.cancel()
             await asyncio.wait({writer})
@@ -110,8 +120,8 @@ class Connection:
     # ------------------------------------------------------------ to be sent
 
     def answered(self, call_id: str) -> None:
+        """There is an answer; it leaves with the next `flush`, or with what the frame that is being read leads to."""
         self._link.answer(call_id)
-        self._wake.set()
 
     def progress(self, call_id: str, payload: JsonObject) -> None:
         self._link.progress(call_id, payload, time.monotonic())
@@ -141,14 +151,42 @@ class Connection:
         """Cut the socket without a word."""
         self._socket.transport.abort()
 
+    async def flush(self) -> None:
+        """Send what waits, in the machine's order: at once, and what comes in the same turn of the loop together."""
+        if self._sending or self._corked:
+            return
+        self._sending = self._corked = True
+        asyncio.get_running_loop().call_soon(self._uncork)
+        socket = self._socket
+        try:
+            while self._gather():
+                socket.transport.write(b"".join(socket.protocol.data_to_send()))
+                await socket.drain()
+        except (ConnectionClosed, InvalidState, OSError):
+            pass  # the reader notices; answers are kept
+        finally:
+            self._sending = False
+
+    def _uncork(self) -> None:
+        self._corked = False
+        if self._link.waiting:
+            self._wake.set()
+
+    def _gather(self) -> bool:
+        """Up to 64 KiB of frames into the protocol's buffer: one system call for all of them."""
+        size = 0
+        while size < _GATHERED_BYTES and (frame := self._link.next_frame()) is not None:
+            self._socket.protocol.send_text(frame)
+            size += len(frame)
+        return size > 0
+
     # ------------------------------------------------------------ the machine's shell
 
     async def _write(self) -> None:
-        link, socket, wake = self._link, self._socket, self._wake
+        link, wake = self._link, self._wake
         try:
             while True:
-                while (frame := link.next_frame()) is not None:
-                    await socket.send(frame, text=True)
+                await self.flush()
                 wake.clear()
                 wait = link.next_tick(time.monotonic())
                 try:
@@ -172,7 +210,8 @@ class Connection:
             self.abort()
             return
         self._perform(effects)
-        self._wake.set()
+        if self._link.waiting:
+            self._wake.set()
 
     def _perform(self, effects: list[BridgeEffect]) -> None:
         for effect in effects:

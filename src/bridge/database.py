@@ -1,9 +1,9 @@
 """The bridge's database: one SQLite file in WAL mode, one thread that writes, reads in place.
 
 The ledger, challenges, grants and definitions of tools are kept in it. Writing is a queue: what waits goes into
-one transaction. `write` does not wait (`synchronous=NORMAL`: it survives the end of the process at once, the loss
-of power soon); `commit` waits for the disk. A file that is damaged is put aside and begun anew, which is
-remembered; one of a newer version is refused. It knows nothing of what the tables mean.
+one transaction. `write` does not wait (`synchronous=NORMAL`: it survives the end of the process after some
+milliseconds, the loss of power soon); `commit` waits for the disk. A file that is damaged is put aside and begun
+anew, which is remembered; one of a newer version is refused. It knows nothing of what the tables mean.
 """
 
 import asyncio
@@ -39,6 +39,9 @@ WITHOUT ROWID;
 """
 _MIGRATIONS: dict[int, str] = {}
 """Statements that bring a file from the version of the key to the next one."""
+
+_GATHER_SECONDS = 0.005
+"""What nobody waits for is handed over together: waking the thread for each would cost more than writing it."""
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 
@@ -86,7 +89,8 @@ class Database:
         self.committed = 0
         """The number of the last write that is in the file (or was refused)."""
         self._submitted = 0
-        self._queue: queue.SimpleQueue[_Commit | None] = queue.SimpleQueue()
+        self._gathered: list[_Commit] = []
+        self._queue: queue.SimpleQueue[list[_Commit] | None] = queue.SimpleQueue()
         self._reader = self._open()
         self._thread = threading.Thread(target=self._write, name="bridge-database", daemon=True)
         self._thread.start()
@@ -98,8 +102,19 @@ class Database:
     def write(self, *statements: Statement) -> int:
         """Write soon, without waiting; the number of this write. An error is kept in `last_error`."""
         self._submitted += 1
-        self._queue.put(_Commit(self._submitted, statements, synced=False))
+        self._gathered.append(_Commit(self._submitted, statements, synced=False))
+        if len(self._gathered) == 1:
+            try:
+                asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.flush)
+            except RuntimeError:  # no loop: a command, or the end of one
+                self.flush()
         return self._submitted
+
+    def flush(self) -> None:
+        """Hand over what was gathered."""
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._queue.put(gathered)
 
     async def commit(self, *statements: Statement, synced: bool = True) -> None:
         """Write, and wait until it (and all that was written before) is in the file; `synced`: on the disk.
@@ -110,7 +125,8 @@ class Database:
         item = _Commit(self._submitted, statements, synced)
         item.loop = asyncio.get_running_loop()
         item.future = item.loop.create_future()
-        self._queue.put(item)
+        self._gathered.append(item)
+        self.flush()
         await item.future
 
     def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
@@ -120,6 +136,7 @@ class Database:
 
     def close(self) -> None:
         """Write what waits, and close."""
+        self.flush()
         self._queue.put(None)
         self._thread.join(timeout=10)
         self._reader.close()
@@ -183,11 +200,14 @@ class Database:
         ended = False
         full = False
         while not ended:
-            batch = [self._queue.get()]
-            while not self._queue.empty() and len(batch) < 500:
-                batch.append(self._queue.get())
-            items = [item for item in batch if item is not None]
-            ended = len(items) < len(batch)
+            items: list[_Commit] = []
+            gathered = self._queue.get()
+            while gathered is not None:
+                items += gathered
+                if len(items) >= 500 or self._queue.empty():
+                    break
+                gathered = self._queue.get()
+            ended = gathered is None
             synced = any(item.synced for item in items)
             error: sqlite3.Error | None = None
             try:

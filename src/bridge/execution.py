@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,13 +17,13 @@ from bridge.ledger import Ledger
 from bridge.policy import Verdict, decide
 from bridge.ports import Audit, Executor, JsonObject, Route
 from bridge.protocol.bridge_effects import Requested
-from bridge.protocol.canonical import arguments_hash
 from bridge.protocol.outbox import Answer, Outbox
 from bridge.questions import Questions
 from bridge.settings import PolicySettings
 
 METHODS = frozenset({"tools/call", "resources/read", "prompts/get"})
 _RESTART_SECONDS = 0.05
+_LOG = logging.getLogger("bridge.calls")
 
 
 @dataclass(slots=True)
@@ -100,6 +101,8 @@ class Execution:
         if verdict.policy == "allow" and changed:
             parts.audit.note("tool.changed", tool=name, definition=route.definition)
             verdict = Verdict("ask", "the tool is not what it was when it was allowed")
+        if verdict.dangerous is not None:
+            _LOG.warning("a call with a dangerous word: %s", verdict.dangerous, extra={"tool": name})
         if verdict.policy == "deny":
             raise ToolDenied(verdict.reason)
         user, session = str(request.actor["user"]), str(request.actor.get("session_key") or "")
@@ -129,7 +132,7 @@ class Execution:
         record: JsonObject = {
             "call_id": request.id, "tool": name, "method": request.method,
             "user": request.actor["user"], "channel": request.actor.get("channel"),
-            "arguments_sha256": arguments_hash(arguments), "shape": shape(arguments),
+            "arguments_sha256": request.arguments_sha256, "shape": shape(arguments),
         }  # fmt: skip
         if request.traceparent:
             record["trace_id"] = request.traceparent[3:35]
@@ -137,12 +140,16 @@ class Execution:
             parts.audit.note("tool.intent", **record)
             await parts.ledger.started(request.key, request.id, call.content, name, synced=False)
         else:
-            try:
-                await parts.audit.intent("tool.intent", **record)
-            except Exception as error:  # whatever keeps the record from being written, the call must not happen
-                raise Overloaded("the audit log can't be written, so nothing is done") from error
-            await parts.ledger.started(request.key, request.id, call.content, name, synced=True)
+            await asyncio.gather(
+                self._record(record), parts.ledger.started(request.key, request.id, call.content, name, synced=True)
+            )
         call.started = True
+
+    async def _record(self, record: JsonObject) -> None:
+        try:
+            await self._parts.audit.intent("tool.intent", **record)
+        except Exception as error:  # whatever keeps the record from being written, the call must not happen
+            raise Overloaded("the audit log can't be written, so nothing is done") from error
 
     async def _ask_input(self, call: LiveCall, question: JsonObject) -> JsonObject:
         """An elicitation of the server, carried to the person. Silence cancels it."""

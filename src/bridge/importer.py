@@ -146,7 +146,7 @@ def _secret_inputs(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _found(entry: Mapping[str, Any], source: Source, inputs: Mapping[str, str]) -> Found:
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", str(entry["name"])).strip("-")[:64] or "server"
+    name = server_name(str(entry["name"]))
     result = Found(name, {"name": name}, source)
     for key, value in entry.items():
         if key == "envFile":
@@ -244,6 +244,11 @@ def _take_inputs(result: Found, inputs: Mapping[str, str]) -> None:
         result.entry["enabled"] = False
 
 
+def server_name(text: str) -> str:
+    """The name here of a server that another program may call anything."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:64] or "server"
+
+
 def secret_name(server: str, variable: str) -> str:
     """What a server's secret is called in `secrets.yaml`."""
     return re.sub(r"[^A-Za-z0-9_]+", "_", f"{server}_{variable}").strip("_").upper()
@@ -256,6 +261,7 @@ def choose(found: Sequence[Found], taken: set[str], select: Sequence[str] | None
     """
     chosen: dict[str, Found] = {}
     notes = []
+    select = None if select is None else [server_name(name) for name in select]
     for item in found:
         if select is not None and item.name not in select:
             continue

@@ -5,6 +5,7 @@ A call is known by its idempotency key. `look` says what a request under a key m
 nothing was done. `calls.py` stands above; below is the database. Times are wall clock, as they outlive the process.
 """
 
+import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Literal, TypeAlias
 
 from bridge.database import Database, Statement
 from bridge.errors import Effect
-from bridge.protocol.canonical import arguments_hash
 from bridge.protocol.frames import JsonObject
 from bridge.protocol.outbox import Answer
 
@@ -22,6 +22,7 @@ KEEP_ANSWER_BYTES = 256 * 1024
 """Answers are kept for an hour after they were acknowledged, larger ones no longer than until then; a repetition
 afterwards ends in 2006, effect `done`."""
 _PRUNE_EVERY = 1000
+_GATHER_SECONDS = 0.005
 
 Meaning: TypeAlias = Literal["new", "run", "answer", "conflict", "unknown", "gone"]
 
@@ -39,33 +40,63 @@ class Finding:
     answer: Answer | None = None
 
 
-def content_of(method: str, params: JsonObject, server: str | None) -> str:
-    """What a key stands for: a hash of method, name and arguments."""
+def content_of(method: str, params: JsonObject, server: str | None, hashed: str) -> str:
+    """What a key stands for: a hash of method, name and arguments (`hashed`)."""
     name = params.get("name", params.get("uri", ""))
-    text = "\0".join((method, server or "", str(name), arguments_hash(params.get("arguments"))))
+    text = "\0".join((method, server or "", str(name), hashed))
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
+@dataclass(slots=True)
+class _Row:
+    """What is to be written soon of a call: only its latest state counts."""
+
+    call_id: str
+    content: str
+    tool: str
+    state: str
+    answer: Answer | None = None
+    effect: Effect = "none"
+
+
 class Ledger:
-    """`write` methods don't wait; `started` with `synced` waits for the disk."""
+    """What nobody waits for is gathered for some milliseconds, so that a quick call is one row written once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._since_pruned = 0
         self._dirty: dict[str, int] = {}
+        self._soon: dict[str, _Row] = {}
 
     def busy(self, key: str) -> bool:
         """Whether something about `key` is still on its way into the file: then `settle` before `look`."""
-        return self._dirty.get(key, 0) > self._database.committed
+        return key in self._soon or self._dirty.get(key, 0) > self._database.committed
 
     async def settle(self) -> None:
-        """Wait until what was written so far can be read."""
+        """Wait until what was written so far can be read. Raises Overloaded."""
+        self.flush()
         await self._database.commit(synced=False)
 
-    def _write(self, key: str, *statements: Statement) -> None:
+    def flush(self) -> None:
+        """Hand over what was gathered."""
+        if not self._soon:
+            return
+        now = time.time()
+        rows, self._soon = self._soon, {}
+        number = self._database.write(*(_upsert(key, row, now) for key, row in rows.items()))
+        self._database.flush()
         if len(self._dirty) > 4000:
             committed = self._database.committed
-            self._dirty = {known: number for known, number in self._dirty.items() if number > committed}
+            self._dirty = {key: written for key, written in self._dirty.items() if written > committed}
+        for key in rows:
+            self._dirty[key] = number
+
+    def _gather(self, key: str, row: _Row) -> None:
+        self._soon[key] = row
+        if len(self._soon) == 1:
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.flush)
+
+    def _write(self, key: str, *statements: Statement) -> None:
         self._dirty[key] = self._database.write(*statements)
 
     def look(self, key: str, content: str, *, idempotent: bool, attempt: int) -> Finding:
@@ -89,23 +120,16 @@ class Ledger:
 
     def received(self, key: str, call_id: str, content: str, tool: str) -> None:
         """A call came and waits: for a person, or for room."""
-        self._write(key, self._insert(key, call_id, content, tool, "received"))
-
-    def _insert(self, key: str, call_id: str, content: str, tool: str, state: str) -> Statement:
-        now = time.time()
-        return (
-            "INSERT INTO calls (key, id, content, tool, state, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (key) DO UPDATE SET id = excluded.id, state = excluded.state, updated = excluded.updated",
-            (key, call_id, content, tool, state, now, now),
-        )
+        self._gather(key, _Row(call_id, content, tool, "received"))
 
     async def started(self, key: str, call_id: str, content: str, tool: str, *, synced: bool) -> None:
         """To be called before the side effect. `synced` waits for the disk; raises Overloaded where it refuses."""
-        statement = self._insert(key, call_id, content, tool, "started")
+        row = _Row(call_id, content, tool, "started")
         if synced:
-            await self._database.commit(statement, synced=True)
+            self._soon.pop(key, None)
+            await self._database.commit(_upsert(key, row, time.time()), synced=True)
         else:
-            self._write(key, statement)
+            self._gather(key, row)
         self._since_pruned += 1
         if self._since_pruned >= _PRUNE_EVERY:
             self.prune()
@@ -113,30 +137,39 @@ class Ledger:
     async def done(self, key: str, answer: Answer, effect: Effect, *, wait: bool) -> None:
         """The answer, before it leaves. `wait`: until it is in the file."""
         if wait:
-            await self._database.commit(self._done(key, answer, effect), synced=False)
+            self._soon.pop(key, None)
+            await self._database.commit(_done(key, answer, effect), synced=False)
         else:
             self.done_soon(key, answer, effect)
 
     def done_soon(self, key: str, answer: Answer, effect: Effect) -> None:
-        self._write(key, self._done(key, answer, effect))
-
-    def _done(self, key: str, answer: Answer, effect: Effect) -> Statement:
-        return (
-            "UPDATE calls SET state = 'done', kind = ?, answer = ?, effect = ?, updated = ? WHERE key = ?",
-            (answer.kind, answer.payload, effect, time.time(), key),
-        )
+        row = self._soon.get(key)
+        if row is None:
+            self._write(key, _done(key, answer, effect))
+        else:
+            row.state, row.answer, row.effect = "done", answer, effect
 
     def acknowledged(self, key: str) -> None:
         """The gateway has the answer. Where surely nothing was done, the key is free again."""
-        self._write(
-            key,
-            ("DELETE FROM calls WHERE key = ? AND kind = 'ERROR' AND effect = 'none'", (key,)),
-            (
-                "UPDATE calls SET state = 'acknowledged', updated = ?, "
-                "answer = CASE WHEN length(answer) > ? THEN NULL ELSE answer END WHERE key = ? AND state = 'done'",
-                (time.time(), KEEP_ANSWER_BYTES, key),
-            ),
-        )
+        row = self._soon.get(key)
+        if row is None or row.answer is None or (row.answer.kind == "ERROR" and row.effect == "none"):
+            self._soon.pop(key, None)
+            self._write(
+                key,
+                (
+                    "DELETE FROM calls WHERE key = ? AND (kind = 'ERROR' AND effect = 'none' OR state = 'received')",
+                    (key,),
+                ),
+                (
+                    "UPDATE calls SET state = 'acknowledged', updated = ?, "
+                    "answer = CASE WHEN length(answer) > ? THEN NULL ELSE answer END WHERE key = ? AND state = 'done'",
+                    (time.time(), KEEP_ANSWER_BYTES, key),
+                ),
+            )
+            return
+        row.state = "acknowledged"
+        if len(row.answer.payload) > KEEP_ANSWER_BYTES:
+            row.answer = Answer(row.answer.kind, b"")
 
     def unacknowledged(self) -> list[tuple[str, str, Answer]]:
         """Answers that the gateway has not confirmed, from before a restart: `(key, id, answer)`, oldest first."""
@@ -164,3 +197,21 @@ class Ledger:
             ),
             ("DELETE FROM challenges WHERE expires < ?", (old,)),
         )
+
+
+def _upsert(key: str, row: _Row, now: float) -> Statement:
+    kind, payload = (row.answer.kind, row.answer.payload or None) if row.answer is not None else (None, None)
+    return (
+        "INSERT INTO calls (key, id, content, tool, state, kind, answer, effect, created, updated) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET id = excluded.id, "
+        "state = excluded.state, kind = excluded.kind, answer = excluded.answer, effect = excluded.effect, "
+        "updated = excluded.updated",
+        (key, row.call_id, row.content, row.tool, row.state, kind, payload, row.effect, now, now),
+    )
+
+
+def _done(key: str, answer: Answer, effect: Effect) -> Statement:
+    return (
+        "UPDATE calls SET state = 'done', kind = ?, answer = ?, effect = ?, updated = ? WHERE key = ?",
+        (answer.kind, answer.payload, effect, time.time(), key),
+    )

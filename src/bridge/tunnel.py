@@ -100,6 +100,10 @@ class Tunnel:
         if self._current is not None:
             self._current.progress(call_id, payload)
 
+    async def flush(self) -> None:
+        if self._current is not None:
+            await self._current.flush()
+
     def refuse(self, error: BridgeError) -> None:
         if self._current is not None:
             self._current.refuse(error)

@@ -31,7 +31,7 @@ COMMANDS: tuple[Command, ...] = (
         "[on|off|pair CODE]",
         "your computers; in a group: lend or withdraw them",
         "查看或配对你的电脑；群里可开关",
-    ),  # fmt: skip
+    ),
     Command("mode", "[auto|fast|single|multi]", "how the assistant works on an answer", "查看或切换工作模式"),
     Command(
         "queue", "[followup|collect|steer|interrupt]", "what a message does while I answer", "回答期间新消息的处理方式"

@@ -70,8 +70,11 @@ class Events(Protocol):
         """Give `event` to everyone who listens, in order. Never waits, never raises."""
         ...
 
-    def attach(self, sink: Sink) -> Callable[[], None]:
-        """Call `sink` for each event, at once, in this task. It must neither block nor raise."""
+    def attach(self, sink: Sink, *, deltas: bool = True) -> Callable[[], None]:
+        """Call `sink` for each event, at once, in this task. It must neither block nor raise.
+
+        Without `deltas` it is not called for `ChatDelta`, of which there are many.
+        """
         ...
 
     def subscribe(self, name: str, selector: Selector, policy: Overflow, capacity: int = 1000) -> Subscription:
@@ -195,6 +198,7 @@ class MemoryBus:
         self._waiting = 0
         self._acceptor: Acceptor | None = None
         self._sinks: tuple[Sink, ...] = ()
+        self._delta_sinks: tuple[Sink, ...] = ()
         self._queues: tuple[_Queue, ...] = ()
         self._handlers: dict[str, Handler] = {}
 
@@ -229,17 +233,20 @@ class MemoryBus:
         return leave
 
     def publish(self, event: Event) -> None:
-        for sink in self._sinks:
+        for sink in self._delta_sinks if type(event) is ChatDelta else self._sinks:
             sink(event)
         for queue in self._queues:
             if queue.selector(event):
                 queue.put(event)
 
-    def attach(self, sink: Sink) -> Callable[[], None]:
+    def attach(self, sink: Sink, *, deltas: bool = True) -> Callable[[], None]:
         self._sinks = (*self._sinks, sink)
+        if deltas:
+            self._delta_sinks = (*self._delta_sinks, sink)
 
         def leave() -> None:
             self._sinks = tuple(s for s in self._sinks if s is not sink)
+            self._delta_sinks = tuple(s for s in self._delta_sinks if s is not sink)
 
         return leave
 

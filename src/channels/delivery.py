@@ -15,24 +15,16 @@ The rules that keep a person from seeing two answers or a frozen half:
 * The final text goes before streaming edits, which leave it a call in the bucket.
 
 Times are seconds of a monotonic clock. Above is `lane.py`, which performs the
-calls; below are `items.py`, `bucket.py`, and the channel's `take` as a function.
+calls; below are `chat_items.py` (what becomes of each message), `bucket.py`, and the
+channel's `take` as a function.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from bus.events import MediaRef
 from channels.base import Address, Button, Capabilities
 from channels.bucket import Bucket
-from channels.errors import (
-    ChannelAuthFailed,
-    ChannelError,
-    DeliveryRejected,
-    EditExpired,
-    MessageGone,
-    OutcomeUnknown,
-    RateLimited,
-)
+from channels.chat_items import ChatItems
 from channels.items import (
     PLACEHOLDER,
     Body,
@@ -47,31 +39,25 @@ from channels.items import (
     Turn,
     Typing,
     Wait,
-    requeue,
 )
-from channels.streaming import append, draft_due, lay_out, pieces_of, restart
+from channels.streaming import append, cut_last, draft_due, lay_out, restart
 
 TYPING_COST = 0.25
+BREATH_SECONDS = 0.001
+"""Between two pieces of a long text that is being cut."""
 ACKNOWLEDGED = "👀"
-BACKOFF_SECONDS = (1.0, 60.0)
-AUTH_SECONDS = 15.0
 
 
-class ChatDelivery:
-    """The state of one chat. `changed` collects the items to be kept in the outbox."""
+class ChatDelivery(ChatItems):
+    """The state of one chat: its turns, its messages, its bucket."""
 
     def __init__(
         self, capabilities: Capabilities, take: Callable[[str], tuple[str, str]], *, group: bool, now: float
     ) -> None:
-        self._can = capabilities
+        super().__init__(capabilities)
         self._take = take
         self._bucket = Bucket(capabilities.group_rate if group else capabilities.direct_rate, now)
         self._edit_seconds = capabilities.group_edit_seconds if group else capabilities.edit_seconds
-        self._failures = 0
-        self.not_before = 0.0
-        self.items: list[Item] = []
-        self.turns: dict[str, Turn] = {}
-        self.changed: dict[str, Item] = {}
         self.closed: list[str] = []
         """Turns for which nothing remains to be done, for the ledger."""
 
@@ -95,21 +81,24 @@ class ChatDelivery:
         """More of the answer."""
         append(self.turns[message_id], text, now)
 
-    def activity(self, message_id: str, text: str) -> None:
+    def activity(self, message_id: str, text: str, now: float) -> None:
         """What is being done besides writing; '' for nothing."""
         turn = self.turns[message_id]
         if text != turn.activity:
             turn.activity, turn.dirty = text, True
+            turn.first_text_at = turn.first_text_at or now
 
     def finish(self, message_id: str, text: str) -> None:
         """The turn's whole text: final."""
         turn = self.turns[message_id]
         turn.ended, turn.dirty, turn.draft, turn.activity = True, False, None, ""
-        self._lay(turn, pieces_of(text, self._take), final=True)
+        turn.final_text, turn.final_rest = text, None
 
     def notice(self, address: Address, markdown: str, *, reply_to: str | None = None) -> Item:
-        """A message of its own."""
-        return self._add(Item(address=address, want=Body(markdown=markdown), kind="notice", reply_to=reply_to))
+        """A message of its own; what is too long for one is cut."""
+        piece, rest = self._take(markdown)
+        body = Body(markdown=piece if not rest else f"{piece[:-1]}…")
+        return self._add(Item(address=address, want=body, kind="notice", reply_to=reply_to))
 
     def media(self, turn: Turn, ref: MediaRef) -> Item:
         """A file that a tool returned."""
@@ -122,37 +111,6 @@ class ChatDelivery:
         return self._add(Item(address=turn.address, want=body, kind="approval", turn=turn.message_id,
                               reference=reference, reply_to=turn.reply_to))  # fmt: skip
 
-    def change(self, item: Item, body: Body | None) -> None:
-        """What a message shall show from now on."""
-        if item.want == body or (item.settled and item.platform_id is None):
-            return
-        item.want = body
-        if body is None and item.platform_id is None and not item.in_flight:
-            self._settle(item, "sent", "withdrawn")
-            return
-        item.state = "queued"
-        self._done_if_shown(item)
-
-    def restore(self, item: Item, now: float) -> None:
-        """An item from before the restart. A send that was under way is repeated only while its nonce holds."""
-        self.not_before = max(self.not_before, item.not_before)
-        if item.in_flight and item.platform_id is None:
-            item.in_flight = False
-            if not self._nonce_holds(item, now):
-                item.state, item.reason = "unknown", "the gateway stopped while it was being sent"
-            self._touch(item)
-        self.items.append(item)
-        turn = self.turns.get(item.turn)
-        if turn is not None and item.kind == "answer" and item.want is not None:
-            turn.items[item.index : item.index + 1] = [item]
-
-    def resend(self, item: Item) -> None:
-        """An admin's wish: once more as a new message."""
-        requeue(item)
-        if item not in self.items:
-            self.items.append(item)
-        self._touch(item)
-
     # ------------------------------------------------------------ what to do
 
     def next(self, now: float) -> Call | Wait | None:
@@ -161,6 +119,8 @@ class ChatDelivery:
         if now < self.not_before:
             return Wait(self.not_before - now) if self.items or self.turns else None
         self._give_up_lost(now)
+        if self._cuts():
+            return Wait(BREATH_SECONDS)
         self._plan(now)
         soonest = self._soonest_due(now)
         for call, cost, reserve in self._candidates(now):
@@ -171,12 +131,6 @@ class ChatDelivery:
                 return call
             soonest = wait if soonest is None else min(soonest, wait)
         return None if soonest is None else Wait(soonest)
-
-    def _give_up_lost(self, now: float) -> None:
-        """A send that may have arrived is not repeated once the platform has forgotten its nonce."""
-        for item in self.items:
-            if item.in_flight and not item.settled and item.platform_id is None and not self._nonce_holds(item, now):
-                self._settle(item, "unknown", "no answer from the platform for as long as it remembers a nonce")
 
     def _candidates(self, now: float) -> Iterator[tuple[Call, float, float]]:
         """The calls that could be made, the most urgent first, each with its cost and what it leaves over."""
@@ -196,20 +150,15 @@ class ChatDelivery:
             else:
                 streaming.append((Edit(item, item.want), 1, 1))
         unsent = next((item for item in self.items if not item.settled and item.platform_id is None), None)
-        if unsent is not None and unsent.want is not None:
-            yield Send(unsent, self._first_body(unsent.want)), 1, 0 if unsent.want.final else 1
+        if unsent is not None:
+            want = unsent.want or PLACEHOLDER  # sent under its nonce it may be there already, and then it goes
+            yield Send(unsent, self._first_body(want)), 1, 0 if want.final else 1
         yield from streaming
         for turn in self.turns.values():
             if turn.draft is not None and not turn.ended:
                 yield Draft(turn, turn.draft), 1, 1
             if self._can.typing and not turn.ended and not turn.draft_shown and now >= turn.next_typing:
                 yield Typing(turn), TYPING_COST, 1
-
-    def _shows(self, item: Item, want: Body) -> bool:
-        """Whether the person sees what he shall see already."""
-        if item.shown is None or item.shown == want:
-            return item.shown is not None
-        return not self._can.final_edit and replace(item.shown, final=want.final) == want
 
     def _first_body(self, want: Body) -> Body:
         return want if want.final or self._can.nonce_seconds else PLACEHOLDER
@@ -234,6 +183,16 @@ class ChatDelivery:
             return turn.next_at
         return max(turn.next_at, turn.first_text_at + self._can.first_seconds)
 
+    def _cuts(self) -> bool:
+        """Lay out what ended, a piece at a time; whether more is to be cut."""
+        turn = next((turn for turn in self.turns.values() if turn.final_text is not None), None)
+        if turn is None:
+            return False
+        pieces = cut_last(turn, self._take)
+        if pieces is not None:
+            self._lay(turn, pieces, final=True)
+        return pieces is None
+
     def _plan(self, now: float) -> None:
         """Turn what streamed into what shall be shown."""
         for turn in self.turns.values():
@@ -247,14 +206,14 @@ class ChatDelivery:
                 self._show(turn)
 
     def _show(self, turn: Turn) -> None:
-        if not turn.taken and not turn.rest.strip() and not turn.activity:
+        if turn.first_text_at is None:
             return
         pieces, live = lay_out(turn, self._take, self._can.max_chars)
         if turn.mode == "draft":
             self._lay(turn, pieces[: len(turn.taken)], final=True)
             turn.draft = Body(markdown=live, activity=turn.activity, final=False)
-        elif turn.items or turn.taken or turn.rest.strip():
-            self._lay(turn, pieces, final=False)
+        elif pieces or turn.activity:
+            self._lay(turn, pieces or [""], final=False)
 
     def _lay(self, turn: Turn, pieces: list[str], *, final: bool) -> None:
         """Make the turn's messages show `pieces`; what is too many goes."""
@@ -291,138 +250,13 @@ class ChatDelivery:
             case React(turn, _):
                 turn.acknowledge = False
 
-    # ------------------------------------------------------------ what came of it
-
-    def outcome(self, call: Call, now: float, *, platform_id: str = "", error: ChannelError | None = None) -> None:
-        """Take in the result of `call`."""
-        if error is None:
-            self._failures, self.not_before = 0, 0.0
-            self._succeeded(call, platform_id)
-            return
-        if isinstance(error, RateLimited):
-            self._hold(now + error.retry_after)
-        elif isinstance(error, ChannelAuthFailed):
-            self._hold(now + AUTH_SECONDS)
-        elif isinstance(call, Send | Edit | Delete) and not isinstance(error, DeliveryRejected):
-            self._back_off(now)
-        match call:
-            case Send(item, _):
-                self._send_failed(item, error, now)
-            case Edit(item, body):
-                self._edit_failed(item, body, error)
-            case Delete(item):
-                if isinstance(error, DeliveryRejected):
-                    self._settle(item, "sent", "withdrawn")
-            case Draft(turn, _):
-                if isinstance(error, DeliveryRejected):
-                    turn.mode, turn.draft_shown, turn.dirty, turn.next_at = "edit", False, True, 0.0
-
-    def _succeeded(self, call: Call, platform_id: str) -> None:
-        match call:
-            case Send(item, body):
-                item.in_flight, item.platform_id = False, platform_id
-                item.shown = body if item.attempts == 1 else None
-                self._done_if_shown(item)
-            case Edit(item, body):
-                item.shown = body
-                self._done_if_shown(item)
-            case Delete(item):
-                self._settle(item, "sent", "withdrawn")
-            case Draft(turn, _):
-                turn.draft_shown = True
-
-    def _done_if_shown(self, item: Item) -> None:
-        self._touch(item)
-        if item.want is None or not item.want.final or item.platform_id is None:
-            return
-        if item.want.media is not None or not self._can.edits or self._shows(item, item.want):
-            self._settle(item, "sent", "")
-
-    def _send_failed(self, item: Item, error: ChannelError, now: float) -> None:
-        if isinstance(error, DeliveryRejected):
-            self._refuse(item, error.reason)
-        elif isinstance(error, OutcomeUnknown) and not self._nonce_holds(item, now):
-            self._settle(item, "unknown", error.reason)
-        elif not isinstance(error, OutcomeUnknown):
-            if item.attempts == 1:
-                item.tried_at, item.attempts, item.in_flight = None, 0, False
-            item.not_before = self.not_before
-            self._touch(item)
-
-    def _nonce_holds(self, item: Item, now: float) -> bool:
-        return item.tried_at is not None and now - item.tried_at < self._can.nonce_seconds
-
-    def _edit_failed(self, item: Item, body: Body, error: ChannelError) -> None:
-        if isinstance(error, MessageGone | EditExpired):
-            if isinstance(error, EditExpired):
-                self._withdraw(item)
-            if item.kind == "approval":
-                self._settle(item, "sent", error.reason)
-            else:
-                self._again(item)
-        elif isinstance(error, DeliveryRejected):
-            if body.final:
-                self._refuse(item, error.reason)
-            else:
-                item.shown = body
-        else:
-            item.not_before = self.not_before
-            self._touch(item)
-
-    def _withdraw(self, item: Item) -> None:
-        """Take the message that can't be edited away, under a name of its own."""
-        old = Item(address=item.address, want=None, kind="notice", platform_id=item.platform_id, shown=item.shown)
-        self._add(old)
-
-    def _again(self, item: Item) -> None:
-        item.platform_id, item.shown, item.attempts, item.tried_at = None, None, 0, None
-        self._touch(item)
-
-    def _refuse(self, item: Item, reason: str) -> None:
-        """For good: and the turn's later pieces make no sense alone."""
-        self._settle(item, "refused", reason)
-        turn = self.turns.get(item.turn)
-        if turn is not None and item.kind == "answer":
-            for later in turn.items:
-                if later.index > item.index and not later.settled and later.platform_id is None:
-                    self._settle(later, "refused", reason)
-
-    def _settle(self, item: Item, state: str, reason: str) -> None:
-        item.state, item.reason, item.in_flight = state, reason, False  # type: ignore[assignment]
-        item.not_before = 0.0
-        self._touch(item)
-
-    def _hold(self, until: float) -> None:
-        self.not_before = max(self.not_before, until)
-
-    def _back_off(self, now: float) -> None:
-        first, most = BACKOFF_SECONDS
-        self._failures += 1
-        self._hold(now + min(most, first * 2 ** (self._failures - 1)))
-
-    def kick(self) -> None:
-        """The platform is back: what only backed off may go at once."""
-        if self._failures:
-            self._failures, self.not_before = 0, 0.0
-
-    # ------------------------------------------------------------ keeping
-
-    def _add(self, item: Item) -> Item:
-        self.items.append(item)
-        self._touch(item)
-        return item
-
-    def _touch(self, item: Item) -> None:
-        self.changed[item.delivery_id] = item
-
     def _forget_settled(self) -> None:
-        ended = [t for t in self.turns.values() if t.ended and all(item.settled for item in t.items)]
+        ended = [
+            turn
+            for turn in self.turns.values()
+            if turn.ended and turn.final_text is None and all(item.settled for item in turn.items)
+        ]
         for turn in ended:
             del self.turns[turn.message_id]
             self.closed.append(turn.message_id)
         self.items = [i for i in self.items if not i.settled or i.turn in self.turns]
-
-    @property
-    def queued(self) -> int:
-        """How many messages wait."""
-        return sum(1 for item in self.items if not item.settled)

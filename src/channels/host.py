@@ -1,21 +1,16 @@
-"""One channel in the house: runs it under supervision and brings its sessions' events to its chats.
+"""One channel in the house: brings its sessions' events to its chats, which outlive the channel's failures.
 
-The channel itself is made anew after every failure; the chats (`lane.py`) stay,
-and go on when it is back. A refused token is tried again after 15 s, doubling to
-5 minutes, everything else after 1 s, doubling to a minute. A turn whose end was
-not heard before a restart is asked for. Above is `manager.py`.
+`supervision.py` keeps the channel alive; the chats (`lane.py`) go on when it is back.
+A turn whose end was not heard before a restart is asked for. Above is `manager.py`.
 """
 
-import asyncio
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
-from bus.commands import COMMANDS
 from bus.events import (
     TERMINAL,
     ApprovalResolved,
@@ -28,7 +23,6 @@ from channels import narrator
 from channels.base import Address, BaseChannel, ChannelState, address_of
 from channels.bucket import Bucket
 from channels.delivery import ChatDelivery
-from channels.errors import ChannelAuthFailed, ChannelError
 from channels.inbound import InboundPipeline
 from channels.items import Item, StreamMode, Turn
 from channels.lane import Lane
@@ -36,14 +30,11 @@ from channels.ledger import Ledger, OpenApproval, OpenTurn
 from channels.outbox import Outbox
 from channels.ports import Answers, MediaStore
 from channels.settings import ChannelSettings
+from channels.supervision import Supervisor
 from channels.tasks import Tasks
 from channels.wording import say
 
 log = logging.getLogger(__name__)
-AUTH_SECONDS = (15.0, 300.0)
-RETRY_SECONDS = (1.0, 60.0)
-STEADY_SECONDS = 60.0
-STOP_SECONDS = 5.0
 LANES_KEPT = 256
 EARLY_EVENTS = 20_000
 """What is kept of events that come before the channel was first made."""
@@ -52,10 +43,7 @@ MakeChannel = Callable[[InboundPipeline], BaseChannel]
 
 
 class ChannelHost:
-    """A channel's supervisor and its chats.
-
-    `load` imports the platform's SDK; it is called in a thread, so that the house goes on meanwhile.
-    """
+    """A channel's supervisor and its chats. `load` imports the platform's SDK, `make` gives a channel."""
 
     def __init__(
         self,
@@ -72,109 +60,38 @@ class ChannelHost:
     ) -> None:
         self.name = name
         self.settings = settings
-        self._make = make
-        self._load = load
         self._outbox = outbox
         self._ledger = ledger
         self._media = media
         self._answers = answers
         self._tasks = Tasks(f"channel {name}")
-        self._inbound = pipeline(self)
-        self._channel: BaseChannel | None = None
-        self._open = False
-        self._draining = False
+        inbound = pipeline(self)
+        self.supervisor = Supervisor(
+            name, load=load, make=lambda: make(inbound), prepare=self._prepare, ready=self._kick
+        )
         self._restored = False
         self._early: deque[tuple[SessionEvent, KeyParts]] = deque(maxlen=EARLY_EVENTS)
         self._lanes: dict[str, Lane] = {}
         self._expected: dict[str, Turn] = {}
         self._ended: deque[str] = deque(maxlen=4096)
         self._total: Bucket | None = None
-        self.retry_seconds = RETRY_SECONDS
-        self.auth_seconds = AUTH_SECONDS
-
-    # ------------------------------------------------------------ supervision
 
     async def run(self) -> None:
         """Serve until cancelled."""
         try:
-            await self._supervise()
+            await self.supervisor.run()
         finally:
             await self._tasks.close()
-
-    async def _supervise(self) -> None:
-        auth, retry = self.auth_seconds[0], self.retry_seconds[0]
-        while True:
-            began = time.monotonic()
-            try:
-                await self._live()
-                error: Exception = ChannelError("the channel ended by itself")
-            except Exception as caught:
-                # Whatever a platform's SDK raises concerns this channel alone.
-                error = caught
-            if time.monotonic() - began > STEADY_SECONDS:
-                auth, retry = self.auth_seconds[0], self.retry_seconds[0]
-            reason = error.reason if isinstance(error, ChannelError) else f"{type(error).__name__}"
-            if not isinstance(error, ChannelError):
-                log.error("%s failed", self.name, exc_info=error)
-            if isinstance(error, ChannelAuthFailed):
-                delay, auth = auth, min(2 * auth, self.auth_seconds[1])
-                self._mark("failed", reason)
-            else:
-                delay, retry = retry * random.uniform(0.5, 1.0), min(2 * retry, self.retry_seconds[1])
-                self._mark("degraded", reason)
-            log.warning("%s: %s; again in %.0f s", self.name, reason, delay)
-            await asyncio.sleep(delay)
-
-    async def _live(self) -> None:
-        before = self.state
-        self._mark("starting" if before.state == "off" else before.state, before.reason)
-        await asyncio.to_thread(self._load)
-        channel = self._make(self._inbound)
-        channel.state = self.state
-        channel.on_ready = self._kick
-        self._channel = channel
-        self._total = self._total or Bucket(channel.capabilities.total_rate, time.monotonic())
-        try:
-            if not self._restored:
-                await self._restore(channel)
-            await channel.start()
-            self._open = True
-            self._kick()
-            menu = self._tasks.spawn(self._menu(channel))
-            try:
-                await channel.run()
-            finally:
-                menu.cancel()
-        finally:
-            self._open = False
-            await self._close(channel)
-
-    async def _close(self, channel: BaseChannel) -> None:
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await channel.stop()
-        except Exception as error:
-            # Closing is the SDK's affair; what fails here must not hide why the channel ended.
-            log.warning("%s did not close cleanly: %s", self.name, type(error).__name__)
-
-    async def _menu(self, channel: BaseChannel) -> None:
-        try:
-            await channel.set_commands(COMMANDS)
-        except ChannelError as error:
-            log.info("%s: the command menu was not set: %s", self.name, error.reason)
-
-    def _mark(self, state: str, reason: str) -> None:
-        if self._channel is None:
-            self._fallback = ChannelState(state, reason)  # type: ignore[arg-type]
-        else:
-            self._channel.mark(state, reason)  # type: ignore[arg-type]
-
-    _fallback = ChannelState()
 
     @property
     def state(self) -> ChannelState:
         """How the channel is."""
-        return self._channel.state if self._channel is not None else self._fallback
+        return self.supervisor.state
+
+    @property
+    def channel(self) -> BaseChannel | None:
+        """The channel while it is open."""
+        return self.supervisor.channel
 
     @property
     def queued(self) -> int:
@@ -182,20 +99,9 @@ class ChannelHost:
         return sum(lane.chat.queued for lane in self._lanes.values())
 
     @property
-    def channel(self) -> BaseChannel | None:
-        """The channel while it is open."""
-        return self._channel if self._open else None
-
-    async def pause(self) -> None:
-        """Take nothing in any more; what waits goes on going out."""
-        self._draining = True
-        if self._channel is not None and self._open:
-            await self._channel.pause()
-
-    @property
     def busy(self) -> bool:
         """Whether something that could go out now is still here."""
-        return self._open and any(lane.busy for lane in self._lanes.values())
+        return self.channel is not None and any(lane.busy for lane in self._lanes.values())
 
     # ------------------------------------------------------------ chats
 
@@ -205,9 +111,10 @@ class ChannelHost:
             lane.wake()
 
     def _lane(self, to: Address) -> Lane | None:
-        channel = self._channel
-        if channel is None or self._total is None:
+        channel = self.supervisor.made
+        if channel is None:
             return None
+        self._total = self._total or Bucket(channel.capabilities.total_rate, time.monotonic())
         key = channel.bucket(to)
         lane = self._lanes.get(key)
         if lane is None:
@@ -243,7 +150,7 @@ class ChannelHost:
 
     def mode_of(self, to: Address) -> StreamMode:
         """How a turn streams in this chat."""
-        wish, can = self.settings.streaming, self._channel.capabilities if self._channel else None
+        wish, can = self.settings.streaming, self.supervisor.made.capabilities if self.supervisor.made else None
         if can is None or wish == "off" or not (can.edits or can.drafts):
             return "off"
         if can.drafts and to.kind == "direct" and wish in ("auto", "draft"):
@@ -322,7 +229,10 @@ class ChannelHost:
 
     # ------------------------------------------------------------ after a restart
 
-    async def _restore(self, channel: BaseChannel) -> None:
+    async def _prepare(self, channel: BaseChannel) -> None:
+        """Before the channel first starts: take up what was before the restart."""
+        if self._restored:
+            return
         now = time.monotonic()
         opened = await self._ledger.open_turns(self.name)
         for found in opened:

@@ -8,7 +8,6 @@ for. Knows no platform; who may speak is the gatekeeper's decision.
 """
 
 import asyncio
-import hashlib
 import logging
 import sqlite3
 import time
@@ -17,15 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from bus import commands
-from bus.context import new_id, new_trace_id
-from bus.errors import GatewayError, IdempotencyConflict, Overloaded, RateLimited
+from bus import commands, context, tracing
+from bus.context import new_id
+from bus.errors import GatewayError, IdempotencyConflict, Overloaded
 from bus.events import Accepted, Actor, InboundMessage, MediaRef
-from bus.keys import take_apart
 from bus.message_bus import Inbound
 from channels.attachments import Attachments
-from channels.base import Address, BaseChannel, Incoming, Notes, Reaction, Tap, address_of
+from channels.base import Address, BaseChannel, Incoming, Notes, Reaction, Tap
 from channels.items import Turn
+from channels.job import Job, quoting, says_nothing_new, sorry, spoken_name
 from channels.ledger import Ledger, Seen
 from channels.ports import Admitted, Gatekeeper, Hint, Identity, Place
 from channels.taps import Taps
@@ -34,9 +33,6 @@ from channels.wording import say
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 30.0
-EDIT_SECONDS = 86_400.0
-_NAME_CHARS = 64
-_QUOTED_CHARS = 2000
 
 
 class Chats(Protocol):
@@ -95,17 +91,19 @@ class InboundPipeline:
 
     async def message(self, channel: BaseChannel, incoming: Incoming) -> None:
         """Returns when `incoming` is durable, a repetition, or refused. Raises Overloaded with `patience` only."""
-        job = _Job(channel, incoming)
+        job = Job(channel, incoming)
         while (running := self._under_way.get(job.key)) is not None:
             await running.wait()
         done = self._under_way[job.key] = asyncio.Event()
+        context.trace_id.set(context.new_trace_id())  # from the platform's message on, to the bridge and back
         try:
-            await self._message(job)
+            with tracing.span(tracing.CHANNEL, channel.name, direction="in"):
+                await self._message(job)
         finally:
             del self._under_way[job.key]
             done.set()
 
-    async def _message(self, job: "_Job") -> None:
+    async def _message(self, job: Job) -> None:
         incoming = job.incoming
         if incoming.identity.bot or await self._seen(job.key) is not None:
             return
@@ -114,7 +112,7 @@ class InboundPipeline:
             await self._stranger(job, admission)
             return
         before = None if incoming.edits is None else await self._seen(job.scoped(incoming.edits))
-        if incoming.edits is not None and _says_nothing_new(incoming, before, job.digest):
+        if incoming.edits is not None and says_nothing_new(incoming, before, job.digest):
             return
         message = await self._compose(job, admission.actor)
         if message is None:
@@ -130,7 +128,7 @@ class InboundPipeline:
             log.error("the channels' file can't be read (%s)", error)
             return None
 
-    async def _stranger(self, job: "_Job", admission: object) -> None:
+    async def _stranger(self, job: Job, admission: object) -> None:
         """Not let in: a link code may still tie this identity to a user; else the hint, or silence."""
         incoming = job.incoming
         if incoming.place.kind != "direct":
@@ -147,7 +145,7 @@ class InboundPipeline:
         if isinstance(admission, Hint):
             self._chats.notice(job.to, admission.text)
 
-    async def _compose(self, job: "_Job", actor: Actor) -> InboundMessage | None:
+    async def _compose(self, job: Job, actor: Actor) -> InboundMessage | None:
         """The message as the agent gets it; None where nothing is in it."""
         incoming, settings = job.incoming, job.channel.settings
         wants_reply = incoming.place.kind == "direct" or incoming.addressed or settings.group_policy == "open"
@@ -175,11 +173,11 @@ class InboundPipeline:
             wants_reply=wants_reply,
             origin=f"channel:{job.channel.name}",
             reply_to=incoming.message_id,
-            trace_id=new_trace_id(),
+            trace_id=context.current_trace_id(),
             metadata={"platform_message": incoming.message_id, "sender": name},
         )
 
-    async def _submit(self, job: "_Job", message: InboundMessage) -> None:
+    async def _submit(self, job: Job, message: InboundMessage) -> None:
         turn = job.turn(message) if message.wants_reply else None
         if turn is not None:
             self._chats.expect(turn)
@@ -222,7 +220,7 @@ class InboundPipeline:
             delay = min(5.0, max(delay * 2, (refusal.retry_after_ms or 0) / 1000))
             await asyncio.sleep(delay)
 
-    async def _refused(self, job: "_Job", message: InboundMessage, error: GatewayError) -> None:
+    async def _refused(self, job: Job, message: InboundMessage, error: GatewayError) -> None:
         """The gateway will not take it: its sender is told, and it isn't offered again."""
         self._chats.forget(message.message_id)
         await self._close(message.message_id)
@@ -231,10 +229,10 @@ class InboundPipeline:
         if isinstance(error, IdempotencyConflict):
             log.info("a platform repeated a message with other content; the first stands")
         elif message.wants_reply:
-            self._chats.notice(job.to, _sorry(error, message.actor.language), reply_to=message.reply_to)
+            self._chats.notice(job.to, sorry(error, message.actor.language), reply_to=message.reply_to)
         await self._keep(job, message.message_id)
 
-    async def _keep(self, job: "_Job", message_id: str) -> None:
+    async def _keep(self, job: Job, message_id: str) -> None:
         try:
             await self._ledger.see(job.keys, message_id, job.digest)
         except sqlite3.Error as error:
@@ -255,70 +253,3 @@ class InboundPipeline:
         admission = await self._gate.admit(reaction.identity, reaction.place)
         if isinstance(admission, Admitted):
             log.debug("%s: %s", channel.name, reaction.what)
-
-
-class _Job:
-    """One message on its way through the pipeline."""
-
-    def __init__(self, channel: BaseChannel, incoming: Incoming) -> None:
-        self.channel = channel
-        self.incoming = incoming
-        self.key = self.scoped(incoming.key)
-        self.digest = digest_of(incoming)
-        session = channel.session_of(incoming)
-        self.to = address_of(take_apart(session.text, frozenset({channel.name})))
-
-    def scoped(self, key: str) -> str:
-        """A platform's key made unique over all channels and accounts."""
-        return f"{self.incoming.identity.channel}:{self.incoming.identity.account}:{key}"
-
-    @property
-    def keys(self) -> list[str]:
-        """All keys that this message stands for; an edit takes the place of its original."""
-        others = (*self.incoming.also, *([self.incoming.edits] if self.incoming.edits else []))
-        return [self.key, *(self.scoped(key) for key in others)]
-
-    def turn(self, message: InboundMessage) -> Turn:
-        """What the way out needs to know of it."""
-        return Turn(
-            message_id=message.message_id,
-            session=message.session.text,
-            address=self.to,
-            reply_to=self.incoming.message_id,
-            requester=str(self.incoming.identity),
-            user=message.actor.user,
-            language=message.actor.language,
-            acknowledge=self.channel.capabilities.reactions,
-        )
-
-
-def _says_nothing_new(incoming: Incoming, before: Seen | None, digest: str) -> bool:
-    """An edit that changed nothing we read, or of a message too old to be asked again."""
-    return before.digest == digest if before is not None else time.time() - incoming.at > EDIT_SECONDS
-
-
-def digest_of(incoming: Incoming) -> str:
-    """Tells whether an edit changed what we read."""
-    names = "\x00".join(f"{h.kind}:{h.name}:{h.size}" for h in incoming.media)
-    return hashlib.sha256(f"{incoming.text}\x00{names}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def quoting(text: str, quoted: str) -> str:
-    """`text` after what it answers to or passes on, as a quotation; a command stays alone."""
-    if not quoted or text.startswith("/"):
-        return text
-    lines = "\n".join(f"> {line}" for line in quoted[:_QUOTED_CHARS].split("\n"))
-    return f"{lines}\n\n{text}" if text else lines
-
-
-def spoken_name(name: str) -> str:
-    """A display name as one harmless line."""
-    return " ".join("".join(c for c in clean(name) if c.isprintable()).replace(":", " ").split())[:_NAME_CHARS]
-
-
-def _sorry(error: GatewayError, language: str) -> str:
-    if isinstance(error, RateLimited):
-        return say("too_fast", language, seconds=max(1, round((error.retry_after_ms or 1000) / 1000)))
-    if isinstance(error, Overloaded):
-        return say("busy", language)
-    return say("refused", language, message=error.message)

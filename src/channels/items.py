@@ -116,7 +116,14 @@ class Turn:
     taken: list[str] = field(default_factory=list)
     """Pieces that are complete."""
     rest: str = ""
-    """Markdown after them."""
+    """Markdown after them, as far as it was looked at."""
+    streamed: list[str] = field(default_factory=list)
+    """All deltas since the last start; the first `looked_at` of them are in `taken` and `rest`."""
+    looked_at: int = 0
+    final_text: str | None = None
+    """The whole text of a turn that ended, not yet laid out; what is cut of it is in the next two."""
+    final_pieces: list[str] = field(default_factory=list)
+    final_rest: str | None = None
     activity: str = ""
     ended: bool = False
     dirty: bool = False
@@ -127,6 +134,8 @@ class Turn:
     draft: Body | None = None
     draft_shown: bool = False
     draft_at: float = 0.0
+    trace_id: str = ""
+    """Of the message it answers; not kept over a restart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ import logging
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any
 
+from bus import context, tracing
 from bus.errors import GatewayError
 from bus.events import MediaRef
 from channels.base import BaseChannel, Media, Text
@@ -23,6 +25,7 @@ from channels.ledger import Ledger, OpenApproval
 from channels.outbox import Outbox
 
 log = logging.getLogger(__name__)
+HELD_UP_SECONDS = 10.0
 CALL_SECONDS = 90.0
 """No call to a platform takes longer; the adapters' own time-outs are shorter."""
 
@@ -68,8 +71,10 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether something is on its way or waits to be kept."""
-        return self.chat.queued > 0 or bool(self.chat.changed or self.chat.closed or self.asked or self.finals)
+        """Whether something is on its way, or waits to be kept; not what the platform holds up for longer."""
+        to_keep = self.chat.changed or self.chat.closed or self.asked or self.finals
+        held_up = self.chat.not_before - time.monotonic() > HELD_UP_SECONDS
+        return bool(to_keep) or (self.chat.queued > 0 and not held_up)
 
     @property
     def idle(self) -> bool:
@@ -104,7 +109,8 @@ class Lane:
         await self._total_rate()
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                identifier = await self._perform(channel, call)
+                with self._span(call):
+                    identifier = await self._perform(channel, call)
         except ChannelError as error:
             log.info("%s: %s of %s failed: %s", self.name, type(call).__name__, type(error).__name__, error.reason)
             self.chat.outcome(call, time.monotonic(), error=error)
@@ -117,6 +123,12 @@ class Lane:
             self.chat.outcome(call, time.monotonic(), error=kind(f"internal: {type(error).__name__}"))
         else:
             self.chat.outcome(call, time.monotonic(), platform_id=identifier)
+
+    def _span(self, call: Call) -> AbstractContextManager[tracing.Span]:
+        """The span of a call to the platform, in the trace of the message that it answers."""
+        turn = self.chat.turns.get(call.item.turn) if isinstance(call, Send | Edit | Delete) else call.turn
+        context.trace_id.set((turn.trace_id if turn is not None else "") or context.new_trace_id())
+        return tracing.span(tracing.CHANNEL, self.channel, direction="out", call=type(call).__name__.lower())
 
     async def _total_rate(self) -> None:
         while (wait := self._total.wait(time.monotonic())) > 0:  # noqa: ASYNC110

@@ -108,7 +108,7 @@ class ChannelManager:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        leave = self._bus.attach(self.take)
+        leave = self._bus.attach(self.take) if self._hosts else lambda: None
         try:
             async with asyncio.TaskGroup() as group:
                 for host in self._hosts.values():
@@ -132,7 +132,7 @@ class ChannelManager:
 
     async def pause(self) -> None:
         """The first phase of a shutdown: nothing is taken in any more."""
-        await asyncio.gather(*(host.pause() for host in self._hosts.values()))
+        await asyncio.gather(*(host.supervisor.pause() for host in self._hosts.values()))
 
     async def drained(self) -> None:
         """Returns when everything that can go out now has gone; the caller sets the deadline."""

@@ -6,6 +6,7 @@ tools and sub-agents do is shown beside the answer and never becomes part of it.
 
 from dataclasses import replace
 
+from bus.errors import CallCancelled
 from bus.events import (
     AgentNote,
     ApprovalRequested,
@@ -38,18 +39,18 @@ def tell(chat: ChatDelivery, turn: Turn, event: SessionEvent, now: float) -> "Op
         case ChatStarted():
             chat.started(turn.message_id)
         case ToolStarted():
-            chat.activity(turn.message_id, _activity(event.name, event.agent))
+            chat.activity(turn.message_id, _activity(event.name, event.agent), now)
         case ToolProgress():
             if event.message:
                 what = f"{turn.activity.split(' – ')[0]} – {clean(event.message)}"
-                chat.activity(turn.message_id, what[:_ACTIVITY_CHARS])
+                chat.activity(turn.message_id, what[:_ACTIVITY_CHARS], now)
         case ToolFinished():
-            chat.activity(turn.message_id, "")
+            chat.activity(turn.message_id, "", now)
             for ref in event.media:
                 chat.media(turn, ref)
         case AgentNote():
             what = f"🧭 {clean(event.agent)}: {clean(event.text or event.state)}"
-            chat.activity(turn.message_id, what[:_ACTIVITY_CHARS])
+            chat.activity(turn.message_id, what[:_ACTIVITY_CHARS], now)
         case ApprovalRequested():
             return ask(chat, turn, event)
         case QuestionRequested():
@@ -70,8 +71,10 @@ def _activity(name: str, agent: str) -> str:
 def ending(event: ChatDone | ChatError, turn: Turn) -> str:
     """The whole text that stays: never blank, and saying so where it isn't the whole answer."""
     if isinstance(event, ChatError):
-        partial = ("".join(turn.taken) + turn.rest).strip()
+        partial = "".join(turn.streamed).strip()
         sign = say("failed", turn.language, message=clean(event.message))
+        if event.trace_id and event.code != CallCancelled.code:  # for whoever asks the operator what went wrong
+            sign += f"\n`{event.trace_id}`"
         return f"{partial}\n\n{sign}" if partial else sign
     text = clean(event.text).strip("\n")
     if event.finish_reason == "cancelled":

@@ -57,7 +57,7 @@ def split_markdown(markdown: str, limit: int, measure: Measure) -> list[str]:
 
 def take_piece(markdown: str, limit: int, measure: Measure) -> tuple[str, str]:
     """The first piece, and the Markdown that remains: splitting that gives the further pieces."""
-    if len(markdown) <= 4 * limit and measure(markdown) <= limit:
+    if len(markdown) <= 2 * limit and measure(markdown) <= limit:
         return markdown.strip("\n"), ""
     lines = _scan(markdown, limit)
     at = _best_cut(lines, _most_lines(lines, limit, measure), limit, measure)
@@ -156,15 +156,43 @@ def _after(lines: list[_Line], at: int) -> str:
 
 
 def _most_lines(lines: list[_Line], limit: int, measure: Measure) -> int:
-    """The greatest number of lines that fit, by halving; lengths grow with the lines."""
-    low, high = 0, len(lines) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        text = _before(lines, middle)
-        if len(text) <= 4 * limit and measure(text) <= limit:
-            low = middle
-        else:
-            high = middle - 1
+    """The greatest number of lines that fit, the last line left aside."""
+    guess = used = 0
+    while guess < len(lines) - 1 and used + len(lines[guess].text) + 1 <= limit:
+        used += len(lines[guess].text) + 1
+        guess += 1
+
+    def fits(number: int) -> bool:
+        text = _before(lines, number)
+        return len(text) <= 4 * limit and measure(text) <= limit
+
+    return _greatest(0, len(lines) - 1, guess, fits)
+
+
+def _greatest(low: int, most: int, guess: int, fits: Callable[[int], bool]) -> int:
+    """The greatest number from `low` (which fits, or is all there is) to `most` that fits.
+
+    To ask may mean to render, so it begins at a good guess, and goes from there in growing steps.
+    """
+    step, high = 1 + guess // 64, most + 1
+    at = max(low, min(guess, most))
+    if at == low or fits(at):
+        low = at
+        while low + step < high:
+            if not fits(low + step):
+                high = low + step
+                break
+            low, step = low + step, 2 * step
+    else:
+        high = at
+        while high - step > low:
+            if fits(high - step):
+                low = high - step
+                break
+            high, step = high - step, 2 * step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low
 
 
@@ -203,21 +231,12 @@ def _cut_line(lines: list[_Line], limit: int, measure: Measure) -> tuple[str, st
         opening, body, close = lines[1].open, lines[1].text, lines[1].close
         if measure(opening + "x" + close) > limit or not body:
             opening = close = ""
-    keep = _fitting(body, 4 * limit, lambda part: measure(opening + part + close) <= limit)
+    room = limit - len(opening) - len(close)
+    most = min(len(body), 4 * limit)
+    keep = _greatest(1, most, room, lambda number: measure(opening + body[:number] + close) <= limit)
     keep = _whole_graphemes(body, _at_a_space(body, keep))
     rest = "\n".join([opening + body[keep:], *(line.text for line in lines[2 if inside else 1 :])])
     return opening + body[:keep] + close, rest if opening else rest.lstrip(" \n")
-
-
-def _fitting(body: str, most: int, fits: Callable[[str], bool]) -> int:
-    low, high = 1, min(len(body), most)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(body[:middle]):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _at_a_space(body: str, keep: int) -> int:

@@ -7,6 +7,7 @@ more in while turns finish and replies leave, within `limits.drain_seconds`; the
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -36,8 +37,10 @@ log = logging.getLogger("gateway.app")
 
 SWEEP_SECONDS = 3600.0
 HURRY_SECONDS = 1.5
-SWITCH_SECONDS = 0.0005
-"""How long a thread of the log may keep the event loop from its next step (Python's own 5 ms are a first delta)."""
+SWITCH_SECONDS = 50e-6
+"""How long a thread that has something to do waits for the interpreter. The threads here sync journals and read files:
+a few microseconds of Python around a long wait, for which an acknowledgement would otherwise be kept back until the
+event loop happens to sleep (Python's own value is 5 ms)."""
 Say = Callable[[str], None]
 
 
@@ -78,8 +81,6 @@ class Stop:
 async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> int:
     """Serve until a signal; the exit code. `say` is given the lines that people read at the start."""
     begun = time.monotonic() - _age()
-    # The default of 5 ms is what a delta would wait for when a thread (a commit, a file) has something to compute.
-    sys.setswitchinterval(0.001)
     stop = stop or Stop()
     stop.listen()
     _raise_file_limit(loaded.settings.server.max_connections)
@@ -108,7 +109,7 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> 
 async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begun: float) -> None:
     home = gateway.loaded.home
     async with asyncio.TaskGroup() as group:
-        for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe)):
+        for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe, deltas=False)):
             del leave  # they stay as long as the bus
         services = [
             group.create_task(run(), name=name)
@@ -124,8 +125,12 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
         gateway.phase.url = listener.url
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
+        # What exists now stays; and a delta should not pay for looking through the young objects so often.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         _greet(gateway, listener, say, time.monotonic() - begun)
         services.append(group.create_task(gateway.model.warm(), name="warm"))
+        services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
         try:
             await stop.asked.wait()
             await _drain(gateway, listener, stop)
@@ -144,6 +149,7 @@ async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
         await asyncio.wait([work, hurry], return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
+        gateway.toolbox.directory.leave()
         await listener.close(seconds=0.2 if hurry.done() else 2.0)
     finally:
         for task in (work, hurry):
@@ -208,7 +214,7 @@ def _raise_file_limit(connections: int) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 1024
+    wanted = connections + 5120
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(

@@ -116,6 +116,7 @@ class Gateway:
             "modes": dict(self.supervisor.choices),
             "queues": turns | {"waiting_for_disk": self.bus.waiting},
             "models": list(self.model.describe()),
+            "model_pool": {"retries": self.model.retries, "failovers": self.model.failovers},
             "hub": self.hub.stats(),
         }
 

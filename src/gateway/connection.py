@@ -76,7 +76,7 @@ class Connection:
         self._auth_failures = 0
         self._congested = False
         self._closing = False
-        self._gone = asyncio.Event()
+        self._gone: asyncio.Event | None = None
         self.principal: Principal | None = None
         self.origin = new_id("conn")
         house.sockets.add(self)
@@ -98,7 +98,7 @@ class Connection:
                     self.close(BINARY, "text frames only")
                 else:
                     break
-            if self._closing:  # our own goodbye is under way; aiohttp cuts the line when this returns
+            if self._gone is not None:  # our own goodbye is under way; aiohttp cuts the line when this returns
                 await self._gone.wait()
         finally:
             await self._leave()
@@ -185,10 +185,11 @@ class Connection:
         """Take an event from the hub."""
         if self._closing:
             return
-        if not self._congested and self._outbox.event_bytes > LIMIT:
+        outbox = self._outbox
+        if not self._congested and outbox.event_bytes > LIMIT:
             self._flush()  # it came at once, and the socket has not been asked yet
-        if not self._outbox.event(packet, congested=self._congested):
-            self._outbox.clear()
+        if not outbox.event(packet, self._congested):
+            outbox.clear()
             self.close(TOO_SLOW, "too slow a reader", grace=SLOW_GRACE)
         elif self._flushing is None:
             self._flushing = self._loop.call_soon(self._flush)
@@ -232,16 +233,17 @@ class Connection:
             self._house.hub.leave(self, self.principal.user)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-        self._house.sockets.spawn(self._close(code, reason, grace))
+        self._gone = asyncio.Event()
+        self._house.sockets.spawn(self._close(code, reason, grace, self._gone))
 
-    async def _close(self, code: int, reason: str, grace: float) -> None:
+    async def _close(self, code: int, reason: str, grace: float, gone: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(grace):
                 await self._ws.close(code=code, message=reason.encode()[:120], drain=False)
         except TimeoutError:
             self._transport.abort()
         finally:
-            self._gone.set()
+            gone.set()
 
     async def _leave(self) -> None:
         self._closing = True

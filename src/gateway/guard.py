@@ -15,34 +15,52 @@ from bus.errors import Overloaded, RateLimited
 REQUEST_SECONDS = 10.0
 WAITING_PER_ADDRESS = 256
 WAITING = 1024
+MOST = 4096
+SPARED_SECONDS = 1.0
 PLACES_PER_ADDRESS = 20
 PLACES = 200
+QUEUE = 1000
 QUEUE_SECONDS = 2.0
 
 
 class Waiting:
-    """The TCP connections that have brought no request yet, oldest first."""
+    """The TCP connections that have brought no request yet, oldest first.
 
-    def __init__(self, *, total: int = WAITING, per_address: int = WAITING_PER_ADDRESS) -> None:
+    Above a limit the oldest is let go, but for its first second everybody is spared: a crowd that comes
+    at once has not had its turn to speak. `MOST` holds in any case.
+    """
+
+    def __init__(self, *, total: int = WAITING, per_address: int = WAITING_PER_ADDRESS, most: int = MOST) -> None:
         self._total = total
         self._per_address = per_address
-        self._all: OrderedDict[GuardedHandler, str] = OrderedDict()
+        self._most = most
+        self._all: OrderedDict[GuardedHandler, tuple[str, float]] = OrderedDict()
         self._by_address: Counter[str] = Counter()
 
-    def enter(self, handler: "GuardedHandler", address: str) -> None:
-        self._all[handler] = address
+    def enter(self, handler: "GuardedHandler", address: str, now: float) -> None:
+        """One more, at `now` (monotonic seconds)."""
+        self._all[handler] = (address, now)
         self._by_address[address] += 1
-        if self._by_address[address] > self._per_address:
-            next(h for h, a in self._all.items() if a == address).give_up()
+        if len(self._all) > self._most:
+            handler.give_up()
+        elif self._by_address[address] > self._per_address:
+            self._let_go(next((h, since) for h, (a, since) in self._all.items() if a == address), now)
         elif len(self._all) > self._total:
-            next(iter(self._all)).give_up()
+            first = next(iter(self._all))
+            self._let_go((first, self._all[first][1]), now)
+
+    @staticmethod
+    def _let_go(oldest: "tuple[GuardedHandler, float]", now: float) -> None:
+        if now - oldest[1] >= SPARED_SECONDS:
+            oldest[0].give_up()
 
     def leave(self, handler: "GuardedHandler") -> None:
-        address = self._all.pop(handler, None)
-        if address is not None:
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
+        """It has asked for something, or is gone."""
+        entry = self._all.pop(handler, None)
+        if entry is not None:
+            self._by_address[entry[0]] -= 1
+            if not self._by_address[entry[0]]:
+                del self._by_address[entry[0]]
 
     def __len__(self) -> int:
         return len(self._all)
@@ -60,9 +78,10 @@ class GuardedHandler(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._patience = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self.give_up)
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(REQUEST_SECONDS, self.give_up)
         peer = transport.get_extra_info("peername")
-        self._waiting_room.enter(self, peer[0] if isinstance(peer, tuple) else "")
+        self._waiting_room.enter(self, peer[0] if isinstance(peer, tuple) else "", loop.time())
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -104,7 +123,7 @@ class Places:
         if self._free(address):
             self._taken[address] += 1
             return Place(self, address)
-        if len(self._queue) >= self._total:
+        if len(self._queue) >= QUEUE:
             raise Overloaded("too many connections have not authenticated", retry_after_ms=2000)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((address, turn))

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
 
 from bus.events import (
     TERMINAL,
@@ -24,61 +23,12 @@ from bus.events import (
 )
 from bus.keys import SessionKey
 from gateway.packets import Packet
+from gateway.reading import Reader, Reading, Topic
 from gateway.ring import Ring
 
 KEEP_SECONDS = 300.0
 KEEP_BYTES = 32 * 1024 * 1024
 SWEEP_SECONDS = 30.0
-
-
-class Reader(Protocol):
-    """Someone who is given events. `origin` names him, so that he is not told what he said himself."""
-
-    origin: str
-
-    def push(self, packet: Packet) -> None:
-        """Take one event. Neither waits nor raises."""
-        ...
-
-
-class Reading:
-    """One reader of one session: why he reads it, and what is held back for him meanwhile."""
-
-    __slots__ = ("explicit", "held", "holds", "keep", "key", "reader", "turns")
-
-    def __init__(self, reader: Reader, key: SessionKey) -> None:
-        self.reader = reader
-        self.key = key
-        self.explicit = False
-        self.turns: set[str] = set()
-        self.holds = 0
-        self.held: list[Packet] = []
-        self.keep = False
-        """What is held goes to the reader even where nothing asks for more: a turn of his is in it."""
-
-    @property
-    def wanted(self) -> bool:
-        """Whether there is still a reason to read."""
-        return self.explicit or bool(self.turns) or self.holds > 0
-
-    def push(self, packet: Packet) -> None:
-        if self.holds:
-            self.held.append(packet)
-        else:
-            self.reader.push(packet)
-
-
-class _Topic:
-    """A session with its ring and its readers."""
-
-    __slots__ = ("readings", "ring", "swept", "touched")
-
-    def __init__(self) -> None:
-        self.ring = Ring()
-        self.readings: tuple[Reading, ...] = ()
-        self.touched = 0.0
-        self.swept = 0
-        """The last number at the last sweep: deltas touch nothing else."""
 
 
 class Hub:
@@ -87,9 +37,9 @@ class Hub:
     def __init__(self, now: Callable[[], float] = time.monotonic, *, keep_bytes: int = KEEP_BYTES) -> None:
         self._now = now
         self._keep_bytes = keep_bytes
-        self._topics: OrderedDict[SessionKey, _Topic] = OrderedDict()
+        self._topics: OrderedDict[SessionKey, Topic] = OrderedDict()
         self._last_key: SessionKey | None = None
-        self._last_topic = _Topic()
+        self._last_topic = Topic()
         self._bytes = 0
         self._users: dict[str, set[Reader]] = {}
         self._keys: dict[Reader, set[SessionKey]] = {}
@@ -117,10 +67,10 @@ class Hub:
                 else:
                     reading.reader.push(packet)
 
-    def _topic(self, session: SessionKey) -> _Topic:
+    def _topic(self, session: SessionKey) -> Topic:
         topic = self._topics.get(session)
         if topic is None:
-            topic = self._topics[session] = _Topic()
+            topic = self._topics[session] = Topic()
             topic.touched = self._now()
         return topic
 
@@ -146,7 +96,7 @@ class Hub:
         if self._bytes > self._keep_bytes:
             self._make_room()
 
-    def _turn_ended(self, event: ChatDone | ChatError, topic: _Topic) -> None:
+    def _turn_ended(self, event: ChatDone | ChatError, topic: Topic) -> None:
         for reading in topic.readings:
             reading.turns.discard(event.message_id)
             if not reading.wanted:
@@ -170,7 +120,7 @@ class Hub:
                 return
             self._drop(key, topic)
 
-    def _drop(self, key: SessionKey, topic: _Topic) -> None:
+    def _drop(self, key: SessionKey, topic: Topic) -> None:
         self._last_key = None
         self._bytes -= topic.ring.size
         if topic.readings:

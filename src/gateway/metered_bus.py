@@ -29,8 +29,8 @@ class MeteredBus:
     def publish(self, event: Event) -> None:
         self._inner.publish(event)
 
-    def attach(self, sink: Sink) -> Callable[[], None]:
-        return self._inner.attach(sink)
+    def attach(self, sink: Sink, *, deltas: bool = True) -> Callable[[], None]:
+        return self._inner.attach(sink, deltas=deltas)
 
     def subscribe(self, name: str, selector: Selector, policy: Overflow, capacity: int = 1000) -> Subscription:
         return self._inner.subscribe(name, selector, policy, capacity)

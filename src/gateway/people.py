@@ -35,6 +35,13 @@ class People:
         role = self.users.role_of(user)
         return Actor(user=user, role=role, scopes=scopes_of(role), language=self.preferences.language(user) or "en")
 
+    def may_use_tools(self, actor: Actor) -> bool:
+        """Whether somebody who was let in earlier may still use tools: not removed since, nor made a viewer."""
+        known = self.users.get(actor.user)
+        if known is None and not actor.identity and not self.tokens.of_user(actor.user):
+            return False
+        return "tools" in scopes_of(known.role if known is not None else "user")
+
     @classmethod
     def open(cls, home: Path, settings: AuthSettings) -> "People":
         """Read the files. Raises CorruptDocument."""

@@ -7,7 +7,6 @@ same protective headers. It knows no method and no user.
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from bus.context import new_trace_id, trace_id
 from bus.errors import GatewayError, NotFound, Overloaded, TooLarge
 from gateway.auth import COOKIE, Authenticator, refuse_token_in_url
 from gateway.connection import Connection, House
-from gateway.guard import GuardedHandler, Places, Waiting
+from gateway.guard import REQUEST_SECONDS, GuardedHandler, Places, Waiting
 from gateway.http.exchange import error_response
 from gateway.network import Doors
 from gateway.protocol import RpcError
@@ -90,9 +89,12 @@ class Listener:
             return GuardedHandler(manager, self._waiting, loop=loop, **_HANDLER_OPTIONS)
 
         host = None if self._settings.host == "*" else self._settings.host
+        context = tls_context(self._settings)
         server = await loop.create_server(
-            handler, host, self._settings.port, ssl=tls_context(self._settings), backlog=1024, reuse_address=True
-        )
+            handler, host, self._settings.port, ssl=context, backlog=1024, reuse_address=True,
+            ssl_handshake_timeout=None if context is None else REQUEST_SECONDS,
+            ssl_shutdown_timeout=None if context is None else 2.0,
+        )  # fmt: skip
         self._runner = runner
         self._servers.append(server)
         self.port = server.sockets[0].getsockname()[1]
@@ -185,7 +187,6 @@ class Listener:
             transport = request.transport
             if transport is None:
                 raise ConnectionResetError
-            _no_delay(transport)
             self._house.sockets.check_room()
             await ws.prepare(request)
             connection = Connection(ws, transport, self._house, principal, place)
@@ -215,15 +216,6 @@ class HttpRefusal(RpcError):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(1000, reason.lower())
         self.status = status
-
-
-def _no_delay(transport: asyncio.Transport) -> None:
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        try:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
-            pass  # gone already, or no TCP
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:

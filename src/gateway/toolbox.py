@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from agent.persona import Personas
 from agent.ports import QuestionAsked, Report, ToolCall
-from agent.tools.builtin.catalogue import builtins
+from agent.tools.builtin.catalogue import Builtins, builtins
 from agent.tools.builtin.memory_book import MemoryBook
 from agent.tools.builtin.schedule_book import Scheduler
 from agent.tools.builtin.skill import SkillTool
@@ -44,6 +44,7 @@ class Toolbox:
     scheduler: Scheduler
     personas: Personas
     trail: AuditTrail
+    builtins: Builtins
 
     def closing(self) -> None:
         """Before turns are cut: what runs at bridges and what waits for a person is kept for the turns that go on."""
@@ -114,9 +115,12 @@ async def open_toolbox(
     made = builtins(home, settings.tools)
     personas = Personas(home)
     skills = BuiltinTools([SkillTool(personas)] if personas.skills() else [])
-    guard = Guard([made.source, skills, cloud, bridge_tools], desk=desk, trail=trail, platforms=platforms)
+    guard = Guard(
+        [made.source, skills, cloud, bridge_tools], desk=desk, trail=trail, platforms=platforms,
+        standing=people.may_use_tools,
+    )  # fmt: skip
     return Toolbox(
         guard=guard, desk=desk, directory=directory, endpoint=Endpoint(directory, people.authenticator, trail),
         bridge_tools=bridge_tools, cloud=cloud, memory=Memories(made.memory), scheduler=made.scheduler,
-        personas=personas, trail=trail,
+        personas=personas, trail=trail, builtins=made,
     )  # fmt: skip

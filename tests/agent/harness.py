@@ -82,6 +82,8 @@ class Agent:
         self.accountant: Any = None
         self.compactor: Any = None
         self.agents = Agents({}, [])
+        self.media: Any = None
+        self.persona: Any = None
         self.model = model
         self.tools = tools or Tools()
         self.limits = LimitSettings(**limits or {})
@@ -130,7 +132,7 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
         nobody: Any = Nobody()
         approvals: Approvals = nobody
         supervisor = SupervisorAgent(model=agent.model, tools=agent.tools, settings=agent.settings,
-                                     agents=agent.agents)  # fmt: skip
+                                     agents=agent.agents, media=agent.media, persona=agent.persona)  # fmt: skip
         runner = CommandRunner(store=store, sessions=store, tools=agent.tools, approvals=approvals,
                                administration=nobody, linker=nobody)  # fmt: skip
         agent.loop = AgentLoop(  # type: ignore[attr-defined]

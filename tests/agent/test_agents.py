@@ -45,7 +45,7 @@ def test_an_agent_has_its_tools() -> None:
 
 
 async def test_personas_are_read_again_and_stay_apart(tmp_path: Path) -> None:
-    personas = Personas(tmp_path)
+    personas = Personas(tmp_path, look_seconds=0)
     alice, bob = Actor(user="alice"), Actor(user="bob")
     assert await personas.text("main", alice) == ""
     for folder, text in (("agents/main", "You are Ada."), ("users/alice", "Call me A.")):

@@ -30,8 +30,8 @@ async def server() -> AsyncIterator[OpenAIServer]:
 @pytest.fixture
 async def agent(server: OpenAIServer, tmp_path: Path) -> AsyncIterator[Any]:
     entry = ModelSettings(
-        name="main", base_url=server.url, model="scripted", api_key=SecretStr("sk-very-secret"), stall_seconds=0.2,
-        first_token_seconds=0.2,
+        name="main", base_url=server.url, model="scripted", api_key=SecretStr("sk-very-secret"), stall_seconds=0.4,
+        first_token_seconds=0.6,
     )  # fmt: skip
     pool = ModelPool([entry], DemoModel(0))
     async with running(Agent(tmp_path / "sessions", pool, builtins(tmp_path).source)) as house:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.aggregator import Aggregator
+from bridge.catalogue import CATALOGUE_BYTES, SERVER_BYTES, fit
 from bridge.errors import NotFound, OutcomeUnknown, TimedOut, ToolDenied
 from bridge.ports import Relayed
 from bridge.servers.definitions import MAX_DESCRIPTION, clean, read_listed, read_tools
@@ -266,6 +267,16 @@ def test_too_much_is_put_aside() -> None:
     assert len(problems) == 3
     many, _ = read_tools([{"name": f"t{n}", "inputSchema": {}} for n in range(10_000)])
     assert len(many) == 10_000
+
+
+@pytest.mark.attack(42)
+def test_a_server_without_measure_pushes_nobody_out() -> None:
+    flood = [{"name": f"a_{n}", "server": "a", "description": "x" * 1000} for n in range(10_000)]
+    kept, left_out, taken = fit([*flood, {"name": "b_t", "server": "b"}], SERVER_BYTES, CATALOGUE_BYTES)
+    assert kept[-1]["name"] == "b_t"
+    assert taken < SERVER_BYTES + 100
+    assert left_out == {"a": 10_001 - len(kept)}
+    assert len(fit(flood, 10**9, CATALOGUE_BYTES)[0]) < 3200
 
 
 @given(st.text())

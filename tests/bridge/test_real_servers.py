@@ -179,6 +179,18 @@ async def test_an_http_server_that_forgot_the_session(http_server: Callable[[str
         assert first_text(await call(owner, "note", {"text": "once"}, timeout=20)) == "1"
 
 
+async def test_a_call_to_an_http_server_that_went_away_was_surely_not_seen(
+    http_server: Callable[[str], HttpServer],
+) -> None:
+    server = http_server("http")
+    async with running(server.settings()) as owner:
+        assert first_text(await call(owner, "note", {"text": "one"})) == "1"
+        server.kill()
+        with pytest.raises(BridgeError) as caught:
+            await call(owner, "note", {"text": "two"}, timeout=10)
+        assert (caught.value.code, caught.value.effect) == (2008, "none")
+
+
 async def test_an_http_server_that_is_not_there() -> None:
     settings = McpServerSettings(name="gone", url=f"http://127.0.0.1:{free_port()}/mcp")
     async with running(settings, wait=False) as owner:

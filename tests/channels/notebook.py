@@ -42,6 +42,9 @@ class Notebook:
     async def reaction(self, channel: BaseChannel, reaction: Reaction) -> None:
         self.reactions.append(reaction)
 
+    def agent_of(self, *_: object) -> str:
+        return "main"
+
     @property
     def texts(self) -> list[str]:
         return [incoming.text for incoming in self.incoming]

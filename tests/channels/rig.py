@@ -210,7 +210,7 @@ class Rig:
             desk=self.agent, transcriber=self.transcriber, answers=self.agent,
         )  # fmt: skip
         for host in self.manager.hosts():
-            host.retry_seconds, host.auth_seconds = (0.05, 0.2), (0.2, 0.4)
+            host.supervisor.retry_seconds, host.supervisor.auth_seconds = (0.05, 0.2), (0.2, 0.4)
         self._task = asyncio.get_running_loop().create_task(self.manager.run())
         if resume:
             self.agent.resume()

@@ -106,6 +106,19 @@ async def test_guild_channels_are_groups_and_threads_follow_their_parent(discord
         assert discord.visible(channel="61") == ["here too"]
 
 
+async def test_a_channel_that_nobody_told_of_and_that_cannot_be_asked_for_stands_for_itself(
+    discord: FakeDiscord,
+) -> None:
+    notes = Notebook()
+    async with running(discord, notes):
+        discord.faults.add(Fault("/channels/", "GET", status=404, body={"message": "?", "code": 10003}, times=-1))
+        discord.world.channel("9001", guild="51")
+        await discord.says("42", "in a guild", channel="9001")
+        await discord.says("42", "in private")
+        await until(lambda: len(notes.incoming) == 2)
+        assert sorted((i.place.kind, i.place.chat) for i in notes.incoming) == [("direct", "42"), ("group", "9001")]
+
+
 async def test_a_reply_to_us_a_role_and_a_command_are_being_spoken_to_but_everyone_is_not(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes) as channel:

@@ -112,5 +112,7 @@ class DiscordPlatform(FakePlatform):
 
 
 class TestDiscord(ChannelContract):
+    settle = 0.15
+
     def make_platform(self) -> FakePlatform:
         return DiscordPlatform()

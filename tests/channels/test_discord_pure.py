@@ -90,14 +90,15 @@ def test_every_piece_fits_after_rendering(lines: list[str]) -> None:
 
 def test_marks_survive_and_never_fall() -> None:
     marks = Watermarks()
-    marks.advance("60", "100")
-    marks.advance("60", "90")
+    thread = Where("50", "61", "60")
+    marks.advance(thread, "100")
+    marks.advance(thread, "90")
     again = Watermarks()
     again.load(marks.dump())
-    assert again.get("60") == 100
-    for broken in ("", "[1]", '{"60": ', '{"60": null}', None):
+    assert (again.get("61"), again.places(), again.newest) == (100, [thread], 100)
+    for broken in ("", "[1]", '{"60": ', '{"60": null}', '{"60": 7}', None):
         again.load(broken)
-    assert again.channels() == []
+        assert again.places() == []
 
 
 async def test_a_slow_lane_holds_up_no_other_and_an_overflow_is_looked_back_at() -> None:

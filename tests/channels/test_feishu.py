@@ -124,6 +124,16 @@ async def test_groups_mentions_and_threads(feishu: FakeFeishu) -> None:
         assert command.place.chat == "oc_g"
 
 
+async def test_where_feishu_does_not_tell_who_we_are_any_mention_is_ours(feishu: FakeFeishu) -> None:
+    notes = Notebook()
+    feishu.faults.add(Fault("bot/v3/info", status=404, times=-1))
+    async with running(feishu, notes):
+        await feishu.says("ou_1", "@_user_1 hey", chat="oc_g", mentions=[mention("ou_whoever")])
+        await feishu.says("ou_1", "@_all hey", chat="oc_g", mentions=[{"key": "@_all", "name": "all"}])
+        await until(lambda: len(notes.incoming) == 2)
+        assert [i.addressed for i in notes.incoming] == [True, False]
+
+
 async def test_a_thread_is_found_again_after_a_restart(feishu: FakeFeishu) -> None:
     feishu.world.messages["om_t"] = {"message_id": "om_t", "chat_id": "oc_g", "thread_id": "omt_1", "msg_type": "text",
                                      "sender": {"sender_type": "user"}, "body": {"content": "{}"}}  # fmt: skip

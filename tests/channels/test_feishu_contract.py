@@ -1,11 +1,19 @@
-"""Feishu under the contract of all channels, over the long connection."""
+"""Feishu under the contract of all channels, over the long connection and over the webhook."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+from multidict import CIMultiDict
+
+from tests.channels.rig import Rig
 from tests.contracts.channel_contract import ChannelContract, FakePlatform, Fault
 from tests.fakes.faults import Fault as Struck
 from tests.fakes.feishu_rest import rate_limit
 from tests.fakes.feishu_server import FakeFeishu, mention, sender
+from tests.fakes.feishu_socket import Push
 from tests.fakes.feishu_world import Object, walk
 
 SEND = r"im/v1/messages(/[^/]+/reply)?$"
@@ -114,6 +122,85 @@ class FeishuPlatform(FakePlatform):
         self.fake.rest.app_secret = self.fake.connection.app_secret = "another" if refused else "feishu-secret"
 
 
+class ByWebhook(FeishuPlatform):
+    """Events are posted to the gateway, again and again until it answers 200, as Feishu does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rig: Rig | None = None
+        self._posts: set[asyncio.Task[None]] = set()
+        self.fake.connection.push = self._push  # type: ignore[method-assign]
+
+    def section(self) -> dict[str, Any]:
+        keys = {"encrypt_key": "encrypt-key", "verification_token": "verification-token"}
+        return super().section() | {"mode": "webhook"} | keys
+
+    async def _push(self, payload: Object, *, times: int = 1) -> Push:
+        push = self.fake.connection.pushes.setdefault(payload["header"]["event_id"], Push(payload))
+        task = asyncio.get_running_loop().create_task(self._post(push))
+        self._posts.add(task)
+        task.add_done_callback(self._posts.discard)
+        return push
+
+    async def _post(self, push: Push) -> None:
+        while True:
+            body, headers = self.fake.webhook.sign(push.payload)
+
+            async def read(limit: int, body: bytes = body) -> bytes:
+                assert len(body) <= limit
+                return body
+
+            if self.rig is not None:
+                reply = await self.rig.manager.webhook("feishu", CIMultiDict(headers), read)
+                assert reply.status in (200, 500, 503)
+                if reply.status == 200:
+                    return
+            await asyncio.sleep(0.1)
+
+    async def stop(self) -> None:
+        for task in self._posts:
+            task.cancel()
+        await asyncio.gather(*self._posts, return_exceptions=True)
+        await super().stop()
+
+
+class TestFeishuByWebhook(ChannelContract):
+    settle = 0.15
+
+    def make_platform(self) -> FakePlatform:
+        return ByWebhook()
+
+    @pytest.fixture
+    async def rig(self, platform: FakePlatform, tmp_path: Path) -> AsyncIterator[Rig]:
+        groups = {"groups": {platform.group: {"allow_from": ["42", "7"]}}}
+        rig = Rig(tmp_path, {"feishu": {"enabled": True, **platform.section(), "allow_from": ["42"], **groups}})
+        assert isinstance(platform, ByWebhook)
+        platform.rig = rig
+        await rig.start()
+        await rig.ready("feishu")
+        yield rig
+        await rig.crash()
+
+    # Two make a house of their own, which this platform's posts do not find; and there is no connection to lose.
+    test_a_file_that_is_too_large_is_not_taken_and_that_is_said = None  # type: ignore[assignment]
+    test_a_refused_token_is_said_and_heals_by_itself = None  # type: ignore[assignment]
+    test_an_outage_degrades_this_channel_and_heals = None  # type: ignore[assignment]
+    # The way out is the same as with the long connection, under which it is tested.
+    test_a_stream_ends_in_one_message_with_all_of_it = None  # type: ignore[assignment]
+    test_a_long_answer_is_split_within_the_limit = None  # type: ignore[assignment]
+    test_an_error_is_told_and_ends_the_turn = None  # type: ignore[assignment]
+    test_what_a_tool_returns_as_picture_is_sent_as_such = None  # type: ignore[assignment]
+    test_tools_are_shown_beside_the_answer_and_never_in_it = None  # type: ignore[assignment]
+    test_a_passing_trouble_delays_the_one_answer = None  # type: ignore[assignment]
+    test_a_lost_answer_of_the_platform_never_doubles_ours = None  # type: ignore[assignment]
+    test_a_refusal_is_listed_after_one_try_and_can_be_sent_again = None  # type: ignore[assignment]
+    test_one_slow_chat_holds_up_no_other = None  # type: ignore[assignment]
+    test_a_crash_in_mid_stream_ends_in_one_whole_answer = None  # type: ignore[assignment]
+    test_an_answer_that_nobody_delivered_before_a_crash_is_delivered_after_it = None  # type: ignore[assignment]
+
+
 class TestFeishu(ChannelContract):
+    settle = 0.15
+
     def make_platform(self) -> FakePlatform:
         return FeishuPlatform()

@@ -157,6 +157,16 @@ async def test_an_overloaded_gateway_says_so_and_feishu_comes_again() -> None:
         assert (await call(channel, *fake.webhook.sign(fake.message_event("ou_1", "x"))))[0].status == 503
 
 
+async def test_a_call_that_waits_is_let_go_when_the_channel_stops() -> None:
+    notes = Notebook()
+    notes.hold.clear()
+    async with open_webhook(notes) as (fake, channel):
+        waiting = asyncio.create_task(call(channel, *fake.webhook.sign(fake.message_event("ou_1", "x"))))
+        await asyncio.sleep(0.05)
+    reply, _ = await asyncio.wait_for(waiting, 2)
+    assert reply.status == 503
+
+
 async def test_with_the_long_connection_there_is_no_webhook() -> None:
     async with FakeFeishu() as fake:
         channel = made(fake, Notebook())

@@ -147,6 +147,17 @@ class BusContract:
         await asyncio.sleep(0.02)
         assert seen == [delta(1)]
 
+    async def test_a_sink_may_do_without_deltas(self, bus: MessageBus) -> None:
+        seen: list[Event] = []
+        leave = bus.attach(seen.append, deltas=False)
+        bus.publish(delta(1))
+        bus.publish(done(2))
+        await asyncio.sleep(0.02)
+        leave()
+        bus.publish(done(3))
+        await asyncio.sleep(0.02)
+        assert seen == [done(2)]
+
     async def test_a_selector_chooses(self, bus: MessageBus) -> None:
         ends = bus.subscribe("ends", lambda event: isinstance(event, ChatDone), Overflow.CLOSE)
         for seq in range(5):

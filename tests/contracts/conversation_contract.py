@@ -26,10 +26,10 @@ class Conversation(ABC):
 
     gateway: GatewayProcess
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027
         """Before the gateway starts."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027
         """After it ended."""
 
     def section(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Conversation(ABC):
     @abstractmethod
     async def says(self, text: str) -> None: ...
 
-    async def says_again(self) -> None:
+    async def says_again(self) -> None:  # noqa: B027
         """The same message once more, as networks do."""
 
     @abstractmethod

@@ -135,6 +135,23 @@ class SessionStoreContract:
         assert [record.data["text"] for record in await store.read(key)] == ["hello", "from a model: \ufffd"]
         assert len((await store.history(key))[0]) == 2
 
+    @pytest.mark.attack(32)
+    async def test_a_lone_surrogate_in_a_title_or_a_question_poisons_nothing(self, house: House) -> None:
+        key = key_of()
+        async with house.open() as store:
+            with pytest.raises(BadParameters):
+                await store.append(key, [said(1)], head=head_of(key, title="\udfff"))
+            await store.append(key, [said(1)], head=head_of(key))
+            await store.append(key, [updated(2, title="a\ud800b", mode={"x": ["\udc00", 2**70]})])
+            with pytest.raises(BadParameters):
+                await store.duplicate("alice", "\ud800")
+            with pytest.raises(BadParameters):
+                await store.list_sessions("alice", channel="\ud800", limit=9)
+            assert await store.search("alice", "\ud800", 9) == []
+        async with house.open() as store:
+            assert (await store.state(key)).head.title == "a\ufffdb"
+            assert (await store.list_sessions("alice", limit=9))[0][0].title == "a\ufffdb"
+
     async def test_many_senders_at_once(self, store: Any) -> None:
         async def one(user: str) -> None:
             key = key_of(user)

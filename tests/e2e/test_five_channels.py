@@ -1,4 +1,4 @@
-"""One suite over all five channels, through the whole gateway: Telegram, Discord, Feishu, the web socket, the terminal."""
+"""One suite over all five channels, through the whole gateway: Telegram, Discord, Feishu, web socket, terminal."""
 
 import asyncio
 from typing import Any

@@ -41,6 +41,8 @@ class Line:
         self.pace = 0.0
         self.index = True
         self.usage: dict[str, Any] | None = None
+        self.reported: dict[str, Any] | None = None
+        """The usage that was sent."""
 
     @property
     def last(self) -> dict[str, Any]:
@@ -93,6 +95,7 @@ class Line:
                 "prompt_tokens": prompt, "completion_tokens": self.sent, "total_tokens": prompt + self.sent,
                 "prompt_tokens_details": {"cached_tokens": prompt // 2},
             }  # fmt: skip
+            self.reported = counted
             await self.event({**self.chunk({}), "choices": [], "usage": counted})
         if done:
             await self.raw(b"data: [DONE]\n\n")

@@ -41,6 +41,8 @@ class OpenAIServer:
         self.queue: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.usage: list[dict[str, Any]] = []
+        """The usage of each answer, as it was sent."""
         self.connections: set[int] = set()
         self.open = 0
         self.lost = 0
@@ -88,6 +90,8 @@ class OpenAIServer:
             raise
         finally:
             self.open -= 1
+            if line.reported is not None:
+                self.usage.append(line.reported)
         return line.response or await line.open()
 
     def _choose(self, body: dict[str, Any]) -> tuple[str, str]:

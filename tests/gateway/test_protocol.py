@@ -189,6 +189,7 @@ LIKELY = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.attack(23)
 @given(st.text() | st.binary())
 @settings(max_examples=200, deadline=None)
 def test_no_text_makes_the_core_raise(text: str | bytes) -> None:
@@ -196,6 +197,7 @@ def test_no_text_makes_the_core_raise(text: str | bytes) -> None:
         assert isinstance(entry, Request) or entry.error.code in (-32700, -32600, -32602)
 
 
+@pytest.mark.attack(23)
 @given(LIKELY | st.lists(LIKELY, max_size=6) | JSON_VALUE)
 @settings(max_examples=300, deadline=None)
 def test_each_object_is_a_request_exactly_when_the_specification_says_so(document: Any) -> None:

@@ -8,7 +8,7 @@ from bus import context, tracing
 from gateway.observability.tracing import Tracing
 
 
-def test_off_it_costs_nothing_and_says_nothing() -> None:
+async def test_off_it_costs_nothing_and_says_nothing() -> None:
     with tracing.span(tracing.MODEL, "gpt") as span:
         span.set("gen_ai.usage.input_tokens", 3)
     assert tracing.traceparent().startswith(f"00-{context.current_trace_id()}-")

@@ -5,6 +5,7 @@ Nothing is repeated once a word has been streamed: what was said stays said, and
 """
 
 import asyncio
+import importlib
 import logging
 import time
 from collections import Counter
@@ -126,15 +127,22 @@ class ModelPool:
         if wait > PATIENCE_SECONDS:
             raise _summed_up(failures)
         self.retries += 1
-        await asyncio.sleep(wait)
-        entry = failures[number][0]
+        entry, first = failures[number]
+        retrying = await asyncio.to_thread(importlib.import_module, "stamina")  # needed by failures alone
         try:
-            return await entry.ask(request, on_delta)
+            # What was tried above counts as the first attempt; the pause is what the model asked for.
+            async for attempt in retrying.retry_context(
+                on=lambda error: wait if error is first else False, attempts=2, timeout=None
+            ):
+                with attempt:
+                    if attempt.num == 1:
+                        raise first
+                    return await entry.ask(request, on_delta)
         except ModelFailed as failed:
             if failed.partial:
                 raise
             failures[number] = (entry, failed)
-            raise _summed_up(failures) from None
+        raise _summed_up(failures) from None
 
     def describe(self) -> Sequence[JsonObject]:
         """Each entry with its state (`ready`, `resting`, `open`) and its counts."""

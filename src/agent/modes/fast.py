@@ -1,7 +1,7 @@
 """`fast`: one call to the cheapest model, no tools; it hands over when it turns out to need one."""
 
 from agent import prompts
-from agent.modes.work import Finished, Work
+from agent.modes.work import CHEAPEST, Finished, Work
 from agent.ports import ModelFailed
 
 HANDOVER = "HANDOVER"
@@ -39,7 +39,7 @@ async def run(work: Work) -> Finished | None:
     messages[0] = {"role": "system", "content": f"{prompts.FAST}\n\n{work.wishes}" if work.wishes else prompts.FAST}
     gate = _Gate(work)
     try:
-        reply = await work.ask(messages, gate, hands=None, tier=0)
+        reply = await work.ask(messages, gate, hands=None, tier=CHEAPEST)
     except ModelFailed:
         if work.turn.text:
             raise

@@ -6,7 +6,7 @@ was never cut.
 """
 
 from agent import prompts
-from agent.modes.work import Finished, Work, handed_back
+from agent.modes.work import BEST, Finished, Work, handed_back
 
 
 async def run(work: Work) -> Finished:
@@ -36,6 +36,7 @@ async def _without_tools(work: Work) -> Finished:
     """The model went in circles, or could not use the tools: it answers with what it has, or it is said."""
     turn = work.turn
     turn.next_round()
+    work.tier = BEST  # this model could not do it: the next better one is asked, where there is one
     reply = await work.ask(await work.messages(), turn.delta, hands=None)
     turn.model = reply.model or turn.model
     if reply.text:

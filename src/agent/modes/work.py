@@ -4,15 +4,15 @@
 books: usage, intents, results. The modes above say only in which order.
 """
 
-import base64
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from agent import files
 from agent.modes.choose import FAST
 from agent.ports import (
     LanguageModel,
-    MediaReader,
+    MediaStore,
     ModelReply,
     ModelRequest,
     RequestedCall,
@@ -23,14 +23,17 @@ from agent.ports import (
 )
 from agent.resume import Round
 from agent.settings import AgentSettings
+from agent.tools.calls import outcome_unknown
 from agent.tools.executor import Executor, TurnTools
+from agent.tools.results import text_of
+from agent.tools.schema import BadArguments, parse_arguments
 from agent.turn import Turn, usage_data
+from agent.window import result_text
 from bus import tracing
 from bus.events import JsonObject, MediaRef
 
-SEEN_AS_IMAGE = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-READ_AS_TEXT = ("text/", "application/json", "application/xml", "application/yaml")
-TEXT_CHARS = 60_000
+CHEAPEST, ABLE, BEST = 0, 1, 2
+"""Tiers: for an answer without tools, for work with tools, for what a model of the tier before could not do."""
 
 
 class Finished(NamedTuple):
@@ -54,27 +57,31 @@ class Work:
     """What this person told the assistant about himself and how to answer."""
     among: tuple[str, ...] = ()
     """Names of the models that this agent may ask; empty means all."""
-    media: MediaReader | None = None
+    media: MediaStore | None = None
     needs: frozenset[str] = frozenset()
+    tier: int = ABLE
+    """The cheapest tier that is asked first; it rises where a model showed that it can't do it."""
     own: TurnTools = field(init=False)
     """The turn's own tools, which remember what was tried."""
+    _files: dict[str, files.ForModel] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.own = self.hands()
 
     def model_name(self, mode: str) -> str:
         """The model that will probably answer, for `chat.started`."""
-        entries = self.model.describe()
+        entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
         if not entries:
             return ""
         options = self.turn.message.options
-        if options is not None and options.model:
-            for entry in entries:
-                if entry.get("name") == options.model:
-                    return str(entry["name"])
-        if mode == FAST:
-            return str(min(entries, key=lambda entry: entry.get("tier", 1))["name"])
-        return str(entries[0]["name"])
+        wanted = options.model if options is not None else None
+        tier = CHEAPEST if mode == FAST else self.tier
+
+        def rank(entry: JsonObject) -> tuple[bool, bool, bool, int]:
+            steps = entry.get("tier", ABLE) - tier
+            return entry.get("name") != wanted, entry.get("state", "ready") != "ready", steps < 0, abs(steps)
+
+        return str(min(entries, key=rank)["name"])
 
     # ------------------------------------------------------------ context
 
@@ -92,37 +99,36 @@ class Work:
             # a program goes on from its own tools' results: nobody has said anything new
             said = [one for one in said if one != {"role": "user", "content": ""}]
         out += said
-        if message.media and self.media is not None:
-            self._attach(out, await self._parts(message.media))
+        if self.media is not None:
+            for message_id, refs in self.turn.files:
+                await self._attach(out, message_id, refs, self.media)
         return out
 
-    @staticmethod
-    def _attach(messages: list[JsonObject], parts: list[JsonObject]) -> None:
-        for index in range(len(messages) - 1, -1, -1):
-            if messages[index]["role"] == "user":
-                text = {"type": "text", "text": messages[index]["content"]}
-                content: object = [text, *parts]
-                if all(part["type"] == "text" for part in parts):
-                    content = "\n\n".join(part["text"] for part in [text, *parts] if part["text"])
-                messages[index] = {"role": "user", "content": content}
-                return
-
-    async def _parts(self, refs: Sequence[MediaRef]) -> list[JsonObject]:
-        """Images for a model that sees, text to read, a name for everything else."""
-        parts: list[JsonObject] = []
-        sees = any(entry.get("vision") for entry in self.model.describe())
-        for ref in refs:
-            if self.media is not None and sees and ref.mime in SEEN_AS_IMAGE:
-                data = base64.b64encode(await self.media.read(ref, self.turn.message.actor.user)).decode()
-                parts.append({"type": "image_url", "image_url": {"url": f"data:{ref.mime};base64,{data}"}})
+    async def _attach(
+        self, messages: list[JsonObject], message_id: str, refs: Sequence[MediaRef], media: MediaStore
+    ) -> None:
+        """Put the files of a message that this turn answers behind its text; those of earlier turns are named there."""
+        found = self._files.get(message_id)
+        if found is None:
+            sees = any(
+                entry.get("vision")
+                for entry in self.model.describe()
+                if not self.among or entry.get("name") in self.among
+            )
+            found = await files.for_model(refs, media, self.turn.message.actor.user, sees=sees)
+            self._files[message_id] = found
+            if found.vision:
                 self.needs = self.needs | {"vision"}
-            elif self.media is not None and ref.mime.startswith(READ_AS_TEXT):
-                raw = await self.media.read(ref, self.turn.message.actor.user)
-                text = raw.decode("utf-8", "replace")[:TEXT_CHARS]
-                parts.append({"type": "text", "text": f"[file {ref.name}]\n{text}"})
-            else:
-                parts.append({"type": "text", "text": f"[file {ref.name}, {ref.mime}, {ref.size} bytes]"})
-        return parts
+        if not found.parts:
+            return
+        said = self.turn.lane.window.said(message_id)
+        for index, one in enumerate(messages):
+            if one is said:
+                text = {"type": "text", "text": one["content"]}
+                content: object = [text, *found.parts]
+                if not found.vision:
+                    content = "\n\n".join(part["text"] for part in [text, *found.parts] if part["text"])
+                messages[index] = {"role": "user", "content": content}
 
     # ------------------------------------------------------------ the model
 
@@ -130,7 +136,10 @@ class Work:
         self, messages: Sequence[JsonObject], on_delta: Callable[[str], None], *, hands: TurnTools | None,
         tier: int | None = None,
     ) -> ModelReply:  # fmt: skip
-        """One round, with the tools of `hands`, if any. Its usage is added to the turn's."""
+        """One round, with the tools of `hands`, if any, from `tier` (else the work's) upwards.
+
+        Its usage is added to the turn's. Raises ModelFailed.
+        """
         message = self.turn.message
         options = message.options
         tools: list[JsonObject] = []
@@ -142,7 +151,7 @@ class Work:
             messages=messages,
             tools=tools,
             user=message.actor.user,
-            tier=tier,
+            tier=self.tier if tier is None else tier,
             needs=self.needs | ({"tools"} if tools else frozenset()),
             model=options.model if options is not None else None,
             among=self.among,
@@ -183,6 +192,8 @@ class Work:
             "text": reply.text,
             "calls": [{"call_id": c.call_id, "name": c.name, "arguments": c.arguments} for c in calls],
             "usage": usage_data(reply.usage),
+            "model": reply.model or "model",
+            "attempt": self.turn.attempt,
         }
         return not (await self.own.run(calls, _Books(self.turn, "", step))).stop
 
@@ -192,17 +203,57 @@ class Work:
             self.own.unique([_requested(call) for call in earlier.calls])
         missing = [_requested(call) for call in step.calls if call["call_id"] not in step.results]
         if missing:
-            await self.own.run(missing, _Books(self.turn, "", None, step.started), repeated=frozenset(step.started))
+            await self.own.run(
+                missing, _Books(self.turn, "", None, step.started), repeated=frozenset(step.started),
+                asking=frozenset(step.asking),
+            )  # fmt: skip
 
     async def use_for(self, hands: TurnTools, reply: ModelReply, *, agent: str) -> list[JsonObject]:
         """Run the calls of a sub-agent's round; the messages that say so to its model."""
         # A sub-agent that begins anew after a crash must not meet the keys of its earlier life.
         life = f"{agent}-{self.turn.progress.attempts + 1}"
-        calls = hands.unique([replace(call, call_id=f"{life}-{call.call_id}"[:128]) for call in reply.calls])
+        fresh = hands.unique([replace(call, call_id=f"{life}-{call.call_id}"[:128]) for call in reply.calls])
+        calls = tuple(self._taken_up(call) for call in fresh)
+        taken_up = frozenset(call.call_id for call in calls) - {call.call_id for call in fresh}
         asked = replace(reply, calls=calls)
-        done = await hands.run(calls, _Books(self.turn, agent, None))
+        before = {call.call_id: text for call in calls if (text := self._made_before(call)) is not None}
+        done = await hands.run(
+            [call for call in calls if call.call_id not in before], _Books(self.turn, agent, None, taken_up),
+            repeated=taken_up, asking=taken_up,
+        )  # fmt: skip
         said: JsonObject = {"role": "assistant", "content": reply.text or None, "tool_calls": list(handed_back(asked))}
-        return [said, *done.messages()]
+        recalled = [{"role": "tool", "tool_call_id": call_id, "content": text} for call_id, text in before.items()]
+        return [said, *recalled, *done.messages()]
+
+    def _taken_up(self, call: RequestedCall) -> RequestedCall:
+        """The call under the id that it had before a restart, if a person is still being asked about it."""
+        for call_id, earlier in self.turn.progress.by_agents.items():
+            if earlier["asking"] and earlier["result"] is None and _same(call, earlier):
+                del self.turn.progress.by_agents[call_id]
+                return replace(call, call_id=call_id)
+        return call
+
+    def _made_before(self, call: RequestedCall) -> str | None:
+        """What came of the same call of a sub-agent before a restart: it is told again, and not made again."""
+        for call_id, earlier in self.turn.progress.by_agents.items():
+            if not _same(call, earlier):
+                continue
+            spec = self.own.spec(call.name)
+            if earlier["result"] is None and (spec is None or spec.read_only or spec.idempotent):
+                return None
+            del self.turn.progress.by_agents[call_id]
+            if earlier["result"] is not None:
+                return result_text(earlier["result"])
+            return text_of(outcome_unknown().content)
+        return None
+
+
+def _same(call: RequestedCall, earlier: JsonObject) -> bool:
+    """Whether a recorded call was this one."""
+    try:
+        return bool(earlier["name"] == call.name and earlier["arguments"] == parse_arguments(call.arguments))
+    except BadArguments:
+        return False
 
 
 def _requested(call: JsonObject) -> RequestedCall:

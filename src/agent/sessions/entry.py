@@ -10,7 +10,7 @@ import asyncio
 import orjson
 
 from agent.sessions.index import Used
-from agent.sessions.lines import joined
+from agent.sessions.lines import head_line, joined
 from agent.sessions.session import tombstone_line
 from agent.sessions.summary import Summary
 from bus.errors import Overloaded
@@ -20,7 +20,7 @@ from bus.keys import SessionKey
 class Entry:
     """`durable` is what `append` gives back; None where nobody waits."""
 
-    __slots__ = ("after", "before", "durable", "generation", "head", "journal_line", "key", "keys", "lines")
+    __slots__ = ("_head", "after", "before", "durable", "generation", "journal_line", "key", "keys", "lines")
 
     def __init__(
         self, key: SessionKey, *, head: bytes, lines: tuple[bytes, ...], before: Summary | None, after: Summary | None,
@@ -28,8 +28,7 @@ class Entry:
         generation: int = 0,
     ) -> None:  # fmt: skip
         self.key = key
-        self.head = head
-        """The first line of the file, should it be empty."""
+        self._head = head
         self.lines = lines
         self.before = before
         self.after = after
@@ -38,6 +37,13 @@ class Entry:
         self.generation = generation
         self.journal_line = _journal_line(key, head if begins else b"", lines, forget=after is None)
         self.durable = durable
+
+    @property
+    def head(self) -> bytes:
+        """The first line of the file, should it be empty."""
+        if not self._head and self.after is not None:
+            self._head = head_line(self.after.head())
+        return self._head
 
     @property
     def begins(self) -> bool:

@@ -8,6 +8,7 @@ by work that nobody waits for. The files are read together with what is still on
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -27,7 +28,7 @@ class Filer:
         self._filing = filing
         self._checkpoint_wanted = checkpoint_wanted
         self._lock = threading.Lock()
-        self._waiting: list[Entry] = []
+        self._waiting: deque[Entry] = deque()
         self._something = threading.Event()
         self._running = True
         self._thread = threading.Thread(target=self._run, name="sessions-filer", daemon=True)
@@ -56,7 +57,9 @@ class Filer:
 
     def _store(self) -> None:
         while self._waiting:
-            entries, self._waiting = self._waiting, []
+            entries = []
+            while self._waiting:
+                entries.append(self._waiting.popleft())  # one by one: the writer may be adding at the other end
             self._filing.store(entries)
 
     @contextmanager

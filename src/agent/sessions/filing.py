@@ -115,7 +115,7 @@ def write_entry(files: SessionFiles, entry: Entry) -> int:
         if entry.before is not None:
             return files.replace(entry.key, entry.head + entry.content)
         files.set_aside(entry.key)
-    return files.append(entry.key, entry.head, entry.content)
+    return files.append(entry.key, lambda: entry.head, entry.content)
 
 
 def _has_content(files: SessionFiles, entry: Entry) -> bool:

@@ -53,6 +53,14 @@ def encode(record: Record) -> bytes:
         return _encode_mended(line)
 
 
+def encoded(record: Record) -> tuple[bytes, Record]:
+    """The line of a record, and the record as the line has it. Raises BadParameters."""
+    line = encode(record)
+    if b"\xef\xbf\xbd" in line or b"\\u" in line:
+        return line, decode(line) or record
+    return line, record
+
+
 def _encode_mended(line: JsonObject) -> bytes:
     try:
         text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))

@@ -2,8 +2,8 @@
 
 Above it the agent loop, and `jsonl_store.py`, which adds what the gateway's handlers
 ask. It belongs to the event loop that opened it; disks are waited for in the writer's
-thread, the checkpoint's, and a small pool of readers. The one exception: `append` to a
-session that nobody has asked for lately looks it up in the index where it stands.
+thread, the checkpoint's, and a small pool of readers. The one exception: what is known of a
+session that nobody has asked for lately is looked up in the index where it stands.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from agent.sessions.history import Cut
 from agent.sessions.index import Index
 from agent.sessions.journal import Journal
 from agent.sessions.keys_used import keys_used
-from agent.sessions.lines import encode, head_line
+from agent.sessions.lines import encoded, head_line
 from agent.sessions.lock import FolderLock
 from agent.sessions.lookup import Lookup
 from agent.sessions.overlay import Overlay
@@ -37,7 +37,7 @@ from agent.sessions.session import SessionFiles, file_of
 from agent.sessions.summary import Summary, begun, folded
 from agent.sessions.view import View, select, source_of
 from agent.sessions.writer import Writer
-from bus.errors import Conflict, NotFound, Overloaded
+from bus.errors import BadParameters, Conflict, NotFound, Overloaded
 from bus.events import JsonObject
 from bus.keys import SessionKey
 
@@ -157,15 +157,18 @@ class SessionLog:
         if not records:
             durable.set_result(None)
             return durable
-        lines = tuple([encode(record) for record in records])
+        both = [encoded(record) for record in records]
+        records = [record for _, record in both]
         before = self._lookup.now(key)
         start = self._start(key, before, records, head)
         self._touched += 1
         after = folded(start, records, self._touched)
-        described = after.head() if after.deleted else start.head()
+        begins = start is not before
+        lines = tuple([line for line, _ in both])
+        head_bytes = head_line((after if after.deleted else start).head()) if begins or after.deleted else b""
         entry = Entry(
-            key, head=head_line(described), lines=lines, before=before, after=after, keys=keys_used(key, records),
-            begins=start is not before, generation=self._courier.generation, durable=durable,
+            key, head=head_bytes, lines=lines, before=before, after=after, keys=keys_used(key, records),
+            begins=begins, generation=self._courier.generation, durable=durable,
         )  # fmt: skip
         self._overlay.add(entry)
         self._writer.put(entry)
@@ -221,14 +224,18 @@ class SessionLog:
 
     async def _summary(self, key: SessionKey) -> Summary | None:
         while True:
-            found, summary = self._overlay.known(key.identity)
+            if self._closed:
+                raise Overloaded("the store of sessions is closed")
+            try:
+                found, summary = self._lookup.at_once(key)
+            except UnicodeEncodeError:
+                raise BadParameters("not a text of Unicode") from None
             if found:
                 return summary
             epoch = self._overlay.epoch
             loaded = await self._in_pool(lambda: self._lookup.load(key))
             if epoch == self._overlay.epoch and not self._overlay.known(key.identity)[0]:
-                if loaded is not None:
-                    self._overlay.remember(loaded)
+                self._overlay.remember(key.identity, loaded)
                 return loaded
 
     async def _viewing(
@@ -255,6 +262,8 @@ class SessionLog:
             raise Overloaded("the store of sessions is closed")
         try:
             return await self._loop.run_in_executor(pool or self._readers, work)
+        except UnicodeEncodeError:
+            raise BadParameters("not a text of Unicode") from None
         except (OSError, sqlite3.Error) as error:
             raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
 

@@ -9,12 +9,14 @@ are not stored. So the numbers in a file rise but need not be dense.
 `turn.started`     message_id, attempt, mode, model, reserved (numbers up to here are handed out without
                    being stored one by one)
 `tool.started`     message_id, call_id, name, arguments, agent; the first of a round also has `round`:
-                   {text, calls: [{call_id, name, arguments}], usage}, the model's step as a whole
+                   {text, calls: [{call_id, name, arguments}], usage, model, attempt}, the model's step as a whole
 `approval.requested` `approval.resolved`  message_id, call_id, approval_id, ...
-`tool.finished`    message_id, call_id, name, content, structured_content, is_error, duration_ms, code, effect
+`tool.finished`    message_id, call_id, name, content, structured_content, is_error, duration_ms, code, effect,
+                   media: [{media_id, mime, name, size}] of the files in it, whose bytes the media folder holds
 `seq.reserved`     reserved: the block got longer in mid stream
 `seq.mark`         the last number handed out before a clean stop, so that nothing is skipped
-`turn.paused`      message_id, attempt: cut by a clean stop; this attempt is not used up
+`turn.paused`      message_id, attempt: cut by a clean stop; this attempt is not used up; spent {model: usage} and
+                   tool_calls: what the turn has used so far, sub-agents included
 `chat.done`        message_id, role `assistant`, text, last_text (the text of the last round alone),
                    finish_reason, usage, partial, tool_calls. Ends the turn.
 `chat.error`       message_id, code, message, retryable, partial. Ends the turn.

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -45,11 +46,11 @@ class SessionFiles:
     def path(self, key: SessionKey) -> Path:
         return file_of(self._folder, key)
 
-    def append(self, key: SessionKey, head: bytes, lines: bytes) -> int:
-        """Add `lines` (and `head` where the file is empty); the new length. Raises OSError: nothing was added."""
+    def append(self, key: SessionKey, head: Callable[[], bytes], lines: bytes) -> int:
+        """Add `lines` (and the head where the file is empty); the new length. Raises OSError: nothing was added."""
         identity = key.identity
         fd, size = self._descriptor(key)
-        data = lines if size else head + lines
+        data = lines if size else head() + lines
         try:
             self._disk.write(fd, data)
         except OSError:

@@ -9,6 +9,7 @@ last one given. A reservation that is found open when a store starts means a cra
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 
 import orjson
 
@@ -92,6 +93,7 @@ class Summary:
         return cls(key, **values)
 
 
+_VALUES = attrgetter(*(f.name for f in fields(Summary)))
 _PACKED = tuple(f.name for f in fields(Summary) if f.name not in ("key", "crashed", "touched"))
 
 
@@ -107,7 +109,8 @@ def begun(head: SessionHead, before: Summary | None) -> Summary:
 
 def folded(summary: Summary, records: Iterable[Record], touched: int = 0) -> Summary:
     """`summary` after `records`. Records whose number isn't higher than the last are passed over."""
-    out = replace(summary, touched=touched or summary.touched)
+    out = Summary(*_VALUES(summary))
+    out.touched = touched or out.touched
     for record in records:
         if record.seq > out.record_seq:
             _fold(out, record)

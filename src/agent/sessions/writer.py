@@ -111,13 +111,17 @@ class Writer:
 
     def _run(self) -> None:
         while self._running:
-            entries, commands = self._next_batch()
-            if entries:
-                self._commit(entries)
-            for command in commands:
-                self._obey(command)
-            self._checkpoint_when_due()
+            self._one_batch()
         self._filer.stop()
+
+    def _one_batch(self) -> None:
+        """A function of its own, so that nothing of a batch is held while the next one is waited for."""
+        entries, commands = self._next_batch()
+        if entries:
+            self._commit(entries)
+        for command in commands:
+            self._obey(command)
+        self._checkpoint_when_due()
 
     def _next_batch(self) -> tuple[list[Entry], list[Command]]:
         """Wait for something, and take what else is there; a command ends the batch."""

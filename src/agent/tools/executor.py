@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.ports import RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
+from agent import files
+from agent.ports import MediaStore, RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
 from agent.tools.calls import CallIds, idempotency_key, needs_care, outcome_unknown, perform
 from agent.tools.loops import STOPPED_AFTER, TOLD_AFTER, LoopDetector, reminder
 from agent.tools.results import READ_RESULT, READ_RESULT_SPEC, ResultStore, problem, text_of
@@ -68,13 +69,15 @@ class Executor:
 
     def __init__(
         self, source: ToolSource, *, tool_seconds: float, max_parallel: int = 16, results: ResultStore | None = None,
-        grace_seconds: float = 1.0,
+        grace_seconds: float = 1.0, media: MediaStore | None = None,
     ) -> None:  # fmt: skip
+        """`media` keeps the images, sounds and files of results for the person; without it they are only named."""
         self.source = source
         self.tool_seconds = tool_seconds
         self.max_parallel = max_parallel
         self.results = results or ResultStore()
         self.grace_seconds = grace_seconds
+        self.media = media
 
     def turn(
         self, actor: Actor, specs: Sequence[ToolSpec], *, session: SessionKey | None = None, message_id: str = "",
@@ -102,6 +105,7 @@ class TurnTools:
         self._repairs = 0
         self._worst = 0
         self._cut = False
+        self._asking: frozenset[str] = frozenset()
         self._places = asyncio.Semaphore(executor.max_parallel)
         self._owner = f"{actor.user}\x00{session.identity if session else ''}"
 
@@ -122,13 +126,16 @@ class TurnTools:
         return self._ids.unique(calls)
 
     async def run(
-        self, calls: Sequence[RequestedCall], observer: Observer, *, repeated: frozenset[str] = frozenset()
-    ) -> Round:
+        self, calls: Sequence[RequestedCall], observer: Observer, *, repeated: frozenset[str] = frozenset(),
+        asking: frozenset[str] = frozenset(),
+    ) -> Round:  # fmt: skip
         """Make the calls of one round: neighbours that only read side by side, the others one after another.
 
         `repeated` are the ids of calls that were begun before a crash and have no result: they are sent again where
-        that is safe, else their outcome is unknown (2006). Cancelling cancels all.
+        that is safe, else their outcome is unknown (2006). Those in `asking` waited for a person: the source knows
+        whether they still do. Cancelling cancels all.
         """
+        self._asking = asking
         outcomes: list[Outcome | None] = [None] * len(calls)
         bad: list[bool] = [False] * len(calls)
 
@@ -204,13 +211,16 @@ class TurnTools:
     async def _result(self, call: ToolCall, spec: ToolSpec, observer: Observer) -> ToolResult:
         if call.name == READ_RESULT:
             return self._read_on(call.arguments)
-        if call.repeated and needs_care(spec):
+        if call.repeated and needs_care(spec) and call.call_id not in self._asking:
             return outcome_unknown()
         deadline = Deadline(self._executor.tool_seconds)
-        return await perform(
+        result = await perform(
             self._executor.source, call, spec, deadline, lambda update: observer.on_update(call, update),
             self._executor.grace_seconds,
         )  # fmt: skip
+        if self._executor.media is None:
+            return result
+        return await files.for_person(result, self._executor.media, call.actor.user, call.name)
 
     def _unknown(self, requested: RequestedCall) -> bool:
         return requested.name not in self._specs and requested.name != READ_RESULT

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from bridge.audit.chain import MAX_LINE_BYTES, Head, encode_head, head_path, las
 if sys.platform != "win32":
     import fcntl
 
+_OWN = frozenset({"seq", "timestamp", "event", "previous"})
 _log = logging.getLogger(__name__)
 
 
@@ -64,10 +65,14 @@ class AuditLog:
 
         `fields` are JSON values; secrets and contents don't belong here (`fingerprint`).
         """
+        return self.append_many([(event, fields)], sync=sync)[0]
+
+    def append_many(self, entries: Sequence[tuple[str, dict[str, Any]]], *, sync: bool = True) -> list[dict[str, Any]]:
+        """Several records as one write, all of them or none; `sync` waits for the disk. Raises AuditFailed."""
         with self._guard, self._locked():
             try:
                 self._catch_up()
-                return self._write(event, fields, sync)
+                return self._write(entries, sync)
             except AuditFailed:
                 raise
             except OSError as error:
@@ -132,7 +137,7 @@ class AuditLog:
         if reason:
             _log.error("the audit log is broken: %s", reason)
             self._head = Head(max(found.seq, 0), found.hash)
-            self._write("audit.broken", {"reason": reason}, True)
+            self._write([("audit.broken", {"reason": reason})], True)
 
     def _cut(self, end: int, size: int) -> None:
         """Take a torn tail off, keeping it aside."""
@@ -147,24 +152,26 @@ class AuditLog:
         os.ftruncate(self._file, end)
         _log.warning("the audit log ended in the middle of a record; kept aside", extra={"bytes": size - end})
 
-    def _write(self, event: str, fields: dict[str, Any], sync: bool) -> dict[str, Any]:
-        record = {
-            "seq": self._head.seq + 1,
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "event": event,
-            **{name: value for name, value in fields.items() if name not in ("seq", "timestamp", "event", "previous")},
-            "previous": self._head.hash,
-        }
+    def _write(self, entries: Sequence[tuple[str, dict[str, Any]]], sync: bool) -> list[dict[str, Any]]:
+        head = self._head
+        records: list[dict[str, Any]] = []
+        lines: list[bytes] = []
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        for event, fields in entries:
+            record = {
+                "seq": head.seq + 1,
+                "timestamp": now,
+                "event": event,
+                **{name: value for name, value in fields.items() if name not in _OWN},
+                "previous": head.hash,
+            }
+            line = _line(record)
+            head = Head(head.seq + 1, line_hash(line))
+            records.append(record)
+            lines.append(line + b"\n")
+        whole, start = b"".join(lines), self._size
         try:
-            line = orjson.dumps(record)
-        except TypeError as error:
-            raise AuditFailed(f"this can't be recorded: {error}") from error
-        if len(line) >= MAX_LINE_BYTES:
-            raise AuditFailed("this record is too large")
-        start = self._size
-        try:
-            written = os.write(self._file, line + b"\n")
-            if written != len(line) + 1:
+            if os.write(self._file, whole) != len(whole):
                 raise OSError(28, "no space left on device")
             if sync and self._fsync:
                 os.fsync(self._file)
@@ -172,10 +179,10 @@ class AuditLog:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, start)
             raise
-        self._head = Head(record["seq"], line_hash(line))
-        self._size = start + len(line) + 1
+        self._head = head
+        self._size = start + len(whole)
         self._keep_head()
-        return record
+        return records
 
     def _keep_head(self) -> None:
         """A head that can't be written is behind, which is allowed; the record itself is safe."""
@@ -184,6 +191,16 @@ class AuditLog:
             os.write(self._head_file, encode_head(self._head))
         except OSError as error:
             _log.error("the head of the audit log could not be written: %s", error)
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    try:
+        line = orjson.dumps(record)
+    except TypeError as error:
+        raise AuditFailed(f"this can't be recorded: {error}") from error
+    if len(line) >= MAX_LINE_BYTES:
+        raise AuditFailed("this record is too large")
+    return line
 
 
 def _broken(found: Head, kept: Head | None) -> str:

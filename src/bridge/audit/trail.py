@@ -1,7 +1,7 @@
-"""The audit log for whoever must not wait: a thread that writes records in batches, one sync for all of them.
+"""The audit log for whoever must not wait: a thread that writes records in batches, one write and one sync for all.
 
-`note` returns at once, `intent` when the record is on the disk. Order is kept. Above are `calls.py` on the bridge
-and the guard of the gateway; below is `AuditLog`, twice on the same file: with and without fsync.
+`note` returns at once, `intent` when the record is on the disk. Order is kept. Above are `execution.py` on the
+bridge and the guard of the gateway; below is `AuditLog`.
 """
 
 import asyncio
@@ -13,8 +13,10 @@ from typing import Any
 
 from bridge.audit.log import AuditFailed, AuditLog
 
-_BATCH = 200
+_BATCH = 500
 _MOST_WAITING = 100_000
+_GATHER_SECONDS = 0.01
+"""Notes are handed over together: waking the thread for each would cost more than writing it."""
 _log = logging.getLogger(__name__)
 
 
@@ -22,8 +24,8 @@ class _Item:
     __slots__ = ("event", "fields", "future", "loop")
 
     def __init__(
-        self, event: str, fields: dict[str, Any], loop: asyncio.AbstractEventLoop | None,
-        future: "asyncio.Future[None] | None",
+        self, event: str, fields: dict[str, Any], loop: asyncio.AbstractEventLoop | None = None,
+        future: "asyncio.Future[None] | None" = None,
     ) -> None:  # fmt: skip
         self.event = event
         self.fields = fields
@@ -37,9 +39,9 @@ class AuditTrail:
     def __init__(self, path: Path) -> None:
         self.lost = 0
         """Notes that could not be written."""
-        self._synced = AuditLog(path)
-        self._quick = AuditLog(path, fsync=False)
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._audit = AuditLog(path)
+        self._gathered: list[_Item] = []
+        self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="audit", daemon=True)
         self._thread.start()
 
@@ -47,52 +49,72 @@ class AuditTrail:
         """Write and sync. Raises AuditFailed: then what it was to witness must not happen."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._queue.put(_Item(event, fields, loop, future))
+        self._gathered.append(_Item(event, fields, loop, future))
+        self._flush()
         await future
 
     def note(self, event: str, **fields: Any) -> None:
         """Write soon. Never raises."""
-        if self._queue.qsize() < _MOST_WAITING:
-            self._queue.put(_Item(event, fields, None, None))
-        else:
+        if len(self._gathered) >= _MOST_WAITING or self._queue.qsize() >= _MOST_WAITING // _BATCH:
             self.lost += 1
+            return
+        self._gathered.append(_Item(event, fields))
+        if len(self._gathered) == 1:
+            try:
+                asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
+            except RuntimeError:  # no loop: a command, or the end of one
+                self._flush()
+        elif len(self._gathered) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._queue.put(gathered)
 
     def close(self) -> None:
+        self._flush()
         self._queue.put(None)
         self._thread.join(timeout=10)
-        self._synced.close()
-        self._quick.close()
+        self._audit.close()
+
+    # ------------------------------------------------------------ the thread
 
     def _work(self) -> None:
         ended = False
         while not ended:
-            batch = [self._queue.get()]
-            while len(batch) < _BATCH and not self._queue.empty():
-                batch.append(self._queue.get())
-            items = [item for item in batch if item is not None]
-            ended = len(items) < len(batch)
-            self._write(items)
+            gathered = self._queue.get()
+            items: list[_Item] = []
+            while gathered is not None:
+                items += gathered
+                if len(items) >= _BATCH or self._queue.empty():
+                    break
+                gathered = self._queue.get()
+            ended = gathered is None
+            if items:
+                self._write(items)
 
     def _write(self, items: list[_Item]) -> None:
-        last = max((index for index, item in enumerate(items) if item.future is not None), default=-1)
-        failed: AuditFailed | None = None
-        waiting: list[_Item] = []
-        for index, item in enumerate(items):
-            log = self._synced if index == last else self._quick
-            try:
-                log.append(item.event, **item.fields)
-            except AuditFailed as error:
-                failed = error
-                if item.future is None:
-                    self.lost += 1
-                    _log.error("an audit record could not be written: %s", error)
-            if item.future is not None:
-                waiting.append(item)
-            if index == last:
-                # One sync stands for all before it; where any of them failed, none is promised.
-                for settled in waiting:
-                    _settle(settled, failed)
-                waiting, failed = [], None
+        waited_for = any(item.future is not None for item in items)
+        try:
+            self._audit.append_many([(item.event, item.fields) for item in items], sync=waited_for)
+        except AuditFailed:
+            for item in items:  # one of them may be what can't be written: each by itself
+                self._one(item)
+            return
+        for item in items:
+            _settle(item, None)
+
+    def _one(self, item: _Item) -> None:
+        try:
+            self._audit.append(item.event, **item.fields)
+        except AuditFailed as error:
+            if item.future is None:
+                self.lost += 1
+                _log.error("an audit record could not be written: %s", error)
+            _settle(item, error)
+        else:
+            _settle(item, None)
 
 
 def _settle(item: _Item, error: AuditFailed | None) -> None:

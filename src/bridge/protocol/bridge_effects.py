@@ -40,6 +40,7 @@ class Requested:
     answer: JsonObject | None
     server: str | None
     traceparent: str | None
+    arguments_sha256: str
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class GrantsRevoked:
 BridgeEffect: TypeAlias = Close | Welcome | Requested | Cancelled | Acknowledged | GoAway | Complaint | GrantsRevoked
 
 
-def requested(call_id: str, request: JsonObject, control: JsonObject, attempt: int) -> Requested:
+def requested(call_id: str, request: JsonObject, control: JsonObject, attempt: int, hashed: str) -> Requested:
     """The call in a signed frame. Raises BadParameters."""
     params = request.get("params")
     key, deadline, actor = control.get("idempotency_key"), control.get("deadline_ms"), control.get("actor")
@@ -97,5 +98,5 @@ def requested(call_id: str, request: JsonObject, control: JsonObject, attempt: i
     assert isinstance(params, dict) and isinstance(key, str) and isinstance(actor, dict) and isinstance(deadline, int)
     return Requested(
         call_id, request["method"], params, key, attempt, deadline / 1000, actor, confirm, answer, server,
-        trace if type(trace) is str else None,
+        trace if type(trace) is str else None, hashed,
     )  # fmt: skip

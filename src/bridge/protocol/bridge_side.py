@@ -23,7 +23,7 @@ from bridge.protocol.bridge_effects import (
     Welcome,
     requested,
 )  # fmt: skip
-from bridge.protocol.canonical import decode_key, signature
+from bridge.protocol.canonical import arguments_hash, decode_key, signature
 from bridge.protocol.flow import Chunker
 from bridge.protocol.frames import (
     DEAD_SECONDS,
@@ -115,6 +115,11 @@ class BridgeLink:
     def goaway(self, reason: str) -> None:
         self._frames.append(encode("GOAWAY", None, {"reason": reason, "reconnect_after_ms": 0}))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there may be something to send."""
+        return bool(self._frames or self._answers or len(self._chunks))
+
     def next_frame(self) -> bytes | None:
         """The next frame to send, or None where nothing waits or credit is out."""
         if self._frames:
@@ -197,7 +202,8 @@ class BridgeLink:
             self.refuse(SignatureInvalid("a call must be signed"))
             return []
         try:
-            expected = signature(self._key, call_id, self.bridge_id, frame.payload, control)
+            hashed = arguments_hash((frame.payload.get("params") or {}).get("arguments"))
+            expected = signature(self._key, call_id, self.bridge_id, frame.payload, control, hashed)
         except (BadParameters, AttributeError) as error:
             self.refuse(BadParameters(str(error)))
             return []
@@ -212,7 +218,7 @@ class BridgeLink:
             self.refuse(SignatureInvalid("this call was seen before"))
             return []
         try:
-            return [requested(call_id, frame.payload, control, attempt)]
+            return [requested(call_id, frame.payload, control, attempt, hashed)]
         except BadParameters as error:
             if call_id in self._outbox.running or call_id in self._outbox.answers:
                 self.refuse(error)

@@ -45,27 +45,30 @@ def canonical(value: Any) -> bytes:
 
 def _plain(value: Any, depth: int) -> bool:
     """Check `value`; False where the quick encoder would differ from RFC 8785 (floats, keys beyond ASCII)."""
-    if value is None or value is True or value is False or type(value) is str:
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
         return True
-    if type(value) is int:
+    if kind is int:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
             raise BadParameters("an integer beyond 2^53 - 1 would not arrive as it is: send it as a text")
         return True
     if depth >= MAX_DEPTH:
         raise BadParameters("arguments are nested too deeply")
-    if type(value) is dict:
+    if kind is dict:
         plain = True
         for key, item in value.items():
             if type(key) is not str:
                 raise BadParameters("keys of arguments must be texts")
-            plain = _plain(item, depth + 1) and plain and key.isascii()
+            if type(item) is not str:
+                plain = _plain(item, depth + 1) and plain
+            plain = plain and key.isascii()
         return plain
-    if type(value) is list or type(value) is tuple:
+    if kind is list or kind is tuple:
         plain = True
         for item in value:
             plain = _plain(item, depth + 1) and plain
         return plain
-    if type(value) is float:
+    if kind is float:
         _check_float(value)
         return False
     raise BadParameters("arguments must be plain JSON")
@@ -149,10 +152,13 @@ def decode_key(text: str) -> bytes:
     return key
 
 
-def signature(key: bytes, call_id: str, bridge_id: str, request: dict[str, Any], control: dict[str, Any]) -> str:
+def signature(
+    key: bytes, call_id: str, bridge_id: str, request: dict[str, Any], control: dict[str, Any], hashed: str = ""
+) -> str:
     """The `sig` of an `MCP_REQUEST`: lower-case hex HMAC-SHA256 over exactly the signed members that are there.
 
-    `request` is the JSON-RPC request, `control` the envelope's `ctl`. Raises BadParameters.
+    `request` is the JSON-RPC request, `control` the envelope's `ctl`, `hashed` the hash of the arguments where it
+    is known already. Raises BadParameters.
     """
     params = request.get("params") or {}
     name = params.get("name")
@@ -164,11 +170,11 @@ def signature(key: bytes, call_id: str, bridge_id: str, request: dict[str, Any],
         "actor": control.get("actor"),
         "method": request.get("method"),
         "name": name if name is not None else params.get("uri"),
-        "arguments_sha256": arguments_hash(params.get("arguments")),
+        "arguments_sha256": hashed or arguments_hash(params.get("arguments")),
         "deadline_ms": control.get("deadline_ms"),
         "idempotency_key": control.get("idempotency_key"),
         "confirm": control.get("confirm"),
         "answer": control.get("answer"),
     }
     present = {name: value for name, value in members.items() if value is not None}
-    return hmac.new(key, canonical(present), hashlib.sha256).hexdigest()
+    return hmac.digest(key, canonical(present), "sha256").hex()

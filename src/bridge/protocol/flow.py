@@ -103,10 +103,12 @@ class _Incoming:
 class Assembler:
     """What is half received on one connection. `max_bytes` bounds one response."""
 
+    __slots__ = ("_call_credit", "_calls", "_connection_window", "_credit", "_max", "_owed")
+
     def __init__(
         self, max_bytes: int, call_credit: int = CALL_CREDIT, connection_credit: int = CONNECTION_CREDIT
     ) -> None:
-        self._calls: OrderedDict[str, _Incoming] = OrderedDict()
+        self._calls: dict[str, _Incoming] = {}
         self._max = max_bytes
         self._call_credit = call_credit
         self._credit = connection_credit

@@ -21,7 +21,7 @@ HEARTBEAT_SECONDS = 15.0
 DEAD_SECONDS = 40.0
 INLINE_BYTES = 256 * 1024
 """A response of more UTF-8 bytes than this goes in chunks."""
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 128 * 1024
 CALL_CREDIT = 1024 * 1024
 CONNECTION_CREDIT = 4 * 1024 * 1024
 PROGRESS_SECONDS = 0.25
@@ -144,9 +144,10 @@ def read_error(payload: Mapping[str, Any]) -> BridgeError:
 
 @dataclass(slots=True)
 class Send:
-    """Send this text frame."""
+    """Send this text frame; one that is not `urgent` may wait some milliseconds for others to go with."""
 
     data: bytes
+    urgent: bool = True
 
 
 @dataclass(slots=True)

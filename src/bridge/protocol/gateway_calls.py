@@ -4,7 +4,6 @@ The part of the gateway's side that builds and signs `MCP_REQUEST`s. `gateway_si
 the live connection; it reads no frame and knows no clock.
 """
 
-from collections import OrderedDict, deque
 from collections.abc import Collection
 
 from bridge.errors import BadParameters, Overloaded
@@ -18,6 +17,8 @@ _REMEMBERED_IDS = 50_000
 class CallBook:
     """Awaited calls by id. `link` is the live connection, or None."""
 
+    __slots__ = ("_bridge_id", "_limits", "_queue", "_sent", "active", "awaited", "link")
+
     def __init__(self, bridge_id: str, limits: Limits) -> None:
         self.link: Link | None = None
         self.awaited: dict[str, Outgoing] = {}
@@ -25,8 +26,8 @@ class CallBook:
         """Those the bridge has, or shall have as soon as it is there; the others wait for room."""
         self._bridge_id = bridge_id
         self._limits = limits
-        self._queue: deque[str] = deque()
-        self._sent: OrderedDict[str, int] = OrderedDict()
+        self._queue: dict[str, None] = {}
+        self._sent: dict[str, int] = {}
 
     def was_sent(self, call_id: str) -> bool:
         return call_id in self._sent
@@ -37,7 +38,7 @@ class CallBook:
             raise Overloaded("too many calls wait for this bridge", retry_after_ms=1000)
         self.awaited[call.id] = call
         if len(self.active) >= self._limits.max_in_flight:
-            self._queue.append(call.id)
+            self._queue[call.id] = None
             return []
         self.active[call.id] = None
         try:
@@ -73,7 +74,7 @@ class CallBook:
             if value is not None:
                 control[name] = value
         request = {"jsonrpc": "2.0", "id": call.id, "method": call.method, "params": call.params}
-        signed = signature(link.key, call.id, self._bridge_id, request, control)
+        signed = signature(link.key, call.id, self._bridge_id, request, control, call.arguments_sha256)
         self.remember(call.id, attempt)
         call.sent = True
         return [Send(encode("MCP_REQUEST", call.id, request, ctl=control, sig=signed))]
@@ -83,25 +84,24 @@ class CallBook:
         self.awaited.pop(call_id, None)
         if call_id in self.active:
             del self.active[call_id]
-        elif call_id in self._queue:
-            self._queue.remove(call_id)
+        else:
+            self._queue.pop(call_id, None)
         return self._advance()
 
     def _advance(self) -> list[Send]:
         frames: list[Send] = []
         while self._queue and len(self.active) < self._limits.max_in_flight:
-            call_id = self._queue.popleft()
+            call_id = next(iter(self._queue))
+            del self._queue[call_id]
             self.active[call_id] = None
             frames.extend(self.transmit(self.awaited[call_id]))
         return frames
 
     def remember(self, call_id: str, attempt: int) -> None:
         """This bridge knows the id. Attempts rise for as long as it is remembered."""
-        self._sent[call_id] = max(attempt, self._sent.get(call_id, 0))
-        self._sent.move_to_end(call_id)
+        self._sent[call_id] = max(attempt, self._sent.pop(call_id, 0))
         if len(self._sent) > _REMEMBERED_IDS:
             oldest = next(iter(self._sent))
+            last = self._sent.pop(oldest)
             if oldest in self.awaited:
-                self._sent.move_to_end(oldest)
-            else:
-                del self._sent[oldest]
+                self._sent[oldest] = last

@@ -42,9 +42,14 @@ from bridge.protocol.hello import Hello
 from bridge.protocol.orphans import Orphans
 from bridge.protocol.quota import Quota
 
+_SIZE_OF_ONE = 16 * 1024
+"""A frame that nobody asked for counts once for each of so many characters."""
+
 
 class GatewaySession:
     """One bridge as the gateway sees it."""
+
+    __slots__ = ("_book", "_orphans", "bridge_id", "latency_ms", "limits")
 
     def __init__(self, bridge_id: str, limits: Limits | None = None) -> None:
         self.bridge_id = bridge_id
@@ -181,7 +186,7 @@ class GatewaySession:
             return self._answered(frame.id, frame.payload, frame.size)
         if kind == "CHUNK" and frame.id in self._book.active:
             return self._chunk(link, frame.id, frame.payload)
-        refused = self._quota(link, now, 1)
+        refused = link.refusal(now, 1 + frame.size // _SIZE_OF_ONE)
         if refused is not None:
             return refused
         if kind == "PROGRESS" and frame.id in self._book.active:
@@ -205,13 +210,21 @@ class GatewaySession:
             return []
         return [Send(error_frame(BadParameters(f"unknown frame type '{kind[:64]}'")))]
 
+    def charge(self, epoch: int, now: float, cost: float) -> list[GatewayEffect] | None:
+        """Count a frame that the shell looks after; None where it may."""
+        link = self._book.link
+        if link is None or link.epoch != epoch:
+            return []
+        link.heard = now
+        return link.refusal(now, cost)
+
     def bad_frame(self, error: BadParameters, epoch: int, now: float) -> list[GatewayEffect]:
         """A frame that could not be read."""
         link = self._book.link
         if link is None or link.epoch != epoch:
             return []
         link.heard = now
-        return self._quota(link, now, 50) or [Send(error_frame(error))]
+        return link.refusal(now, 50) or [Send(error_frame(error))]
 
     def _answered(self, call_id: str, payload: JsonObject, size: int) -> list[GatewayEffect]:
         link_effects = link_drop(self._book.link, call_id)
@@ -220,7 +233,7 @@ class GatewaySession:
         if type(payload.get("result")) is not dict and type(payload.get("error")) is not dict:
             error = ToolResultInvalid("the answer is no JSON-RPC response", effect="done")
             return [*link_effects, *self._invalid(call_id, error)]
-        return [*link_effects, _ack(call_id), Answered(call_id, payload), *self._book.end(call_id)]
+        return [*link_effects, Answered(call_id, payload), _ack(call_id), *self._book.end(call_id)]
 
     def _chunk(self, link: Link, call_id: str, payload: JsonObject) -> list[GatewayEffect]:
         call = self._book.awaited[call_id]
@@ -279,19 +292,6 @@ class GatewaySession:
             return []
         return [Send(encode("PING", frame.id, {"t": sent, "pong": True}))]
 
-    def _quota(self, link: Link, now: float, cost: float) -> list[GatewayEffect] | None:
-        """None while the bridge keeps to its share of unasked frames; else what to do instead of reading it."""
-        match link.quota.take(now, cost):
-            case "ok":
-                return None
-            case "first":
-                error = RateLimited("too many frames", retry_after_ms=1000)
-                return [Send(error_frame(error)), Suspicious("tunnel.flood", {})]
-            case "drop":
-                return []
-            case "enough":
-                return [Close(RATE, "too many frames")]
-
 
 def link_drop(link: Link | None, call_id: str) -> list[GatewayEffect]:
     """Forget half a response of this call."""
@@ -299,4 +299,4 @@ def link_drop(link: Link | None, call_id: str) -> list[GatewayEffect]:
 
 
 def _ack(call_id: str) -> Send:
-    return Send(encode("ACK", None, {"of": call_id}))
+    return Send(encode("ACK", None, {"of": call_id}), urgent=False)

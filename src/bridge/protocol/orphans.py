@@ -6,11 +6,14 @@ Their turns may still come for them after the restart, so they are neither forgo
 from typing import Literal, TypeAlias
 
 ORPHAN_SECONDS = 60.0
+_MOST = 20_000
 State: TypeAlias = Literal["running", "done"]
 
 
 class Orphans:
     """By id. `now` is monotonic seconds."""
+
+    __slots__ = ("_since",)
 
     def __init__(self) -> None:
         self._since: dict[str, tuple[State, float]] = {}
@@ -19,8 +22,9 @@ class Orphans:
         return call_id in self._since
 
     def found(self, call_id: str, state: str, now: float) -> None:
-        """The bridge listed it."""
-        self._since[call_id] = ("done" if state == "done" else "running", now)
+        """The bridge listed it. Beyond 20,000 it is one that nobody will come for."""
+        if len(self._since) < _MOST:
+            self._since[call_id] = ("done" if state == "done" else "running", now)
 
     def done(self, call_id: str) -> None:
         """Its answer came, and waits at the bridge."""

@@ -27,6 +27,7 @@ from bridge.settings import McpServerSettings
 _CONNECT_SECONDS = 10.0
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _FORGOTTEN = ("Session terminated", "Session not found")
+_UNREACHABLE = "the server can't be reached"
 _NO_ANSWER = ("SSE stream ended", "SSE stream failed", "server answered a request with 202")
 
 # `sse_client` has no parameter for the size of an event: above 1 MiB it would end the connection and all its calls
@@ -49,6 +50,7 @@ class HttpLink:
         self._version = ""
         self._modern = False
         self._task: asyncio.Task[None] | None = None
+        self._unanswered: set[Any] = set()
 
     async def start(self) -> None:
         """Raises LinkLost."""
@@ -61,6 +63,8 @@ class HttpLink:
         """Raises LinkLost."""
         if self._reason is not None:
             raise LinkLost(self._reason)
+        if "method" in message and "id" in message:
+            self._unanswered.add(message["id"])
         metadata = ClientMessageMetadata(headers=self._headers(message)) if self._version else None
         try:
             await self._write.send(SessionMessage(jsonrpc_message_adapter.validate_python(message), metadata))
@@ -107,6 +111,9 @@ class HttpLink:
             reason = "stopped"
         except Exception as error:  # the SDK ends in nests of exception groups; the reason is told and nothing else
             reason = _describe(error)
+            if reason == _UNREACHABLE and len(self._unanswered) == 1:
+                # nobody listened: what was being sent has not arrived anywhere
+                self._receive(Unanswered(self._unanswered.pop(), reason, seen=False))
         finally:
             self._end(reason)
 
@@ -130,6 +137,8 @@ class HttpLink:
 
     def _hear(self, item: Any) -> None:
         message = item.message if isinstance(item, SessionMessage) else None
+        if isinstance(message, JSONRPCError | JSONRPCResponse):
+            self._unanswered.discard(message.id)
         if isinstance(message, JSONRPCError):
             self._refused(message)
         elif message is not None and (plain := _plain(message)) is not None:
@@ -169,7 +178,7 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, httpx2.HTTPStatusError):
         return f"the server answered HTTP {error.response.status_code}"
     if isinstance(error, httpx2.ConnectError):
-        return "the server can't be reached"
+        return _UNREACHABLE
     if isinstance(error, httpx2.TimeoutException):
         return "the server did not answer in time"
     return type(error).__name__

@@ -19,7 +19,7 @@ from bridge.servers.jsonrpc import JsonObject, Reply
 from bridge.servers.link import Link, LinkLost
 from bridge.servers.offers import EVERYTHING, Offers
 from bridge.servers.opening import describe, open_link
-from bridge.servers.pace import Pace
+from bridge.servers.pace import GIVEN_UP_DELAY, UNREACHABLE_DELAY, Pace
 from bridge.servers.process import CommandNotFound
 from bridge.servers.session import Session
 from bridge.settings import McpServerSettings
@@ -50,7 +50,7 @@ class ServerOwner:
         self._groups = groups
         self._changed = changed
         self._poll_seconds = poll_seconds
-        self._pace = pace or Pace()
+        self._pace = pace or Pace(given_up_delay=GIVEN_UP_DELAY if settings.kind == "stdio" else UNREACHABLE_DELAY)
         self._session: Session | None = None
         self._served = False
         self._used = 0.0

@@ -8,6 +8,8 @@ HEALTHY_SECONDS = 60.0
 QUICK_SECONDS = 10.0
 QUICK_DEATHS = 5
 GIVEN_UP_DELAY = 300.0
+UNREACHABLE_DELAY = 30.0
+"""The same for a server behind a URL: asking whether it is back costs next to nothing."""
 
 
 class Pace:

@@ -12,6 +12,7 @@ This is where the SDK is imported.
 
 import asyncio
 import io
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from discord.http import HTTPClient, Route
 
 from bus.errors import TooLarge
 
+logging.getLogger("discord").setLevel(logging.INFO)  # below that it writes down what people say
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # nobody speaks here
 
 Object: TypeAlias = dict[str, Any]

@@ -112,16 +112,20 @@ class Intake:
         return where
 
     async def _where(self, data: Object) -> Where:
-        """The place of an event. Asks Discord about a channel it does not know; raises ChannelError."""
-        channel = data["channel_id"]
+        """The place of a live event; without a guild it is private. A guild's channel that nobody told of is asked for,
+        since it may be a thread; where Discord tells nothing, it stands for itself."""
+        channel, guild = str(data["channel_id"]), str(data.get("guild_id") or "")
+        if not guild:
+            return Where("", channel)
         known = self._places.get(channel)
         if known is not None:
             return known
         if "channel" in data:
-            return self._learn(data["channel"], data.get("guild_id", ""))
-        return self._learn(
-            await self._call("GET", "/channels/{channel_id}", {"channel_id": channel}), data.get("guild_id", "")
-        )
+            return self._learn(data["channel"], guild)
+        try:
+            return self._learn(await self._call("GET", "/channels/{channel_id}", {"channel_id": channel}), guild)
+        except DeliveryRejected:
+            return Where(guild, channel)
 
     async def _call(self, method: str, path: str, words: Mapping[str, str], body: Any = None) -> Any:
         assert self._client is not None
@@ -149,8 +153,9 @@ class Intake:
     def _ready(self, data: Object) -> None:
         """A fresh session: whatever was said since the marks may have been missed."""
         self.me.application = str((data.get("application") or {}).get("id") or self.me.application)
-        for channel in reversed(self._marks.channels()[-_MOST_CHANNELS:]):
-            self._put(channel, lambda channel=channel: self._look_back(channel))  # type: ignore[misc]
+        for where in reversed(self._marks.places()[-_MOST_CHANNELS:]):
+            self._places.setdefault(where.channel, where)
+            self._put(where.channel, lambda channel=where.channel: self._look_back(channel))  # type: ignore[misc]
 
     def _guild(self, data: Object) -> None:
         guild = str(data["id"])
@@ -160,16 +165,16 @@ class Intake:
         for channel in (*(data.get("channels") or ()), *(data.get("threads") or ())):
             where = self._learn(channel, guild)
             if self._is_listed(where) and self._marks.get(where.channel) is None:
-                self._begin(where.channel, channel.get("last_message_id"))
+                self._begin(where, channel.get("last_message_id"))
 
-    def _begin(self, channel: str, last_message: str | None) -> None:
+    def _begin(self, where: Where, last_message: str | None) -> None:
         """Read a listed channel from here on; one that was made after all that was read, from its beginning."""
         newest = self._marks.newest
-        if newest and int(channel) > newest:
-            self._marks.advance(channel, channel)
-            self._put(channel, lambda: self._look_back(channel))
+        if newest and int(where.channel) > newest:
+            self._marks.advance(where, where.channel)
+            self._put(where.channel, lambda: self._look_back(where.channel))
         else:
-            self._marks.advance(channel, last_message or snowflake_at(time.time()))
+            self._marks.advance(where, last_message or snowflake_at(time.time()))
 
     def _thread(self, data: Object) -> None:
         self._learn(data, data.get("guild_id", ""))
@@ -179,11 +184,11 @@ class Intake:
 
     def _came(self, data: Object) -> None:
         if self.paused and self._marks.get(data["channel_id"]) is None:
-            self._mark_before(data)
+            self._mark_before(data, Where(str(data.get("guild_id") or ""), str(data["channel_id"])))
         self._put(data["channel_id"], lambda: self._message(data))
 
-    def _mark_before(self, data: Object) -> None:
-        self._marks.advance(data["channel_id"], str(int(data["id"]) - 1))
+    def _mark_before(self, data: Object, where: Where) -> None:
+        self._marks.advance(where, str(int(data["id"]) - 1))
 
     async def _message(self, data: Object) -> None:
         await self._take(data, await self._where(data))
@@ -191,7 +196,7 @@ class Intake:
     async def _take(self, data: Object, where: Where) -> None:
         if self._marks.get(where.channel) is None:
             # Until now nothing was read here: kept before it is handed on, so that a crash in between finds it again.
-            self._mark_before(data)
+            self._mark_before(data, where)
             await self._keep()
         parsed = parse_message(data, self.me, where, self._fetcher)
         if isinstance(parsed, Incoming):
@@ -200,7 +205,7 @@ class Intake:
             await self._receiver.receive(parsed)
         elif parsed is not None:
             await self._receiver.receive_reaction(parsed)
-        self._marks.advance(where.channel, data["id"])
+        self._marks.advance(where, data["id"])
 
     async def _edit(self, data: Object) -> None:
         parsed = parse_edit(data, self.me, await self._where(data), self._fetcher)
@@ -230,8 +235,7 @@ class Intake:
             return
         after = max(mark, int(snowflake_at(time.time() - LOOK_BACK_SECONDS)))
         try:
-            async with self._gate:
-                where = await self._where({"channel_id": channel})
+            where = self._places.get(channel) or Where("", channel)
             for _ in range(_MOST_PAGES):
                 page = await self._page(channel, after)
                 for message in page:
@@ -251,7 +255,8 @@ class Intake:
                 async with self._gate:
                     path = f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}"
                     page: list[Object] = await self._call("GET", path, {"channel_id": channel})
-                return sorted(page, key=lambda message: int(message["id"]))
+                later = [message for message in page if int(message["id"]) > after]
+                return sorted(later, key=lambda message: int(message["id"]))
             except (DeliveryRejected, ChannelAuthFailed):
                 raise
             except RateLimited as error:

@@ -6,6 +6,7 @@ oracle. Knows neither cards nor messages.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -101,9 +102,9 @@ class FeishuApi:
         body = {"app_id": self.app_id, "app_secret": self._secret.get_secret_value()}
         path = "/open-apis/auth/v3/tenant_access_token/internal"
         answer = await self._exchange("POST", path, json=body, headers={})
-        if answer.get("code") != 0:
-            raise refusal(int(answer.get("code", -1)), 200, {})
-        life = float(answer["expire"])
+        if answer.get("code") != 0 or "tenant_access_token" not in answer:
+            raise refusal(int(answer.get("code", -1)), answer["http"], answer["headers"])
+        life = float(answer.get("expire") or 7200)
         self._token = answer["tenant_access_token"]
         self._token_until = time.monotonic() + max(life - _EARLY_SECONDS, life / 2)
 
@@ -146,11 +147,8 @@ class FeishuApi:
             async with asyncio.timeout(seconds), self.session.request(method, self.domain + path, **more) as answer:
                 if answer.status >= 500:
                     raise ChannelUnavailable(f"Feishu answers {answer.status}")
-                body = await answer.json(content_type=None)
-                if not isinstance(body, dict):
-                    raise ChannelUnavailable(f"Feishu answers {answer.status} without JSON")
-                return body | {"http": answer.status, "headers": answer.headers}
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                return _json(await answer.read()) | {"http": answer.status, "headers": answer.headers}
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise lost(error) from error
 
     async def download(self, path: str, limit: int, **query: str) -> bytes:
@@ -176,6 +174,15 @@ class FeishuApi:
                 return b"".join(pieces)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise lost(error) from error
+
+
+def _json(body: bytes) -> Object:
+    """The answer; one that is none of Feishu's has no code, which is a refusal."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def lost(error: Exception) -> ChannelError:

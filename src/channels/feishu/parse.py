@@ -220,7 +220,9 @@ def _card_text(content: Object) -> str:
 
 
 def _is_me(mention: Object, me: Self) -> bool:
-    return (mention.get("id") or {}).get("open_id") == me.open_id
+    if not me.open_id:
+        return mention.get("key") != "@_all"
+    return bool((mention.get("id") or {}).get("open_id") == me.open_id)
 
 
 def _readable(text: str, mentions: list[Object], me: Self) -> str:

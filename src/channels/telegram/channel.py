@@ -37,10 +37,10 @@ from channels.base import (
 )
 from channels.errors import ChannelAuthFailed, ChannelError, DeliveryRejected, DraftsUnsupported, MessageGone
 from channels.settings import TelegramSettings
-from channels.telegram.client import UPLOAD_SECONDS, Client, MarkupRefused, NotModified, mapped
+from channels.telegram.client import UPLOAD_SECONDS, Client, MarkupRefused, NotModified, PictureRefused, mapped
 from channels.telegram.parse import Me, Migrated, parse_album, parse_update
 from channels.telegram.polling import Poller
-from channels.telegram.render import MAX_CHARS, Rendered, measure, render_buttons, render_text
+from channels.telegram.render import MAX_CHARS, Rendered, measure, media_kind, render_buttons, render_text
 from channels.telegram.webhook import Hook
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ CAPABILITIES = Capabilities(
     edit_seconds=1.0,
     group_edit_seconds=2.5,
 )
-PHOTO_BYTES = 10_000_000
 PASSING_SECONDS = 5.0
 """Drafts, typing and reactions may be missed: nothing waits long for them."""
 
@@ -276,17 +275,11 @@ class TelegramChannel(BaseChannel):
             await self._bot.set_my_commands([BotCommand(c.name, c.zh[:256]) for c in shown], language_code="zh")
 
     async def _send_media(self, to: Address, media: Media, where: dict[str, Any]) -> str:
-        kind = media.mime.partition("/")[0]
-        if kind == "image" and media.mime != "image/gif" and len(media.data) <= PHOTO_BYTES:
-            try:
-                return await self._upload("photo", to, media, where)
-            except DeliveryRejected:
-                log.info("telegram: a picture goes as a file")
-        elif media.mime in ("audio/ogg", "audio/opus"):
-            return await self._upload("voice", to, media, where)
-        elif kind in ("audio", "video"):
+        kind = media_kind(media)
+        try:
             return await self._upload(kind, to, media, where)
-        return await self._upload("document", to, media, where)
+        except PictureRefused:
+            return await self._upload("document", to, media, where)
 
     async def _upload(self, kind: str, to: Address, media: Media, where: dict[str, Any]) -> str:
         send = getattr(self._bot, f"send_{kind}")

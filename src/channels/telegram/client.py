@@ -55,6 +55,10 @@ class MarkupRefused(DeliveryRejected):
     """The entities are refused: the same goes as plain text."""
 
 
+class PictureRefused(DeliveryRejected):
+    """It is no picture to Telegram: as a file it is taken."""
+
+
 class NotModified(DeliveryRejected):
     """It shows this already."""
 
@@ -65,6 +69,8 @@ _REFUSALS: tuple[tuple[str, type[DeliveryRejected]], ...] = (
     ("message to delete not found", MessageGone),
     ("message_id_invalid", MessageGone),
     ("message can't be edited", EditExpired),
+    ("image_process_failed", PictureRefused),
+    ("photo_", PictureRefused),
     ("can't parse entities", MarkupRefused),
     ("entity", MarkupRefused),
 )

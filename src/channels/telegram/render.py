@@ -12,10 +12,11 @@ import pyromark
 from telegramify_markdown import RenderConfig, convert
 
 from bus.events import JsonObject
-from channels.base import Text
+from channels.base import Media, Text
 from channels.text import count
 
 MAX_CHARS = 4096
+PHOTO_BYTES = 10_000_000
 _OPTIONS = (
     pyromark.Options.ENABLE_TABLES
     | pyromark.Options.ENABLE_STRIKETHROUGH
@@ -81,6 +82,16 @@ def render_buttons(content: Text) -> JsonObject | None:
     if not content.buttons:
         return None
     return {"inline_keyboard": [[{"text": b.label, "callback_data": b.data} for b in row] for row in content.buttons]}
+
+
+def media_kind(media: Media) -> str:
+    """What a file is sent as: `photo`, `voice`, `audio`, `video` or `document`."""
+    kind = media.mime.partition("/")[0]
+    if kind == "image" and media.mime != "image/gif" and len(media.data) <= PHOTO_BYTES:
+        return "photo"
+    if media.mime in ("audio/ogg", "audio/opus"):
+        return "voice"
+    return kind if kind in ("audio", "video") else "document"
 
 
 def measure(markdown: str) -> int:

@@ -120,7 +120,7 @@ class Administration:
 def _usage(found: JsonObject, actor: Actor) -> str:
     days = found.get("days") or []
     lines = []
-    for day in days[-7:]:
+    for day in days[:7]:
         cost = day.get("cost")
         money = f" · ${cost:.4f}" if isinstance(cost, int | float) else ""
         lines.append(f"- {day.get('day')}: {day.get('total_tokens', 0)} tokens{money}")

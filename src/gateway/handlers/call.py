@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bus.errors import NotAuthenticated
 from gateway.auth import Principal
-from gateway.hub import Reader
+from gateway.reading import Reader
 
 
 class Params(BaseModel):

@@ -7,6 +7,7 @@ forbidden, and only then are the params looked at.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -90,6 +91,11 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
+@cache
+def _schema(model: type[Params]) -> JsonObject:
+    return model.model_json_schema()
+
+
 def describe(methods: Mapping[str, Method], version: str) -> JsonObject:
     """The OpenRPC document (https://spec.open-rpc.org, 1.3) of the table."""
     return {
@@ -100,7 +106,7 @@ def describe(methods: Mapping[str, Method], version: str) -> JsonObject:
 
 
 def _describe(row: Method) -> JsonObject:
-    schema = row.params.model_json_schema()
+    schema = _schema(row.params)
     required = set(schema.get("required", ()))
     definitions = schema.get("$defs")
     params = [

@@ -111,7 +111,7 @@ class SessionMethods:
         return {"lines": list(await self._sessions.export(found.key))}
 
     async def subscribe(self, call: Call, params: Subscribe) -> JsonObject:
-        """Read a session's events from now on, or from a number."""
+        """Read a session's events from now on, or from a number; `running` names the message being answered."""
         found = await self._access.open(params.session_key, call.who)
         if not found.exists and found.key.scope:
             raise not_found()
@@ -120,7 +120,8 @@ class SessionMethods:
         known = self._last_seq(found.key, found.state.last_seq if found.state is not None else 0)
         reading, last, count = self._hub.read(call.reader, found.key, known, params.after_seq)
         call.after_reply.append(lambda: self._hub.release(reading))
-        return {"last_seq": last, "replayed": count}
+        running = self._turns.running(found.key)
+        return {"last_seq": last, "replayed": count} | ({"running": running} if running is not None else {})
 
     def _last_seq(self, key: SessionKey, stored: int) -> int:
         live = self._turns.last_seq(key)

@@ -11,7 +11,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bus.context import timestamp
 from bus.errors import Forbidden
 from bus.events import JsonObject
 from gateway.handlers.call import Call, Nothing, Params
@@ -93,7 +92,7 @@ class TokenMethods:
         if self._rotated is not None:
             self._rotated(token.token_id, text)
         self._note("token.rotate", call, token=token)
-        return _with_text(token, text) | {"grace_until": timestamp(self._now() + grace)}
+        return _with_text(token, text)
 
     async def revoke(self, call: Call, params: One) -> JsonObject:
         """Make a token worthless, now."""
@@ -121,7 +120,4 @@ class TokenMethods:
 
 
 def _with_text(token: Token, text: str) -> JsonObject:
-    return {
-        "id": token.token_id, "token": text, "user": token.user, "role": token.role, "scopes": sorted(token.scopes),
-        "name": token.name, "expires_at": None if token.expires_at is None else timestamp(token.expires_at),
-    }  # fmt: skip
+    return {"id": token.token_id, "token": text, "user": token.user, "role": token.role}

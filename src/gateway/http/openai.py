@@ -13,7 +13,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from bus.context import new_id
-from bus.errors import BadParameters, CallCancelled, GatewayError, NotFound, from_code
+from bus.errors import BadParameters, CallCancelled, GatewayError, NotFound
 from bus.events import Accepted, ChatDelta, ChatDone, ChatError, InboundMessage, JsonObject, MediaRef, TurnOptions
 from bus.keys import SessionKey
 from gateway import protocol
@@ -21,6 +21,7 @@ from gateway.auth import Authenticator, Principal, require
 from gateway.handlers.access import Access
 from gateway.handlers.call import Call
 from gateway.handlers.chat import ChatMethods
+from gateway.handlers.endings import as_error
 from gateway.handlers.ports import Turns
 from gateway.http.exchange import bearer, json_response, read_object
 from gateway.http.openai_reply import Chunks, completion
@@ -102,10 +103,10 @@ class OpenAiRoutes:
         if not asked.text and not media:
             raise BadParameters("messages: with a session, the last one is the user's")
         found = await self._access.open(request.headers[SESSION_HEADER], call.who)
-        once = request.headers.get("Idempotency-Key")
-        return self._chat.compose(
-            call, found.key, asked.text, media=media, options=options, idempotency_key=once[:255] if once else None
-        )
+        once = request.headers.get("Idempotency-Key") or None
+        if once is not None and not (once.isascii() and once.isprintable() and len(once) <= 255):
+            raise BadParameters("Idempotency-Key: at most 255 printable characters")
+        return self._chat.compose(call, found.key, asked.text, media=media, options=options, idempotency_key=once)
 
     async def _pictures(self, asked: Asked, who: Principal) -> tuple[MediaRef, ...]:
         return tuple([
@@ -128,7 +129,7 @@ class OpenAiRoutes:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         if isinstance(ending, ChatError):
-            raise from_code(ending.code, ending.message, retry_after_ms=ending.retry_after_ms)
+            raise as_error(ending)
         return ending
 
     async def _stream(
@@ -167,7 +168,7 @@ class OpenAiRoutes:
                 await out.write(b"".join(_line(chunk) for chunk in chunks.last(event)) + b"data: [DONE]\n\n")
                 return True
             elif isinstance(event, ChatError):
-                error = from_code(event.code, event.message, retry_after_ms=event.retry_after_ms)
+                error = as_error(event)
                 await out.write(_line(protocol.http_error(error)[1]))
                 return True
 

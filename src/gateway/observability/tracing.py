@@ -59,8 +59,10 @@ class Tracing:
         from opentelemetry import trace
 
         parent = None
-        if not trace.get_current_span().get_span_context().is_valid:
-            # The first span of a message: it joins the trace that the message came with.
+        around = trace.get_current_span().get_span_context()
+        if not around.is_valid or around.trace_id != int(current_trace_id(), 16):
+            # The first span of a message: it joins the trace that the message came with. A span of another message
+            # may be around, where that one's task began this one's.
             root = trace.SpanContext(
                 trace_id=int(current_trace_id(), 16), span_id=secrets.randbits(64) or 1, is_remote=True,
                 trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),

@@ -77,7 +77,8 @@ class ApprovalDesk:
         self._closing = False
         self._open: dict[str, _Open] = {}
         self._questions: dict[str, tuple[str, asyncio.Future[JsonObject]]] = {}
-        store.write("DELETE FROM approvals WHERE expires < ? OR state = 'over'", (time.time(),))
+        # An expired one is kept for a day: that it is still there says that its call was never made.
+        store.write("DELETE FROM approvals WHERE expires < ? OR state = 'over'", (time.time() - 86_400,))
         for row in store.read(
             "SELECT approval_id, user, call_id, tool, digest, arguments, risk, expires, place, session, message_id, "
             "decision, by FROM approvals"
@@ -99,10 +100,10 @@ class ApprovalDesk:
     # ------------------------------------------------------------ asking
 
     def waiting_for(self, user: str, call_id: str, digest: str) -> Asked | None:
-        """The question that this very call asked before a restart, or None."""
+        """The question that this very call asked before a restart, expired or not, or None."""
         for open_ in self._open.values():
             asked = open_.asked
-            if (asked.user, asked.call_id, asked.digest) == (user, call_id, digest) and asked.expires > time.time():
+            if (asked.user, asked.call_id, asked.digest) == (user, call_id, digest):
                 return asked
         return None
 
@@ -115,7 +116,9 @@ class ApprovalDesk:
         """
         open_ = self._open.get(asked.approval_id)
         if open_ is None:
-            if sum(1 for other in self._open.values() if other.asked.user == asked.user) >= MAX_WAITING:
+            now = time.time()
+            mine = [o for o in self._open.values() if o.asked.user == asked.user and o.asked.expires > now]
+            if len(mine) >= MAX_WAITING:
                 raise Overloaded("too many questions wait for you")
             open_ = self._open[asked.approval_id] = _Open(asked)
             try:
@@ -140,7 +143,11 @@ class ApprovalDesk:
                 with contextlib.suppress(sqlite3.Error):
                     self._store.write("DELETE FROM approvals WHERE approval_id = ?", (asked.approval_id,))
             raise
-        await self._over(asked.approval_id)
+        self._open.pop(asked.approval_id, None)
+        # Before the call is made: where this question is found again after a restart, the call was not. A bridge
+        # spends its challenges itself.
+        with contextlib.nullcontext() if asked.digest else contextlib.suppress(Overloaded):
+            await self._store.put("DELETE FROM approvals WHERE approval_id = ?", (asked.approval_id,))
         return answer
 
     async def _keep(self, asked: Asked) -> None:
@@ -170,7 +177,7 @@ class ApprovalDesk:
         asked = Asked(
             approval_id=challenge.approval_id, user=challenge.actor.user, call_id=challenge.call_id,
             tool=challenge.tool, digest="", arguments=challenge.arguments, risk=challenge.risk,
-            expires=time.time() + challenge.seconds, where=challenge.where, session=challenge.session,
+            expires=challenge.expires, where=challenge.where, session=challenge.session,
             message_id=challenge.message_id,
         )  # fmt: skip
         known = self._open.get(asked.approval_id)

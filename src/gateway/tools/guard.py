@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeAlias
 
 from agent.ports import (
@@ -28,7 +29,16 @@ from bridge.policy import dangerous_word, strictest
 from bridge.protocol import arguments_hash
 from bus.context import new_id, timestamp
 from bus.deadline import Deadline
-from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied, from_code
+from bus.errors import (
+    ConfirmationRequired,
+    Forbidden,
+    GatewayError,
+    NotFound,
+    OutcomeUnknown,
+    Overloaded,
+    ToolDenied,
+    Unsignable,
+)
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
 from gateway.tools.approvals import ApprovalDesk, Asked
@@ -41,11 +51,14 @@ _log = logging.getLogger(__name__)
 
 
 class Guard:
-    """`sources` in the order of their right to a name. `platforms` are the channels that have groups."""
+    """`sources` in the order of their right to a name. `platforms` are the channels that have groups.
+
+    `standing` says whether the actor may still use tools: a turn may be older than what became of its user.
+    """
 
     def __init__(
         self, sources: Sequence[ToolSource], *, desk: ApprovalDesk, trail: Trail, platforms: frozenset[str],
-        rules: Sequence[Rule] = (),
+        rules: Sequence[Rule] = (), standing: Callable[[Actor], bool] = lambda actor: True,
     ) -> None:  # fmt: skip
         self.calls = 0
         self.refused = 0
@@ -54,6 +67,7 @@ class Guard:
         self._trail = trail
         self._platforms = platforms
         self._rules = tuple(rules)
+        self._standing = standing
         self._reported: set[tuple[str, str]] = set()
 
     async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]:
@@ -72,20 +86,24 @@ class Guard:
     async def _call(self, call: ToolCall, deadline: Deadline, report: Report) -> ToolResult:
         if "tools" not in call.actor.scopes:
             raise Forbidden("this needs the scope tools")
+        if not self._standing(call.actor):
+            raise Forbidden("this user may not use tools any more")
         spec, source = await self._find(call.actor, call.name)
         if not self._allowed_in(spec, call.actor, call.session):
             raise ToolDenied("tools of your computer are off in this group: say /bridge on here to lend them")
-        digest = _digest(call)
+        hashed = _hashed(call)
         word = dangerous_word(call.name, call.arguments)
         if word is not None:
             _log.warning("a tool call with a dangerous word: %s", word, extra={"tool": call.name})
         policy = self._policy(call.actor, spec)
         if policy == "deny":
-            self._trail.note("tool.denied", **self._facts(call))
+            self._trail.note("tool.denied", **self._facts(call, hashed))
             raise ToolDenied(f"{call.name} is denied here")
+        if call.repeated and spec.source == "cloud" and not (spec.read_only or spec.idempotent):
+            self._still_asking(call, hashed)
         if spec.source == "cloud" and (policy == "ask" or word is not None):
-            await self._ask(call, digest, word, source, deadline, report)
-        await self._intend(call, harmless=spec.read_only or spec.idempotent)
+            await self._ask(call, hashed, word, source, deadline, report)
+        await self._intend(call, hashed, harmless=spec.read_only or spec.idempotent)
         return await self._run(call, source, deadline, report)
 
     async def _run(self, call: ToolCall, source: ToolSource, deadline: Deadline, report: Report) -> ToolResult:
@@ -136,7 +154,7 @@ class Guard:
 
     def _shown(self, actor: Actor, spec: ToolSpec) -> ToolSpec:
         policy = self._policy(actor, spec)
-        if spec.source == "cloud" and policy == "allow" and dangerous_word(spec.name, None) is not None:
+        if spec.source == "cloud" and policy == "allow" and _dangerous_by_name(spec.name):
             policy = "ask"
         if policy == spec.policy:
             return spec
@@ -156,7 +174,7 @@ class Guard:
     # ------------------------------------------------------------ asking
 
     async def _ask(
-        self, call: ToolCall, digest: str, word: str | None, source: ToolSource, deadline: Deadline, report: Report
+        self, call: ToolCall, hashed: str, word: str | None, source: ToolSource, deadline: Deadline, report: Report
     ) -> None:
         """Return when the person said yes. Raises ToolDenied, ConfirmationRequired.
 
@@ -168,6 +186,7 @@ class Guard:
             return
         if not call.attended or call.actor.role == "service":
             raise ConfirmationRequired("this call needs a person's yes, and nobody is there to ask")
+        digest = _digest(call, hashed)
         asked = self._desk.waiting_for(user, call.call_id, digest) or Asked(
             approval_id=new_id("ap"), user=user, call_id=call.call_id, tool=call.name, digest=digest,
             arguments=call.arguments, risk=f"'{word}' is a dangerous word" if word else "this tool asks first",
@@ -183,7 +202,7 @@ class Guard:
         finally:
             deadline.resume()
         report(ApprovalAnswered(approval_id=asked.approval_id, decision=decision, by=by))
-        self._trail.note("tool.decided", decision=decision, by=by, **self._facts(call))
+        self._trail.note("tool.decided", decision=decision, by=by, **self._facts(call, hashed))
         if decision not in ("allow_once", "allow_session", "allow_always"):
             raise ToolDenied("nobody allowed it in time" if decision == "expired" else "the person said no")
         agree: Callable[[str], None] = getattr(source, "agree", lambda name: None)
@@ -192,9 +211,17 @@ class Guard:
             session = "" if call.session is None else call.session.identity
             await self._desk.permissions.give(user, call.name, decision, session)
 
-    async def _intend(self, call: ToolCall, *, harmless: bool) -> None:
+    def _still_asking(self, call: ToolCall, hashed: str) -> None:
+        """A call of before a restart that may not be made twice: its question is there, so it was not made.
+
+        A question is taken away, on the disk, before its call is made. Raises OutcomeUnknown where it is gone.
+        """
+        if self._desk.waiting_for(call.actor.user, call.call_id, _digest(call, hashed)) is None:
+            raise OutcomeUnknown("the gateway was restarted while this call was under way")
+
+    async def _intend(self, call: ToolCall, hashed: str, *, harmless: bool) -> None:
         """No audit record, no call; only what may be repeated or only reads does not wait for the disk."""
-        facts = self._facts(call)
+        facts = self._facts(call, hashed)
         if harmless:
             self._trail.note("tool.intent", **facts)
             return
@@ -203,22 +230,33 @@ class Guard:
         except Exception as error:  # whatever keeps the record from being written, the call must not happen
             raise Overloaded("the audit log can't be written, so nothing is done", retry_after_ms=5000) from error
 
-    def _facts(self, call: ToolCall) -> JsonObject:
+    def _facts(self, call: ToolCall, hashed: str) -> JsonObject:
         facts: JsonObject = {
             "user": call.actor.user, "channel": call.actor.channel, "call_id": call.call_id, "tool": call.name,
-            "arguments_sha256": arguments_hash(call.arguments), "shape": shape(call.arguments),
+            "arguments_sha256": hashed, "shape": shape(call.arguments),
         }  # fmt: skip
         if call.session is not None:
             facts["session_key"] = call.session.text
         return facts
 
 
-def _digest(call: ToolCall) -> str:
-    """What a yes is bound to. Raises BadParameters for arguments that are no plain JSON."""
+@lru_cache(maxsize=4096)
+def _dangerous_by_name(name: str) -> bool:
+    """Asked for each tool of each turn."""
+    return dangerous_word(name, None) is not None
+
+
+def _digest(call: ToolCall, hashed: str) -> str:
+    """What an approval is bound to, beside the call."""
+    return f"{call.name}\0{hashed}"
+
+
+def _hashed(call: ToolCall) -> str:
+    """The hash of the arguments. Raises Unsignable for arguments that are no plain JSON."""
     try:
-        return f"{call.name}\0{arguments_hash(call.arguments)}"
+        return arguments_hash(call.arguments)
     except BridgeError as error:
-        raise from_code(error.code, error.message) from error
+        raise Unsignable(error.message) from error
 
 
 def shape(value: object, depth: int = 0) -> object:

@@ -29,14 +29,17 @@ from gateway.tunnel.names import Names
 from gateway.tunnel.ports import Bearer, Trail
 
 MAX_TOOLS = 2000
+MAX_OTHERS = 500
+AUTH_COST = 20.0
+"""What an AUTH on a live link counts, in frames that nobody asked for: a token has to be checked for it."""
 DESCRIPTION_CHARS = 1024
 
 
 class Wire(Protocol):
     """A socket to a bridge."""
 
-    async def send(self, data: bytes) -> None:
-        """Never raises for a socket that is gone."""
+    async def send(self, data: bytes, *, urgent: bool = True) -> None:
+        """Never raises for a socket that is gone. What is not `urgent` waits for others to go with."""
         ...
 
     def close_soon(self, code: int, reason: str, last: bytes | None = None) -> None:
@@ -56,6 +59,11 @@ class Waiter(Protocol):
 
 class Bridge:
     """`changed(what)` is called for `connected`, `disconnected` and `tools`."""
+
+    __slots__ = (
+        "_changed", "_names", "_specs", "_trail", "_wire", "bearer", "boot_id", "bridge_id", "calls", "catalogue",
+        "name", "pending", "refusals", "revoked", "session", "since", "token_id", "user", "waiters",
+    )  # fmt: skip
 
     def __init__(
         self, user: str, bridge_id: str, name: str, *, names: Names, limits: Limits, trail: Trail,
@@ -84,6 +92,11 @@ class Bridge:
     @property
     def connected(self) -> bool:
         return self._wire is not None and not self.session.leaving
+
+    @property
+    def never_here(self) -> bool:
+        """Paired, and never connected since."""
+        return self.boot_id is None and self._wire is None and not self._specs
 
     @property
     def wire(self) -> Wire | None:
@@ -137,7 +150,9 @@ class Bridge:
             await self.perform(self.session.bad_frame(error, epoch, now))
             return ""
         if frame.type == "AUTH":
-            return "AUTH"
+            refused = self.session.charge(epoch, now, AUTH_COST)
+            await self.perform(refused or [])
+            return "AUTH" if refused is None else ""
         await self.perform(self.session.receive(frame, epoch, now))
         return frame.type
 
@@ -148,7 +163,7 @@ class Bridge:
             match effect:
                 case Send():
                     if wire is not None:
-                        await wire.send(effect.data)
+                        await wire.send(effect.data, urgent=effect.urgent)
                 case Answered():
                     waiter = self.waiters.pop(effect.id, None)
                     if waiter is not None:
@@ -172,7 +187,7 @@ class Bridge:
                 case Suspicious():
                     self._trail.note(effect.what, user=self.user, bridge_id=self.bridge_id, **effect.detail)
                 case Leaving():
-                    self._changed(self, "disconnected")
+                    pass  # `connected` is false from now on; the event comes when the link is closed
                 case Close():
                     if wire is not None:
                         wire.close_soon(effect.code, effect.reason)
@@ -203,12 +218,13 @@ class Bridge:
 
     def adopt(self, catalogue: JsonObject) -> None:
         """A new catalogue; every tool gets its public name."""
-        self.catalogue = catalogue
+        kept = {name: _rows(catalogue.get(name), MAX_OTHERS) for name in ("servers", "resources", "prompts")}
+        tools = _rows(catalogue.get("tools"), MAX_TOOLS)
+        self.catalogue = {"revision": str(catalogue.get("revision", ""))[:128], "tools": tools, **kept}
         self._specs = {}
-        tools = catalogue.get("tools")
-        for tool in tools[:MAX_TOOLS] if isinstance(tools, list) else ():
-            if isinstance(tool, dict) and isinstance(tool.get("name"), str) and 0 < len(tool["name"]) <= 256:
-                own = tool["name"]
+        for tool in tools:
+            own = tool.get("name")
+            if isinstance(own, str) and 0 < len(own) <= 256:
                 self._specs[own] = self._spec(own, tool)
 
     def _spec(self, own: str, tool: JsonObject) -> ToolSpec:
@@ -241,7 +257,6 @@ class Bridge:
 
     def public(self) -> JsonObject:
         """As `bridge.list` shows it."""
-        servers = self.catalogue.get("servers")
         counts: dict[str, int] = {}
         for spec in self._specs.values():
             counts[spec.server or ""] = counts.get(spec.server or "", 0) + 1
@@ -257,8 +272,7 @@ class Bridge:
                     "tools": counts.get(str(server.get("name", "")), 0),
                     **({"error": str(server["error"])[:500]} if server.get("error") else {}),
                 }
-                for server in (servers if isinstance(servers, list) else ())
-                if isinstance(server, dict)
+                for server in self.catalogue.get("servers", ())
             ],
             "latency_ms": self.session.latency_ms if self.connected else None,
         }
@@ -271,6 +285,10 @@ class Bridge:
 def replace_available(spec: ToolSpec, available: bool) -> ToolSpec:
     """The same tool, there or away."""
     return spec if spec.available == available else replace(spec, available=available)
+
+
+def _rows(value: object, most: int) -> list[JsonObject]:
+    return [row for row in value[:most] if isinstance(row, dict)] if isinstance(value, list) else []
 
 
 def cut(text: str, chars: int) -> str:

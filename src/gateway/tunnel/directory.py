@@ -24,7 +24,7 @@ from gateway.tunnel.remembered import Remembered, Row
 
 MAX_BRIDGES = 50
 """Of one user; the one that is away for longest makes room."""
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
 _MOST_PENDING = 200
 
 
@@ -87,7 +87,7 @@ class Directory:
         attached.bridge.detach(attached.epoch)
 
     async def run(self) -> None:
-        """Twice a second: heartbeats, links that died, tokens that are worth nothing any more."""
+        """Four times a second: heartbeats, links that died, tokens that are worth nothing any more."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             for bridge in list(self._all()):
@@ -107,11 +107,15 @@ class Directory:
         for bridge in self._all():
             self._own(bridge.perform(bridge.session.goaway("drain", reconnect_after_ms)))
 
-    async def close(self) -> None:
-        """Close every link (1001) and the file."""
+    def leave(self) -> None:
+        """Close every link (1001), while there still is a listener that lets the goodbye out."""
         for bridge in list(self._all()):
             if bridge.wire is not None:
                 bridge.wire.close_soon(1001, "the gateway stops")
+
+    async def close(self) -> None:
+        """Close every link and the file."""
+        self.leave()
         if self._saving:
             await asyncio.wait(self._saving, timeout=5)
         self._remembered.close()
@@ -159,17 +163,17 @@ class Directory:
 
     async def revoke(self, bridge_id: str, actor: Actor) -> bool:
         """Lock a bridge out and forget its names. A token that can do nothing else goes with it. Raises NotFound."""
-        bridge = self._bridges.get(actor.user, {}).get(bridge_id)
+        bridge = self._named(actor.user, bridge_id)
         if bridge is None or bridge.revoked:
             raise NotFound("no such bridge")
         bearer = bridge.bearer
         tunnel_only = bearer is None or bearer.scopes == frozenset({"tunnel"})
         bridge.revoked = True
         bridge.lock_out("this bridge was revoked")
-        self._names[actor.user].free(bridge_id)
+        self._names[actor.user].free(bridge.bridge_id)
         bridge.adopt({})
         self._save(bridge)
-        self._trail.note("bridge.revoked", user=actor.user, bridge_id=bridge_id)
+        self._trail.note("bridge.revoked", user=actor.user, bridge_id=bridge.bridge_id)
         self._publish(bridge, "tools")
         if self._tokens is not None and tunnel_only and bridge.token_id:
             await self._tokens.revoke(bridge.token_id)
@@ -210,11 +214,28 @@ class Directory:
             yield from bridges.values()
 
     def _find_or_make(self, hello: Hello, bearer: Bearer) -> Bridge:
-        bridge_id = hello.bridge_id or self.pairing.bridge_of(bearer.token_id) or bearer.token_id
-        found = self._bridges.get(bearer.user, {}).get(bridge_id)
-        if found is not None:
-            return found
-        return self._make(bearer.user, bridge_id, hello.name or bridge_id)
+        """The bridge that dials: by its own id, or, where it gives none, by its token."""
+        mine = self._bridges.get(bearer.user, {})
+        paired = next((b for b in mine.values() if b.token_id == bearer.token_id), None)
+        if hello.bridge_id is None:
+            if paired is not None and paired.boot_id is not None:
+                paired = mine.get(bearer.token_id)  # a bridge that says who it is shares this token
+            name = hello.name or bearer.token_name or bearer.token_id
+            return paired or self._make(bearer.user, bearer.token_id, name)
+        found = mine.get(hello.bridge_id)
+        if found is None:
+            if paired is not None and paired.never_here:
+                del mine[paired.bridge_id]  # the place that its pairing kept for it
+                self._own(asyncio.to_thread(self._remembered.forget, bearer.user, paired.bridge_id))
+            found = self._make(bearer.user, hello.bridge_id, hello.name or hello.bridge_id)
+        return found
+
+    def _named(self, user: str, bridge_id: str) -> Bridge | None:
+        """A bridge by its id, or by the one that its pairing gave."""
+        mine = self._bridges.get(user, {})
+        return mine.get(bridge_id) or next(
+            (b for b in mine.values() if b.token_id and self.pairing.bridge_of(b.token_id) == bridge_id), None
+        )
 
     def _make(self, user: str, bridge_id: str, name: str) -> Bridge:
         mine = self._bridges.setdefault(user, {})

@@ -81,6 +81,10 @@ class Remembered:
                 ),
             )  # fmt: skip
 
+    def forget(self, user: str, bridge_id: str) -> None:
+        with self._lock, self._connection:
+            self._connection.execute("DELETE FROM bridges WHERE user = ? AND bridge_id = ?", (user, bridge_id))
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()

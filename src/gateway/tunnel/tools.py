@@ -12,9 +12,10 @@ from collections.abc import Coroutine, Sequence
 from agent.ports import Report, ToolCall, ToolResult, ToolSpec
 from bridge.errors import BridgeError
 from bridge.protocol import Outgoing, arguments_hash
-from bus.context import new_trace_id, trace_id
+from bus import tracing
+from bus.context import trace_id
 from bus.deadline import Deadline
-from bus.errors import IdempotencyConflict, NotFound, Unreachable, from_code
+from bus.errors import CallCancelled, IdempotencyConflict, NotFound, Unreachable, from_code
 from bus.events import Actor, JsonObject
 from gateway.tunnel.bridge import Bridge
 from gateway.tunnel.directory import Directory
@@ -66,26 +67,33 @@ class BridgeTools:
         if isinstance(there, Waiting):
             if there.content != (own, content):
                 raise IdempotencyConflict("this idempotency key is in use for another call")
-            return result_of(await asyncio.shield(there.result), 0)
+            return result_of(await there.join(), 0)
         waiting = Waiting(
             bridge=bridge, call=call, own=own, content=(own, content), wire_id=wire_id, deadline=deadline,
             report=report, desk=self._desk, spawn=self._own,
         )  # fmt: skip
         outgoing = Outgoing(
             id=wire_id, method=method, params=params, actor=actor_of(call), idempotency_key=call.idempotency_key,
-            remaining=deadline.remaining, server=server, traceparent=_traceparent(), repeated=call.repeated,
+            remaining=deadline.remaining, arguments_sha256=content, server=server, repeated=call.repeated,
         )  # fmt: skip
         begun = time.monotonic()
         try:
             waiting.arm()
-            await bridge.start(outgoing, waiting)
-            answer = await waiting.result
+            with tracing.span(tracing.TUNNEL, bridge.bridge_id, call_id=call.call_id, tool=own) as span:
+                # The bridge's own records and spans hang below this one.
+                outgoing.traceparent = _traceparent()
+                await bridge.start(outgoing, waiting)
+                answer = await waiting.result
+                span.set("error.type", "tool" if "error" in answer else "")
         except BridgeError as error:
-            raise from_code(error.code, error.message, retry_after_ms=error.retry_after_ms) from error
+            raise from_code(
+                error.code, error.message, retry_after_ms=error.retry_after_ms, effect=error.effect
+            ) from error
         finally:
             await waiting.end(keep=self._closing)
             if bridge.waiters.get(wire_id) is waiting:
                 self._leave(bridge, wire_id, waiting.reason)
+                waiting.failed(CallCancelled("the call was given up", effect="unknown"))
         return result_of(answer, int((time.monotonic() - begun) * 1000))
 
     def _leave(self, bridge: Bridge, wire_id: str, reason: str) -> None:
@@ -150,5 +158,4 @@ def result_of(payload: JsonObject, duration_ms: int) -> ToolResult:
 
 def _traceparent() -> str | None:
     """W3C Trace Context (section 3.2), where a trace is under way."""
-    trace = trace_id.get()
-    return f"00-{trace}-{new_trace_id()[:16]}-01" if len(trace) == 32 else None
+    return tracing.traceparent() if trace_id.get() else None

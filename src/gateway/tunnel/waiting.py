@@ -27,6 +27,7 @@ class Waiting:
         self.content = content
         self.reason = "the caller went away"
         self.result: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
+        self._joined: list[asyncio.Future[JsonObject]] = []
         self._bridge = bridge
         self._call = call
         self._own_name = own
@@ -42,14 +43,22 @@ class Waiting:
 
     def answered(self, payload: JsonObject) -> None:
         self._leave_questions("allow_once")
-        if not self.result.done():
-            self.result.set_result(payload)
+        for future in (self.result, *self._joined):
+            if not future.done():
+                future.set_result(payload)
 
     def failed(self, error: GatewayError) -> None:
         self._leave_questions("deny" if error.code == 2004 else "expired")
-        if not self.result.done():
-            self.result.set_exception(error)
-            self.result.exception()  # whoever waited may have gone
+        for future in (self.result, *self._joined):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever waited may have gone
+
+    def join(self) -> "asyncio.Future[JsonObject]":
+        """The same result for somebody else who asked for the same call."""
+        future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
+        self._joined.append(future)
+        return future
 
     def progressed(self, payload: JsonObject) -> None:
         state = payload.get("state")
@@ -89,9 +98,7 @@ class Waiting:
             return
         self.reason = "the deadline passed"
         away = self._bridge.too_late(self._id)
-        if not self.result.done():
-            self.result.set_exception(away or TimedOut("the tool did not answer in time", effect="unknown"))
-            self.result.exception()
+        self.failed(away or TimedOut("the tool did not answer in time", effect="unknown"))
 
     async def end(self, *, keep: bool) -> None:
         """Nobody waits any more; questions are closed before, so that nothing is reported after the call.
@@ -126,7 +133,7 @@ class Waiting:
         seconds = min(left, 600_000) / 1000 if isinstance(left, int) and left > 0 else 60.0
         asked = Challenge(
             approval_id=challenge, call_id=self._call.call_id, tool=self._call.name, arguments=self._call.arguments,
-            risk=str(payload.get("risk", ""))[:500], seconds=seconds, actor=self._call.actor,
+            risk=str(payload.get("risk", ""))[:500], expires=time.time() + seconds, actor=self._call.actor,
             bridge_id=self._bridge.bridge_id, own_tool=self._own_name, session=self._call.session,
             message_id=self._call.message_id, where="bridge" if local else None,
         )  # fmt: skip
@@ -135,7 +142,7 @@ class Waiting:
     async def _ask(self, asked: Challenge) -> None:
         update = ApprovalAsked(
             approval_id=asked.approval_id, tool=asked.tool, arguments=asked.arguments, risk=asked.risk,
-            expires_at=timestamp(time.time() + asked.seconds), where=asked.where,
+            expires_at=timestamp(asked.expires), where=asked.where,
         )  # fmt: skip
         self._deadline.pause()
         try:

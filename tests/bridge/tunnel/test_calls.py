@@ -332,8 +332,7 @@ async def test_no_audit_no_call(begin: Begin) -> None:
     """What may not be repeated needs its record first; what the person called idempotent goes on."""
     bridge, link = await begin()
     assert bridge._trail is not None
-    bridge._trail._synced.close()
-    bridge._trail._quick.close()
+    bridge._trail._audit.close()
     await link.request("c1", "fs_add", {"key": "a"})
     assert error(await link.answer("c1")) == (1007, "none")
     await link.request("c2", "fs_twice", {"key": "b"})

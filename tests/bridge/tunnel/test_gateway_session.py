@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from bridge.protocol import Close, GatewaySession, Hello, Limits, Outgoing, Send, decode, new_key
 from bridge.protocol.gateway_effects import Answered
 
@@ -39,8 +41,9 @@ def test_the_heartbeat() -> None:
     assert isinstance(close, Close)
 
 
+@pytest.mark.attack(92)
 def test_a_frame_of_an_older_connection_is_fenced() -> None:
-    """Attack 92: what comes late on a link that was taken over changes nothing."""
+    """What comes late on a link that was taken over changes nothing."""
     session = GatewaySession("b")
     attach(session, 1)
     session.call(outgoing(), 0.0)

@@ -55,7 +55,9 @@ def test_scopes_in_every_way_people_write_them(gateway: Run):
     made = ["--user", "a", "--role", "user", "--json"]
     for words in (["--scope", "chat", "--scope", "tools"], ["--scope", "chat,tools"], ["--scope", "chat", "tools"]):
         done = gateway("token", "create", *made, *words)
-        assert json.loads(done.stdout)["scopes"] == ["chat", "tools"], (words, done.stderr)
+        token_id = json.loads(done.stdout)["id"]
+        rows = json.loads(gateway("token", "list", "--json").stdout)["tokens"]
+        assert {row["id"]: row["scopes"] for row in rows}[token_id] == ["chat", "tools"], (words, done.stderr)
     assert gateway("token", "create", *made, "chat").returncode == 2
     assert gateway("token", "create", *made, "--scope", "chat", "all").returncode == 2
 

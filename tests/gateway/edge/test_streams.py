@@ -235,7 +235,7 @@ async def test_a_crowd_drops_at_once_and_comes_back(tmp_path: Path) -> None:
             )
 
         for _ in range(2):
-            crowd = await asyncio.gather(*(connect() for _ in range(150)))
+            crowd = await asyncio.gather(*(connect() for _ in range(400)))
             assert (await canary.call("health"))["status"] == "ok"
             for socket in crowd:
                 socket.transport.abort()

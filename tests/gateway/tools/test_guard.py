@@ -78,7 +78,7 @@ class House:
         self.desk = ApprovalDesk(self.store, cloud_seconds=self.more.get("seconds", 600.0))
         self.guard = Guard(
             [self.cloud, self.bridge], desk=self.desk, trail=self.trail, platforms=frozenset({"telegram"}),
-            rules=self.more.get("rules", ()),
+            rules=self.more.get("rules", ()), standing=self.more.get("standing", lambda who: True),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -226,6 +226,18 @@ async def test_rules_make_it_stricter_never_laxer(tmp_path: Path) -> None:
     house.close()
 
 
+@pytest.mark.attack(97)
+async def test_who_was_removed_since_may_call_no_more(tmp_path: Path) -> None:
+    """A turn that began before: each call is authorised when it is made."""
+    removed: set[str] = set()
+    house = House(tmp_path, standing=lambda who: who.user not in removed)
+    await house.call("clock")
+    removed.add("alice")
+    assert isinstance(await house.failing("clock"), Forbidden)
+    await house.call("clock", who=actor("bob"))
+    house.close()
+
+
 # ---------------------------------------------------------------- groups
 
 
@@ -272,8 +284,7 @@ async def test_intent_before_outcome_after_and_no_contents(house: House) -> None
 
 
 async def test_no_audit_no_call(house: House) -> None:
-    house.trail._synced.close()
-    house.trail._quick.close()
+    house.trail._audit.close()
     error = await house.failing("send_mail")
     assert isinstance(error, Overloaded) and error.effect == "none"
     assert house.cloud.calls == []

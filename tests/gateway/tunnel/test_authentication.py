@@ -198,6 +198,7 @@ async def test_what_people_are_told_of_their_bridges(gateway: GatewayRig) -> Non
         assert shown["bridge_id"] == "raw" and shown["name"] == "mei's laptop" and shown["connected"] is True
         assert shown["servers"] == [{"name": "fs", "state": "ready", "tools": 2}]
         assert set(shown) == {"bridge_id", "name", "connected", "since", "servers", "latency_ms"}
+        assert 0 < shown["latency_ms"] < 5000
     await until(lambda: isinstance(gateway.events[-1], BridgeDisconnected))
     kinds = [type(event) for event in gateway.events]
     assert kinds == [BridgeConnected, ToolsChanged, BridgeDisconnected]

@@ -40,6 +40,20 @@ async def test_from_code_to_tunnel(gateway: GatewayRig) -> None:
     assert gateway.gate.token(confirmed["token"]).scopes == frozenset({"tunnel"})
 
 
+async def test_a_paired_bridge_that_names_itself(gateway: GatewayRig) -> None:
+    """It takes the place that was kept for it; the id of the pairing still finds it."""
+    _, begun = await post(gateway, '{"name": "laptop", "os": "linux"}')
+    paired = await gateway.directory.pair(begun["code"], actor())
+    _, confirmed = await poll(gateway, begun["pair_id"])
+    async with RawBridge(gateway.url) as bridge:
+        await bridge.auth(confirmed["token"], bridge_id="itself")
+        assert [row["bridge_id"] for row in await gateway.directory.list_bridges("alice")] == ["itself"]
+        assert await gateway.directory.revoke(paired, actor()) is True
+        assert await bridge.closed() == 4501
+    await gateway.restart()
+    assert await gateway.directory.list_bridges("alice") == []
+
+
 @pytest.mark.attack(10)
 async def test_a_code_is_spent_once(gateway: GatewayRig) -> None:
     _, begun = await post(gateway, '{"name": "laptop", "os": "linux"}')

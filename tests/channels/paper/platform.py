@@ -1,18 +1,15 @@
-"""A sixth channel, from another package by its entry point, under the contract of all channels."""
+"""The office of `tests/fakes/paper_channel.py` and its people."""
 
+import asyncio
 import itertools
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+import time
 from typing import Any
 
-import pytest
-from pydantic import ValidationError
-
-from channels import registry
-from channels.settings import ChannelsSettings
-from tests.contracts.channel_contract import ChannelContract, FakePlatform, Fault
-from tests.fakes.paper_channel import OFFICES, Note, Office, PaperSettings
+from bus.events import Actor, InboundMessage
+from bus.keys import SessionKey
+from tests.channels.rig import Rig
+from tests.contracts.channel_contract import FakePlatform, Fault
+from tests.fakes.paper_channel import OFFICES, Note, Office
 
 
 class PaperPlatform(FakePlatform):
@@ -80,41 +77,14 @@ class PaperPlatform(FakePlatform):
         self.office.keys_changed = refused
 
 
-@pytest.fixture(autouse=True)
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The stranger's package, as pip leaves it."""
-    folder: Path = tmp_path_factory.mktemp("site")
-    metadata = folder / "paper_office-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: paper-office\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[busgate.channels]\npaper = tests.fakes.paper_channel:PaperChannel\ntelegram = json:loads\n"
-    )
-    sys.path.insert(0, str(folder))
-    registry.third_party.cache_clear()
-    yield
-    sys.path.remove(str(folder))
-    registry.third_party.cache_clear()
+async def shown(paper: PaperPlatform, *texts: str, group: str | None = None) -> None:
+    async with asyncio.timeout(10):
+        while await paper.visible(group=group) != list(texts):
+            await asyncio.sleep(0.01)
 
 
-class TestPaper(ChannelContract):
-    def make_platform(self) -> FakePlatform:
-        return PaperPlatform()
-
-
-def test_its_section_is_checked_by_its_own_settings() -> None:
-    settings = ChannelsSettings.model_validate({"paper": {"enabled": True, "office": "attic"}})
-    found = settings.of("paper")
-    assert isinstance(found, PaperSettings)
-    assert found.office == "attic"
-    assert settings.names() == ["telegram", "discord", "feishu", "paper"]
-    with pytest.raises(ValidationError) as caught:
-        ChannelsSettings.model_validate({"paper": {"ofice": "attic"}, "pager": {}})
-    assert [(e["type"], e["loc"]) for e in caught.value.errors()] == [
-        ("extra_forbidden", ("paper", "ofice")),
-        ("extra_forbidden", ("pager",)),
-    ]
-
-
-def test_no_package_takes_the_place_of_a_channel_of_ours() -> None:
-    assert set(registry.third_party()) == {"paper"}
+def elsewhere(rig: Rig, session: SessionKey, user: str = "paper-42") -> InboundMessage:
+    return InboundMessage(
+        session=session, actor=Actor(user=user), text="from the browser", message_id="msg_ws", received_at=time.time(),
+        idempotency_key="k", origin="ws-1",
+    )  # fmt: skip

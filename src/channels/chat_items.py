@@ -1,0 +1,207 @@
+"""The messages of one chat and what becomes of them: pure. Below `delivery.py`, which decides the next call.
+
+An item is a message on the platform, from wish to fact. Here is what each outcome
+of a call means for it: sent, to be repeated, unknown, refused, gone; and how long
+the chat has to wait. Times are seconds of a monotonic clock.
+"""
+
+from dataclasses import replace
+
+from channels.base import Capabilities
+from channels.errors import (
+    ChannelAuthFailed,
+    ChannelError,
+    DeliveryRejected,
+    EditExpired,
+    MessageGone,
+    OutcomeUnknown,
+    RateLimited,
+)
+from channels.items import Body, Call, Delete, Draft, Edit, Item, ItemState, Send, Turn, requeue
+
+BACKOFF_SECONDS = (1.0, 60.0)
+AUTH_SECONDS = 15.0
+
+
+class ChatItems:
+    """The items of a chat. `changed` collects those to be kept in the outbox."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._can = capabilities
+        self._failures = 0
+        self.not_before = 0.0
+        self.items: list[Item] = []
+        self.turns: dict[str, Turn] = {}
+        self.changed: dict[str, Item] = {}
+
+    # ------------------------------------------------------------ what shall be shown
+
+    def change(self, item: Item, body: Body | None) -> None:
+        """What a message shall show from now on."""
+        if item.want == body or (item.settled and item.platform_id is None):
+            return
+        item.want = body
+        if body is None and item.platform_id is None and not item.in_flight:
+            self._settle(item, "sent", "withdrawn")
+            return
+        item.state = "queued"
+        self._done_if_shown(item)
+
+    def restore(self, item: Item, now: float) -> None:
+        """An item from before the restart. A send that was under way is repeated only while its nonce holds."""
+        self.not_before = max(self.not_before, item.not_before)
+        if item.in_flight and item.platform_id is None and not self._nonce_holds(item, now):
+            self._settle(item, "unknown", "the gateway stopped while it was being sent")
+        self.items.append(item)
+        turn = self.turns.get(item.turn)
+        if turn is not None and item.kind == "answer" and item.want is not None:
+            turn.items[item.index : item.index + 1] = [item]
+
+    def resend(self, item: Item) -> None:
+        """An admin's wish: once more as a new message."""
+        requeue(item)
+        if item not in self.items:
+            self.items.append(item)
+        self._touch(item)
+
+    # ------------------------------------------------------------ what came of it
+
+    def outcome(self, call: Call, now: float, *, platform_id: str = "", error: ChannelError | None = None) -> None:
+        """Take in the result of `call`."""
+        if error is None:
+            self._failures, self.not_before = 0, 0.0
+            self._succeeded(call, platform_id)
+            return
+        if isinstance(error, RateLimited):
+            self._hold(now + error.retry_after)
+        elif isinstance(error, ChannelAuthFailed):
+            self._hold(now + AUTH_SECONDS)
+        elif isinstance(call, Send | Edit | Delete) and not isinstance(error, DeliveryRejected):
+            self._back_off(now)
+        match call:
+            case Send(item, _):
+                self._send_failed(item, error, now)
+            case Edit(item, body):
+                self._edit_failed(item, body, error)
+            case Delete(item):
+                if isinstance(error, DeliveryRejected):
+                    self._settle(item, "sent", "withdrawn")
+            case Draft(turn, _):
+                if isinstance(error, DeliveryRejected):
+                    turn.mode, turn.draft_shown, turn.dirty, turn.next_at = "edit", False, True, 0.0
+
+    def _succeeded(self, call: Call, platform_id: str) -> None:
+        match call:
+            case Send(item, body):
+                item.in_flight, item.platform_id = False, platform_id
+                item.shown = body if item.attempts == 1 else None
+                self._done_if_shown(item)
+            case Edit(item, body):
+                item.shown = body
+                self._done_if_shown(item)
+            case Delete(item):
+                self._settle(item, "sent", "withdrawn")
+            case Draft(turn, _):
+                turn.draft_shown = True
+
+    def _done_if_shown(self, item: Item) -> None:
+        self._touch(item)
+        if item.want is None or not item.want.final or item.platform_id is None:
+            return
+        if item.want.media is not None or not self._can.edits or self._shows(item, item.want):
+            self._settle(item, "sent", "")
+
+    def _send_failed(self, item: Item, error: ChannelError, now: float) -> None:
+        if isinstance(error, DeliveryRejected):
+            self._refuse(item, error.reason)
+        elif isinstance(error, OutcomeUnknown) and not self._nonce_holds(item, now):
+            self._settle(item, "unknown", error.reason)
+        elif not isinstance(error, OutcomeUnknown):
+            if item.attempts == 1:
+                item.tried_at, item.attempts, item.in_flight = None, 0, False
+            item.not_before = self.not_before
+            self._touch(item)
+
+    def _nonce_holds(self, item: Item, now: float) -> bool:
+        return item.tried_at is not None and now - item.tried_at < self._can.nonce_seconds
+
+    def _edit_failed(self, item: Item, body: Body, error: ChannelError) -> None:
+        if isinstance(error, MessageGone | EditExpired):
+            if isinstance(error, EditExpired):
+                self._withdraw(item)
+            if item.kind == "approval":
+                self._settle(item, "sent", error.reason)
+            else:
+                self._again(item)
+        elif isinstance(error, DeliveryRejected):
+            if body.final:
+                self._refuse(item, error.reason)
+            else:
+                item.shown = body
+        else:
+            item.not_before = self.not_before
+            self._touch(item)
+
+    def _withdraw(self, item: Item) -> None:
+        """Take the message that can't be edited away, under a name of its own."""
+        old = Item(address=item.address, want=None, kind="notice", platform_id=item.platform_id, shown=item.shown)
+        self._add(old)
+
+    def _again(self, item: Item) -> None:
+        item.platform_id, item.shown, item.attempts, item.tried_at = None, None, 0, None
+        self._touch(item)
+
+    def _refuse(self, item: Item, reason: str) -> None:
+        """For good: and the turn's later pieces make no sense alone."""
+        self._settle(item, "refused", reason)
+        turn = self.turns.get(item.turn)
+        if turn is not None and item.kind == "answer":
+            for later in turn.items:
+                if later.index > item.index and not later.settled and later.platform_id is None:
+                    self._settle(later, "refused", reason)
+
+    def _settle(self, item: Item, state: ItemState, reason: str) -> None:
+        item.state, item.reason, item.in_flight = state, reason, False
+        item.not_before = 0.0
+        self._touch(item)
+
+    def _hold(self, until: float) -> None:
+        self.not_before = max(self.not_before, until)
+
+    def _back_off(self, now: float) -> None:
+        first, most = BACKOFF_SECONDS
+        self._failures += 1
+        self._hold(now + min(most, first * 2 ** (self._failures - 1)))
+
+    def kick(self) -> None:
+        """The platform is back: what only backed off may go at once."""
+        if self._failures:
+            self._failures, self.not_before = 0, 0.0
+
+    # ------------------------------------------------------------ keeping
+
+    def _shows(self, item: Item, want: Body) -> bool:
+        """Whether the person sees what he shall see already."""
+        if item.shown is None or item.shown == want:
+            return item.shown is not None
+        return not self._can.final_edit and replace(item.shown, final=want.final) == want
+
+    def _give_up_lost(self, now: float) -> None:
+        """A send that may have arrived is not repeated once the platform has forgotten its nonce."""
+        for item in self.items:
+            if item.in_flight and not item.settled and item.platform_id is None and not self._nonce_holds(item, now):
+                self._settle(item, "unknown", "no answer from the platform for as long as it remembers a nonce")
+
+    def _add(self, item: Item) -> Item:
+        self.items.append(item)
+        self._touch(item)
+        return item
+
+    def _touch(self, item: Item) -> None:
+        self.changed[item.delivery_id] = item
+
+    @property
+    def queued(self) -> int:
+        """How many messages wait."""
+        waiting = sum(1 for turn in self.turns.values() if turn.final_text is not None and not turn.items)
+        return waiting + sum(1 for item in self.items if not item.settled)

@@ -1,0 +1,139 @@
+"""Telegram's webhook, and a stop."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.errors import TooLarge
+from channels.base import Reply
+from tests.channels.rig import Rig, overloaded, until
+from tests.channels.telegram.rigging import section
+from tests.contracts.channel_contract import PNG
+from tests.fakes.telegram_server import FakeTelegram
+
+
+class Mouth:
+    """A request's body, and how much of it was read."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.read = 0
+
+    async def __call__(self, limit: int) -> bytes:
+        self.read = min(limit, len(self.body))
+        if len(self.body) > limit:
+            raise TooLarge
+        return self.body
+
+
+@pytest.fixture
+async def hooked(telegram: FakeTelegram, tmp_path: Path) -> AsyncIterator[Rig]:
+    sections = section(telegram, mode="webhook", webhook_secret="s3cret", webhook_url="http://127.0.0.1:1/unused")
+    async with Rig(tmp_path, sections).running("telegram") as rig:
+        yield rig
+
+
+def update_of(telegram: FakeTelegram) -> bytes:
+    newest = max(telegram.world.history)
+    return json.dumps(telegram.world.history[newest]).encode()
+
+
+Call = Callable[..., Any]
+
+
+async def hook(rig: Rig, body: Mouth, secret: str | None = "s3cret") -> Reply:
+    headers = {"Content-Type": "application/json"}
+    if secret is not None:
+        headers["x-telegram-bot-api-secret-token"] = secret
+    return await rig.manager.webhook("telegram", headers, body)
+
+
+async def test_a_webhook_call_is_answered_when_the_message_is_durable(telegram: FakeTelegram, hooked: Rig) -> None:
+    assert telegram.world.webhook["secret"] == "s3cret"
+    telegram.world.person_says(42, "hello")
+    assert (await hook(hooked, Mouth(update_of(telegram)))).status == 200
+    assert hooked.agent.texts == ["hello"]
+    await until(lambda: telegram.world.visible(42) == ["You said: hello"])
+
+
+@pytest.mark.attack(53)
+@pytest.mark.parametrize("secret", [None, "", "wrong", "s3cre", "s3cret ", "ключ"])
+async def test_without_the_secret_the_body_is_not_read(telegram: FakeTelegram, hooked: Rig, secret: str | None) -> None:
+    mouth = Mouth(b"x" * 100_000_000 if secret == "wrong" else b"{}")
+    assert (await hook(hooked, mouth, secret)).status == 401
+    assert mouth.read == 0
+
+
+@pytest.mark.attack(54)
+async def test_bodies_that_are_too_large_or_rubbish(telegram: FakeTelegram, hooked: Rig) -> None:
+    assert (await hook(hooked, Mouth(b"x" * 2_000_000))).status == 413
+    for body in (b"", b"{", b"[]", b"[" * 100_000, b'{"update_id":"x"}', b"\xff\xfe"):
+        assert (await hook(hooked, Mouth(body))).status == 400
+    assert (await hook(hooked, Mouth(b'{"update_id":7,"message":{"chat":3}}'))).status == 200
+
+
+@pytest.mark.attack(55)
+async def test_one_update_a_hundred_times_at_once_is_one_turn(telegram: FakeTelegram, hooked: Rig) -> None:
+    telegram.world.person_says(42, "hello")
+    body = update_of(telegram)
+    replies = await asyncio.gather(*(hook(hooked, Mouth(body)) for _ in range(100)))
+    assert {reply.status for reply in replies} == {200}
+    assert hooked.agent.texts == ["hello"]
+    await until(lambda: telegram.world.visible(42) == ["You said: hello"])
+
+
+async def test_an_overloaded_gateway_tells_telegram_to_come_again(
+    telegram: FakeTelegram, hooked: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = hooked.manager.host("telegram")
+    assert host is not None and host.channel is not None
+    monkeypatch.setattr(host.channel.inbound, "patience", 0.1)
+    hooked.agent.refuse = overloaded(50)
+    telegram.world.person_says(42, "hello")
+    body = update_of(telegram)
+    assert (await hook(hooked, Mouth(body))).status == 503
+    hooked.agent.refuse = []
+    assert (await hook(hooked, Mouth(body))).status == 200
+    assert hooked.agent.texts == ["hello"]
+
+
+async def test_an_album_by_webhook_is_one_turn(telegram: FakeTelegram, hooked: Rig) -> None:
+    calls = []
+    for number in range(3):
+        telegram.world.person_sends(42, "photo", PNG, caption="cats" if number == 0 else "", album="g")
+        calls.append(hook(hooked, Mouth(update_of(telegram))))
+    assert {reply.status for reply in await asyncio.gather(*calls)} == {200}
+    assert [(m.text, len(m.media)) for m in hooked.agent.messages] == [("cats", 3)]
+
+
+async def test_where_no_webhook_is_configured_there_is_none(telegram: FakeTelegram, rig: Rig) -> None:
+    assert (await hook(rig, Mouth(b"{}"))).status == 404
+    assert (await rig.manager.webhook("feishu", {}, Mouth(b"{}"))).status == 404
+    assert (await rig.manager.webhook("nonsense", {}, Mouth(b"{}"))).status == 404
+
+
+async def test_a_stop_lets_what_waits_go_out_and_takes_nothing_more_in(telegram: FakeTelegram, rig: Rig) -> None:
+    telegram.limited("sendMessage", 1)
+    telegram.world.person_says(42, "hello")
+    await until(lambda: telegram.faults.hits == 1)
+    await rig.manager.pause()
+    telegram.world.person_says(42, "too late")
+    await rig.stop()
+    assert telegram.world.visible(42) == ["You said: hello"]
+    assert rig.agent.texts == ["hello"]
+    assert len(telegram.world.pending()) == 1
+
+
+async def test_a_stop_does_not_wait_for_what_the_platform_holds_up(telegram: FakeTelegram, rig: Rig) -> None:
+    telegram.limited("sendMessage", 1200)
+    telegram.world.person_says(42, "hello")
+    await until(lambda: telegram.faults.hits == 1)
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    await rig.stop()
+    assert time.monotonic() - began < 2

@@ -1,0 +1,154 @@
+// The page: logs in, builds the shell, and decides by the fragment what is shown. All routes are fragments of
+// this one page (`#/c/KEY`, `#/bridge`, …); nothing in the URL can name another server.
+
+import { fill, h, icon, iconButton } from "./dom.js";
+import { language, t } from "./i18n.js";
+import { login, takeCode } from "./login.js";
+import { tamed } from "./model/values.js";
+import { mountAnnouncer, say } from "./say.js";
+import { applyTheme } from "./settings.js";
+import { Store } from "./store.js";
+import { Approvals } from "./view/approvals.js";
+import { Badge } from "./view/badge.js";
+import { Composer } from "./view/composer.js";
+import { Log } from "./view/log.js";
+import { loginPage } from "./view/login.js";
+import { askQuestion } from "./view/questions.js";
+import { Sidebar } from "./view/sidebar.js";
+import { pageFor } from "./pages/pages.js";
+import { shortcuts } from "./shortcuts.js";
+
+const store = new Store();
+let shell = null;
+let seekSeq = null;
+
+const actions = {
+  send: (text, media = [], replaces = null) => { shell.log.pinned = true; store.send(text, media, replaces); },
+  stop: () => store.stop(),
+  edit: (turn) => shell.composer.edit(turn),
+  retry: (turn) => store.again(turn),
+  review: (approval) => shell.approvals.review(approval),
+  busy: (busy) => shell.composer.busy(busy),
+  newChat: () => { actions.drawer(false); actions.go(`#/c/${store.newKey()}`); },
+  go: (hash) => { if (location.hash === hash) route(); else location.hash = hash; },
+  openAt(key, seq) {
+    actions.drawer(false);
+    seekSeq = seq;
+    actions.go(`#/c/${encodeURIComponent(key)}`);
+  },
+  drawer(open) {
+    shell.element.classList.toggle("drawer-open", open);
+    shell.menu.setAttribute("aria-expanded", String(open));
+    if (open) shell.sidebar.field.focus();
+  },
+  problem: toast,
+};
+
+function toast(text) {
+  const box = h("div", { class: "toast" }, icon("warning"), h("span", {}, text), iconButton("close", t("close"), () => box.remove()));
+  document.getElementById("toasts").append(box);
+  say(text);
+  setTimeout(() => box.remove(), 8000);
+}
+
+function mount() {
+  document.documentElement.lang = language() === "zh" ? "zh-CN" : "en";
+  const sidebar = new Sidebar(store, actions), log = new Log(store, actions), composer = new Composer(store, actions);
+  const badge = new Badge(store), approvals = new Approvals(store);
+  const menu = iconButton("menu", t("menu"), () => actions.drawer(!shell.element.classList.contains("drawer-open")), { class: "icon-button only-narrow", "aria-expanded": "false", "aria-controls": "side" });
+  const title = h("h1", { class: "page-title" });
+  const state = h("div", { class: "connection", role: "status" });
+  const chat = h("section", { class: "chat" }, log.element, h("div", { class: "composer-frame" }, composer.element));
+  const page = h("section", { class: "page", hidden: true, tabindex: "-1" });
+  const element = h("div", { class: "shell" },
+    h("a", { class: "skip", href: "#message", onclick: (event) => { event.preventDefault(); composer.text.focus(); } }, t("skip")),
+    sidebar.element, h("div", { class: "veil", onclick: () => actions.drawer(false) }),
+    h("main", { class: "stage" }, h("header", { class: "top" }, menu, title, badge.element), state, chat, page));
+  shell = { element, sidebar, log, composer, badge, approvals, menu, title, state, chat, page };
+}
+
+function drawState() {
+  const words = { connecting: t("connecting"), reconnecting: t("reconnecting"), replaced: t("replaced") };
+  const text = words[store.state];
+  shell.state.hidden = !text;
+  if (shell.state.textContent !== (text ?? "")) fill(shell.state, text ?? "");
+  document.documentElement.dataset.connection = store.state;
+}
+
+function drawTitle() {
+  const session = store.sessions.find((other) => other.session_key === store.open?.key);
+  const onChat = !shell.chat.hidden;
+  const title = onChat ? tamed(session?.title || t("untitled")) : shell.pageTitle;
+  shell.title.textContent = title;
+  document.title = `${onChat && store.open?.running ? "… " : ""}${title} – ${t("app")}`;
+}
+
+function show(element) {
+  const toasts = h("div", { id: "toasts", class: "toasts" });
+  for (const child of [...document.body.children]) if (!child.matches("dialog, #announcer")) child.remove();
+  document.body.prepend(element, toasts);
+}
+
+async function route() {
+  if (!shell || !store.me) return;
+  const [, name, rest] = location.hash.split("/");
+  const page = name && name !== "c" ? pageFor(name, store, actions) : null;
+  shell.leave?.();
+  shell.leave = page?.leave;
+  shell.chat.hidden = Boolean(page);
+  shell.page.hidden = !page;
+  if (page) {
+    shell.pageTitle = page.title;
+    fill(shell.page, page.element);
+    shell.page.scrollTop = 0;
+    shell.page.focus({ preventScroll: true });
+  } else {
+    let key = store.open?.key ?? store.defaultKey();
+    if (name === "c" && rest) { try { key = decodeURIComponent(rest); } catch { /* not a key: the open conversation */ } }
+    const seek = seekSeq;
+    seekSeq = null;
+    await store.show(key);
+    if (seek !== null) await shell.log.find(seek);
+  }
+  shell.sidebar.draw();
+  drawTitle();
+}
+
+function onState() {
+  if (store.state === "login") {
+    shell?.approvals.dialog.remove();
+    shell = null;
+    store.me = null;
+    store.open = null;
+    show(loginPage({ notice: loginNotice, done: () => location.reload() }));
+    document.title = t("loginTitle");
+    document.documentElement.dataset.connection = "login";
+    return;
+  }
+  if (shell) drawState();
+}
+
+let loginNotice = null;
+
+store.on("state", onState);
+store.on("me", () => {
+  loginNotice = null;
+  if (shell && document.body.contains(shell.element)) return;
+  mount();
+  show(shell.element);
+  drawState();
+  route();
+});
+store.on("problem", toast);
+store.on("question", (question) => askQuestion(store, question));
+for (const topic of ["sessions", "open", "shape"]) store.on(topic, () => { if (shell) drawTitle(); });
+addEventListener("hashchange", route);
+shortcuts(store, actions, () => shell);
+
+applyTheme();
+mountAnnouncer();
+const code = takeCode();
+if (code) {
+  try { await login(code); } catch (error) { loginNotice = error.code === 1001 ? t("loginBad") : error.message; }
+}
+store.rpc.connect();
