@@ -205,8 +205,8 @@ class _Tokens:
         await asyncio.to_thread(self._save)
 
     def forget(self) -> None:
-        """The tokens are worth nothing any more; who we are registered as stays."""
-        self.tokens = self.expires_at = None
+        """The tokens are worth nothing any more; nor may our registration be, where the server forgot everything."""
+        self.tokens = self.client = self.expires_at = None
         self._save()
 
     def _save(self) -> None:
