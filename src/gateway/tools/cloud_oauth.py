@@ -32,16 +32,17 @@ log = logging.getLogger("gateway.cloud_oauth")
 
 CALLBACK = "/oauth/callback"
 SIGN_IN_SECONDS = 600.0
-AGAIN_SECONDS = 30.0
+AGAIN_SECONDS = 0.5
+"""Before the next try at a server that fails; it doubles up to the longest."""
+LONGEST_SECONDS = 30.0
 
 
 class SignIn:
     """For all cloud servers. `url` is the gateway's own address, known when it listens."""
 
-    def __init__(self, folder: Path, url: Callable[[], str], *, again_seconds: float = AGAIN_SECONDS) -> None:
+    def __init__(self, folder: Path, url: Callable[[], str]) -> None:
         self._folder = folder
         self._url = url
-        self._again_seconds = again_seconds
         self._waiting: dict[str, _Waiting] = {}
         self._lost: dict[str, asyncio.Event] = {}
 
@@ -50,6 +51,7 @@ class SignIn:
     async def ready(self, settings: McpServerSettings) -> None:
         """Returns when somebody has signed in at this server, at once where his tokens are kept."""
         self._lost.setdefault(settings.name, asyncio.Event())
+        pause = AGAIN_SECONDS
         while not self._file(settings).tokens:
             try:
                 async with asyncio.timeout(SIGN_IN_SECONDS):
@@ -58,7 +60,8 @@ class SignIn:
                 log.info("nobody signed in at %s in time; a new address follows", settings.name)
             except Exception as error:  # of a foreign server, in any form: it is told, and tried again
                 log.warning("signing in at %s failed: %s", settings.name, _reason(error))
-                await asyncio.sleep(self._again_seconds)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_SECONDS, pause * 2)
             finally:
                 self._waiting.pop(settings.name, None)
 
