@@ -8,13 +8,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 INSTALL := $(PIP) install --require-hashes
 PROJECTS := pyproject.toml packaging/ai-bridge/pyproject.toml
 
-.PHONY: help run test test-slow soak bench lint lock docs clean
+.PHONY: help run test test-slow soak bench lint lock docs site webui images bridge-binary clean
 
 help:
 	@echo "make run        serve on 127.0.0.1:8080 (ARGS='--port 0' passes options on)"
 	@echo "make test       the whole suite        make test-slow  what takes minutes"
 	@echo "make lint       style, types, layers   make bench      figures, into bench/results.json"
 	@echo "make soak       hours of faults        make docs       the generated pages"
+	@echo "make site       docs/ as web pages     make images     the pictures in docs/images"
+	@echo "make webui      build the web chat     make bridge-binary  dist/ai-bridge, a single file"
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway run $(ARGS)
@@ -39,6 +41,21 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	@$(BIN)/python docs/generate.py
 
+site: $(VENV)/.dev
+	@$(BIN)/python docs/site.py $(ARGS)
+
+webui:
+	@npm --prefix webui ci --ignore-scripts --no-audit --no-fund
+	@npm --prefix webui run build
+
+images: $(VENV)/.dev
+	@$(BIN)/python docs/images.py
+	@MAKE_IMAGES=1 $(BIN)/python -m pytest tests/browser
+
+bridge-binary: $(VENV)/.binary
+	@$(BIN)/python -m PyInstaller --noconfirm --log-level=WARN --workpath build packaging/ai-bridge/one_file.spec
+	@echo "dist/ai-bridge"
+
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + " (make PYTHON=python3.12 …)" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu: sudo apt-get install -y python3-venv" >&2; exit 1; }
@@ -54,6 +71,10 @@ $(VENV)/.run: $(VENV)/.made requirements.lock requirements-build.lock $(PROJECTS
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@echo "Installing what the tests need into $(VENV) (once)"
 	@$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.binary: $(VENV)/.run packaging/ai-bridge/one_file.lock
+	@$(INSTALL) -r packaging/ai-bridge/one_file.lock
 	@touch $@
 
 $(VENV)/.npm: $(VENV)/.made tests/npm/package-lock.json

@@ -248,12 +248,13 @@ class AgentLoop(Conversations):
         answer: JsonObject = {"message_id": message_id, "role": "assistant", "text": text, "finish_reason": "stop",
                               "usage": {}, "command": command}  # fmt: skip
         held = lane.hold(self._announce(message, first))
-        durable = lane.append(record(first, kinds.MESSAGE, question), record(last, kinds.DONE, answer), head=head)
+        answered = record(last, kinds.DONE, answer)
+        durable = lane.append(record(first, kinds.MESSAGE, question), answered, head=head)
         mode = "command" if command else "told"
         lane.emit(events.ChatStarted(session=key, message_id=message_id, seq=started, mode=mode, model="", attempt=1))
         lane.emit(events.ChatDelta(key, message_id, delta, text))
         lane.emit(events.ChatDone(session=key, message_id=message_id, seq=last, text=text, finish_reason="stop",
-                                  usage=events.Usage()))  # fmt: skip
+                                  usage=events.Usage(), at=answered.timestamp))  # fmt: skip
         return await self._durable(lane, durable, held, message, first, None, began=head is not None)
 
     # ------------------------------------------------------------ turns

@@ -206,8 +206,11 @@ class TurnRunner:
             for pause in (*RETRY_SECONDS, None):
                 if pending.refused:
                     return  # the message itself is not in the log
-                durable = lane.append(*(record(event.seq, kind, data) for kind, data, event in ends))
-                for _, _, event in ends:
+                records = [record(event.seq, kind, data) for kind, data, event in ends]
+                durable = lane.append(*records)
+                for written, (_, _, event) in zip(records, ends, strict=True):
+                    if isinstance(event, events.ChatDone):
+                        event.at = written.timestamp
                     lane.emit_when(durable, event)
                 try:
                     await asyncio.shield(durable)

@@ -107,8 +107,12 @@ class Bridge:
     async def _serve(self, aggregator: Aggregator, calls: Calls, identity: BridgeIdentity, outbox: Outbox) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError, RuntimeError):
+            try:
                 loop.add_signal_handler(number, self.stop)
+            except NotImplementedError:  # Windows: the loop is told from the handler
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
+            except RuntimeError:
+                continue  # not the main thread
         unwatch = aggregator.watch(lambda: self._tell(aggregator))
         try:
             async with asyncio.TaskGroup() as group:

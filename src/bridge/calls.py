@@ -8,7 +8,6 @@ socket.
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Protocol
 
 from bridge.answers import error_answer, for_id, public_name
 from bridge.clock import CallClock
@@ -26,26 +25,12 @@ from bridge.errors import (
 from bridge.execution import METHODS, Execution, LiveCall, Parts
 from bridge.ledger import content_of
 from bridge.policy import idempotent
-from bridge.ports import JsonObject, Route
+from bridge.ports import JsonObject, Route, Uplink
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.outbox import Answer
 from bridge.questions import Questions
 
-__all__ = ["Calls", "Parts", "Uplink"]
-
-
-class Uplink(Protocol):
-    """Where answers and progress go: the live connection, if there is one."""
-
-    def answered(self, call_id: str) -> None: ...
-
-    def progress(self, call_id: str, payload: JsonObject) -> None: ...
-
-    def refuse(self, error: BridgeError) -> None: ...
-
-    async def flush(self) -> None:
-        """Send what waits, if nobody else does."""
-        ...
+__all__ = ["Calls", "Parts"]
 
 
 class Calls:
@@ -226,28 +211,31 @@ class Calls:
 
     async def _run(self, call: LiveCall, route: Route | None) -> None:
         effect: Effect = "none"
+        task = None
         try:
-            async with asyncio.timeout(None) as timeout:
-                if call.request.remaining <= 0:
-                    raise TimedOut("the deadline had passed before it came")
-                call.clock.bind(timeout)
-                answer = await self._execution.answer(call, route)
+            if call.request.remaining <= 0:
+                raise TimedOut("the deadline had passed before it came")
+            task = asyncio.current_task()
+            if task is not None:
+                call.clock.watch(task.cancel)
+            answer = await self._execution.answer(call, route)
             effect = "done"
-        except TimeoutError:
-            effect = "unknown" if call.started else "none"
-            answer = error_answer(TimedOut(effect=effect))
         except asyncio.CancelledError:
-            if not call.cancelled:
+            if not call.cancelled and not call.clock.passed:
                 self._live.pop(call.request.key, None)
                 raise
+            if task is not None:
+                task.uncancel()  # whoever wanted the end of this call gets an answer, not the end of the task
             effect = "unknown" if call.started else "none"
-            answer = error_answer(CallCancelled(effect=effect))
+            answer = error_answer(CallCancelled(effect=effect) if call.cancelled else TimedOut(effect=effect))
         except BridgeError as error:
             effect = error.effect
             answer = error_answer(error)
         except Exception as error:  # whatever the executor did, the call must be answered and the bridge go on
             effect = "unknown" if call.started else "none"
             answer = error_answer(ServerDown(f"the call failed: {type(error).__name__}", effect=effect))
+        finally:
+            call.clock.stop()
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)

@@ -337,7 +337,7 @@ def diag(
 
     told = collect(config, os.environ)
     text = json.dumps(told, ensure_ascii=False, indent=1) if as_json else as_text(told)
-    if as_json and file is None or str(file) == "-":
+    if (as_json and file is None) or str(file) == "-":
         _print(text)
     else:
         _print(f"wrote {write(file, text, 'json' if as_json else 'txt')}")

@@ -160,7 +160,7 @@ class Connection:
         socket = self._socket
         try:
             while self._gather():
-                socket.send_data()
+                socket.transport.write(b"".join(socket.protocol.data_to_send()))
                 await socket.drain()
         except (ConnectionClosed, InvalidState, OSError):
             pass  # the reader notices; answers are kept

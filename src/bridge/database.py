@@ -90,7 +90,7 @@ class Database:
         """The number of the last write that is in the file (or was refused)."""
         self._submitted = 0
         self._gathered: list[_Commit] = []
-        self._queue: queue.SimpleQueue[_Commit | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Commit] | None] = queue.SimpleQueue()
         self._reader = self._open()
         self._thread = threading.Thread(target=self._write, name="bridge-database", daemon=True)
         self._thread.start()
@@ -112,9 +112,9 @@ class Database:
 
     def flush(self) -> None:
         """Hand over what was gathered."""
-        for item in self._gathered:
-            self._queue.put(item)
-        self._gathered.clear()
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._queue.put(gathered)
 
     async def commit(self, *statements: Statement, synced: bool = True) -> None:
         """Write, and wait until it (and all that was written before) is in the file; `synced`: on the disk.
@@ -125,8 +125,8 @@ class Database:
         item = _Commit(self._submitted, statements, synced)
         item.loop = asyncio.get_running_loop()
         item.future = item.loop.create_future()
+        self._gathered.append(item)
         self.flush()
-        self._queue.put(item)
         await item.future
 
     def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
@@ -200,11 +200,14 @@ class Database:
         ended = False
         full = False
         while not ended:
-            batch = [self._queue.get()]
-            while not self._queue.empty() and len(batch) < 500:
-                batch.append(self._queue.get())
-            items = [item for item in batch if item is not None]
-            ended = len(items) < len(batch)
+            items: list[_Commit] = []
+            gathered = self._queue.get()
+            while gathered is not None:
+                items += gathered
+                if len(items) >= 500 or self._queue.empty():
+                    break
+                gathered = self._queue.get()
+            ended = gathered is None
             synced = any(item.synced for item in items)
             error: sqlite3.Error | None = None
             try:

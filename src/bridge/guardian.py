@@ -14,7 +14,7 @@ import time
 
 def _end(group: int) -> None:
     try:
-        if hasattr(os, "killpg"):
+        if sys.platform != "win32":
             os.killpg(group, signal.SIGKILL)
         else:
             import subprocess

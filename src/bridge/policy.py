@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,12 +51,20 @@ def words(text: str) -> Iterator[str]:
         yield match[0].lower()
 
 
+@lru_cache(maxsize=4096)
+def _name(name: str) -> tuple[str | None, bool]:
+    """The dangerous word in a tool's name, and whether the name speaks of commands."""
+    lowered = name.lower()
+    found = next((word for word in words(name) if word in DANGEROUS), None)
+    return found, any(word in lowered for word in _SPEAKS_OF)
+
+
 def dangerous_word(name: str, arguments: Any) -> str | None:
     """The dangerous word in a tool's name, or in what a tool is told that speaks of shells, commands or queries."""
-    for word in words(name):
-        if word in DANGEROUS:
-            return word
-    if speaks_of_commands(name):
+    found, commands = _name(name)
+    if found is not None:
+        return found
+    if commands:
         for text in strings(arguments):
             for word in words(text):
                 if word in DANGEROUS:
@@ -65,8 +74,7 @@ def dangerous_word(name: str, arguments: Any) -> str | None:
 
 def speaks_of_commands(name: str) -> bool:
     """Whether a tool's name says that its arguments are commands: shell, exec, command, sql, query."""
-    lowered = name.lower()
-    return any(word in lowered for word in _SPEAKS_OF)
+    return _name(name)[1]
 
 
 def strings(value: Any) -> Iterator[str]:

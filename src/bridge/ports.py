@@ -1,12 +1,13 @@
-"""What the tunnel needs from the rest of the bridge: someone who runs a call, and a log of what was done.
+"""What the tunnel needs from the rest of the bridge: someone who runs a call, a log of what was done, a way out.
 
-`app.py` hands in the implementations: the aggregator, and the audit log.
+`app.py` hands in the implementations: the aggregator, the audit log, the tunnel.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from bridge.errors import BridgeError
 from bridge.settings import ToolSettings
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -77,4 +78,18 @@ class Audit(Protocol):
 
     def note(self, event: str, **fields: Any) -> None:
         """Write soon, without waiting."""
+        ...
+
+
+class Uplink(Protocol):
+    """Where answers and progress go: the live connection, if there is one."""
+
+    def answered(self, call_id: str) -> None: ...
+
+    def progress(self, call_id: str, payload: JsonObject) -> None: ...
+
+    def refuse(self, error: BridgeError) -> None: ...
+
+    async def flush(self) -> None:
+        """Send what waits, if nobody else does."""
         ...

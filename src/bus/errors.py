@@ -16,23 +16,29 @@ class GatewayError(Exception):
 
     `message` is shown to people and never holds a secret, a path or a stack.
     `retry_after_ms` is a hint in milliseconds. `effect` says, for a tool call,
-    whether the world may have changed.
+    whether the world may have changed: where that is unknown, nothing is to be sent again.
     """
 
     code: ClassVar[int] = 1007
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, message: str = "", *, retry_after_ms: int | None = None, effect: Effect = "none") -> None:
         super().__init__(message or type(self).__doc__ or "")
         self.message = message or (type(self).__doc__ or "").strip().rstrip(".")
         self.retry_after_ms = retry_after_ms
         self.effect: Effect = effect
+        if effect == "unknown":
+            self.retryable = False
 
 
 class BadParameters(GatewayError):
     """Bad parameters."""
 
     code = 1000
+
+
+class Unsignable(BadParameters):
+    """Arguments of a tool that would not arrive as they are: no fault of the call's envelope, so 1000 everywhere."""
 
 
 class NotAuthenticated(GatewayError):
@@ -170,7 +176,11 @@ BY_CODE: dict[int, type[GatewayError]] = {cls.code: cls for cls in GatewayError.
 
 
 def from_code(
-    code: int, message: str = "", *, retry_after_ms: int | None = None, effect: Effect = "none"
-) -> GatewayError:
-    """The error class that carries `code`; an unknown code becomes `Overloaded`."""
-    return BY_CODE.get(code, Overloaded)(message, retry_after_ms=retry_after_ms, effect=effect)
+    code: int, message: str = "", *, retry_after_ms: int | None = None, effect: Effect = "none",
+    retryable: bool | None = None,
+) -> GatewayError:  # fmt: skip
+    """The error class that carries `code`; an unknown code becomes `Overloaded`. `retryable` is its class's, or told."""
+    error = BY_CODE.get(code, Overloaded)(message, retry_after_ms=retry_after_ms, effect=effect)
+    if retryable is not None:
+        error.retryable = retryable
+    return error

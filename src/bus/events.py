@@ -243,6 +243,8 @@ class ChatDone:
     usage: Usage
     tool_calls: tuple[JsonObject, ...] = ()
     """Calls to tools that the client brought, in Chat Completions form."""
+    at: str = ""
+    """When its record was written (RFC 3339): a repeat is answered with the first answer's time."""
     type: Literal["chat.done"] = "chat.done"
 
 

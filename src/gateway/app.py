@@ -37,8 +37,10 @@ log = logging.getLogger("gateway.app")
 
 SWEEP_SECONDS = 3600.0
 HURRY_SECONDS = 1.5
-SWITCH_SECONDS = 0.0005
-"""How long a thread of the log may keep the event loop from its next step (Python's own 5 ms are a first delta)."""
+SWITCH_SECONDS = 50e-6
+"""How long a thread that has something to do waits for the interpreter. The threads here sync journals and read files:
+a few microseconds of Python around a long wait, for which an acknowledgement would otherwise be kept back until the
+event loop happens to sleep (Python's own value is 5 ms)."""
 Say = Callable[[str], None]
 
 
@@ -64,16 +66,21 @@ class Stop:
     def listen(self) -> None:
         """From now on SIGTERM, SIGINT and SIGHUP come here."""
         loop = asyncio.get_running_loop()
-        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-            with contextlib.suppress(NotImplementedError, AttributeError, ValueError):
-                loop.add_signal_handler(getattr(signal, name), self.signal)
+        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is None:
+                continue
+            try:
+                loop.add_signal_handler(number, self.signal)
+            except NotImplementedError:  # Windows: the loop is told from the handler
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.signal))
+            except (RuntimeError, ValueError):
+                continue  # not the main thread
 
 
 async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> int:
     """Serve until a signal; the exit code. `say` is given the lines that people read at the start."""
     begun = time.monotonic() - _age()
-    # The default of 5 ms is what a delta would wait for when a thread (a commit, a file) has something to compute.
-    sys.setswitchinterval(0.001)
     stop = stop or Stop()
     stop.listen()
     _raise_file_limit(loaded.settings.server.max_connections)
@@ -142,6 +149,7 @@ async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
         await asyncio.wait([work, hurry], return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
+        gateway.toolbox.directory.leave()
         await listener.close(seconds=0.2 if hurry.done() else 2.0)
     finally:
         for task in (work, hurry):
@@ -189,6 +197,8 @@ def _greet(gateway: Gateway, listener: Listener, say: Say, seconds: float) -> No
 
 def _age() -> float:
     """Seconds since this process began, as far as the system tells."""
+    if sys.platform != "linux":
+        return 0.0
     try:
         with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 - no path of ours
             ticks = int(file.read().rsplit(b")", 1)[1].split()[19])
@@ -199,10 +209,10 @@ def _age() -> float:
 
 def _raise_file_limit(connections: int) -> None:
     """As many open files as the connections need, if the system lets us."""
-    try:
-        import resource
-    except ImportError:  # not on this system
+    if sys.platform == "win32":
         return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + 5120
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -31,6 +31,7 @@ class Principal:
     scopes: frozenset[str]
     token_id: str
     fingerprint: str = ""
+    token_name: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -79,7 +80,7 @@ class Authenticator:
 
 
 def _principal(token: Token, fingerprint: str) -> Principal:
-    return Principal(token.user, token.role, token.scopes, token.token_id, fingerprint)
+    return Principal(token.user, token.role, token.scopes, token.token_id, fingerprint, token.name)
 
 
 def require(principal: Principal | None, any_of: Iterable[str]) -> Principal:

@@ -185,10 +185,11 @@ class Connection:
         """Take an event from the hub."""
         if self._closing:
             return
-        if not self._congested and self._outbox.event_bytes > LIMIT:
+        outbox = self._outbox
+        if not self._congested and outbox.event_bytes > LIMIT:
             self._flush()  # it came at once, and the socket has not been asked yet
-        if not self._outbox.event(packet, congested=self._congested):
-            self._outbox.clear()
+        if not outbox.event(packet, self._congested):
+            outbox.clear()
             self.close(TOO_SLOW, "too slow a reader", grace=SLOW_GRACE)
         elif self._flushing is None:
             self._flushing = self._loop.call_soon(self._flush)

@@ -33,6 +33,11 @@ class _Merged:
         self.size += grown
         return grown
 
+    @property
+    def frame(self) -> bytes:
+        """The frame of the one delta they are together."""
+        return text_frame(encode(self.delta()))
+
     def delta(self) -> ChatDelta:
         """The one delta they are together."""
         if len(self.parts) == 1:
@@ -60,7 +65,7 @@ class Outbox:
         self._entries.append(frame)
         self.reply_bytes += len(frame)
 
-    def event(self, packet: Packet, *, congested: bool = False) -> bool:
+    def event(self, packet: Packet, congested: bool = False) -> bool:
         """Queue an event; False where the client is too slow to be kept, and the event is not.
 
         What waits already is judged, not the event that comes: a single large one is no fault of the reader's.
@@ -72,7 +77,7 @@ class Outbox:
         if congested and type(packet.event) is ChatDelta and self._merge(packet.event):
             return True
         self._entries.append(packet)
-        self.event_bytes += len(packet.frame)
+        self.event_bytes += len(packet.made or packet.make())
         return True
 
     def _merge(self, delta: ChatDelta) -> bool:
@@ -100,7 +105,14 @@ class Outbox:
 
     def take(self, limit: int) -> bytes:
         """Frames from the front, about `limit` bytes of them, as they go onto the wire."""
-        frames: list[bytes] = []
+        if self.event_bytes + self.reply_bytes <= limit:
+            frames = [
+                entry.made if type(entry) is Packet else entry if isinstance(entry, bytes) else entry.frame
+                for entry in self._entries
+            ]
+            self.clear()
+            return frames[0] if len(frames) == 1 else b"".join(frames)
+        frames = []
         taken = 0
         while self._entries and taken < limit:
             entry = self._entries.popleft()
@@ -113,10 +125,10 @@ class Outbox:
             else:
                 assert type(entry) is _Merged
                 self.event_bytes -= entry.size
-                frame = text_frame(encode(entry.delta()))
+                frame = entry.frame
             frames.append(frame)
             taken += len(frame)
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+        return b"".join(frames)
 
     def take_packet(self) -> Packet | None:
         """The next event alone, for a reader that has no replies."""

@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import orjson
 
 from bus.context import current_trace_id
-from bus.errors import BadParameters, GatewayError
+from bus.errors import BadParameters, GatewayError, Unsignable
 from bus.events import JsonObject
+from bus.json_integers import loads_exactly
 
 Id: TypeAlias = str | int | None
 
@@ -124,7 +125,8 @@ class Peer:
 def decode(text: str | bytes) -> tuple[Any, bool]:
     """The JSON value of `text`, and whether it holds an unpaired surrogate. Raises RpcError (-32700)."""
     try:
-        return orjson.loads(text), False
+        calls = ("tools.call" in text) if isinstance(text, str) else (b"tools.call" in text)
+        return (loads_exactly(text) if calls else orjson.loads(text)), False
     except ValueError:
         pass
     try:
@@ -239,7 +241,7 @@ def failure(request_id: Id, error: BaseException) -> JsonObject:
 def error_object(error: BaseException) -> JsonObject:
     """The `error` member of a response: code, message, data."""
     code, message = code_of(error), message_of(error)
-    if code == BadParameters.code:
+    if code == BadParameters.code and not isinstance(error, Unsignable):
         code = INVALID_PARAMS
     data: JsonObject = {"retryable": _retryable(error)}
     if isinstance(error, GatewayError) and error.retry_after_ms is not None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bridge.configuration import ConfigurationError, Document, Path, Problem, RefusedForSafety
+from bus.errors import BadParameters
+from gateway.identity.roles import scopes_of
 
 if TYPE_CHECKING:
     from gateway.settings import GatewaySettings
@@ -59,7 +61,8 @@ def _not_in_this_version(settings: "GatewaySettings") -> Iterator[tuple[str, str
 
 def _combinations(settings: "GatewaySettings") -> Iterator[tuple[str, str]]:
     yield from _tls(settings)
-    if settings.server.tls_terminated_by_proxy and not settings.server.trusted_proxies:
+    proxied = settings.server.tls_terminated_by_proxy and not settings.server.trusted_proxies
+    if proxied and not is_public(settings.server.host):  # elsewhere it is a danger
         yield "server.tls_terminated_by_proxy", "needs server.trusted_proxies: the addresses the proxy comes from"
     names: set[str] = set()
     for index, model in enumerate(settings.models):
@@ -75,6 +78,10 @@ def _combinations(settings: "GatewaySettings") -> Iterator[tuple[str, str]]:
         elif secret in tokens:
             yield f"auth.tokens.{index}.token", "the same token as an entry before: whose is it?"
         tokens.add(secret)
+        try:
+            scopes_of(entry.role, entry.scopes)
+        except BadParameters as error:
+            yield f"auth.tokens.{index}.scopes", error.message
     yield from _channels(settings)
 
 

@@ -216,9 +216,9 @@ async def test_a_deleted_session_is_gone_and_can_begin_anew(tmp_path: Path) -> N
 
 async def test_collect_answers_a_burst_in_one_turn(tmp_path: Path) -> None:
     model = EchoModel()
-    settings = {"queue": "collect", "gather_seconds": 0.05}
+    settings = {"queue": "collect", "gather_seconds": 0.4}
     async with running(Agent(tmp_path, model, settings=settings)) as agent:
-        items = [await agent.send(text) for text in ("one", "two", "three")]
+        items = await asyncio.gather(*(agent.send(text) for text in ("one", "two", "three")))
         ends = [await agent.end(item) for item in items]
         assert [end.finish_reason for end in ends] == ["stop", "merged", "merged"]
         assert [m["content"] for m in model.requests[0].messages[1:]] == ["one", "two", "three"]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ async def test_a_missing_folder() -> None:
     async with running(settings) as owner:
         assert owner.state == "failed"
         assert "/no/such/folder" in (owner.error or "")
+
+
+async def test_an_end_that_goes_wrong_is_an_end_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(10):
+        async with running(hostile()) as owner:
+            process = psutil.Process(owner.pid)
+            monkeypatch.setitem(sys.modules, "psutil", None)  # closing looks for strays by it
+    monkeypatch.undo()
+    assert ended(process)
 
 
 @pytest.mark.attack(45)

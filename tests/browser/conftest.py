@@ -1,5 +1,9 @@
-"""One browser and one gateway for a module; a page for every test. `MAKE_IMAGES=1` keeps pictures in docs/images."""
+"""One browser and one gateway for all of these tests; a person and a page for each.
 
+`MAKE_IMAGES=1` keeps pictures in docs/images.
+"""
+
+import asyncio
 import itertools
 import os
 import sys
@@ -14,6 +18,7 @@ import pytest_asyncio
 from tests.browser.driving import Browser, Page, chromium
 from tests.e2e.gateway_process import Client, GatewayProcess, gateway_process
 
+REAL = str(Path(__file__).parent.parent / "bridge" / "real_server.py")
 EFFECTS = str(Path(__file__).parent.parent / "fakes" / "effects_server.py")
 PICTURES = bool(os.environ.get("MAKE_IMAGES"))
 
@@ -52,18 +57,21 @@ Visit = Callable[..., AbstractAsyncContextManager[Page]]
 Picture = Callable[[Page, str], Awaitable[None]]
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     async with chromium(tmp_path_factory.mktemp("chromium")) as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """A gateway with the demo model, and with a tool server of its own that asks before everything."""
     folder = tmp_path_factory.mktemp("house")
     effects = folder / "effects"
-    servers = [{"name": "notes", "command": sys.executable, "args": [EFFECTS, str(effects)], "tools": {"ask": ["*"]}}]
+    servers: list[dict[str, object]] = [
+        {"name": "notes", "command": sys.executable, "args": [EFFECTS, str(effects)], "tools": {"ask": ["*"]}}
+    ]
+    servers.append({"name": "real", "command": sys.executable, "args": [REAL, "stdio"]})
     settings = {
         "mcp_servers": servers, "limits": {"drain_seconds": 0.2, "messages_per_minute": 0},
         "budgets": {"daily_tokens": 200_000},
@@ -79,6 +87,7 @@ def picture() -> Picture:
 
     async def keep(page: Page, name: str) -> None:
         if PICTURES:
+            await asyncio.sleep(0.5)  # what fades in has come
             await page.picture(name)
 
     return keep

@@ -71,7 +71,8 @@ def test_licences_of_what_is_bundled() -> None:
 def test_the_sources_never_parse_markup() -> None:
     """Everything of others becomes text nodes; only DOMPurify, in one file, makes elements out of text."""
     forbidden = re.compile(
-        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|DOMParser|createContextualFragment"
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|DOMParser|"
+        r"createContextualFragment"
     )
     assert len(SOURCES) > 25
     for source in SOURCES:
@@ -109,13 +110,7 @@ def test_nothing_secret_is_kept_by_scripts() -> None:
 
 
 def test_both_languages_say_the_same_things() -> None:
-    program = """
-      import { english } from './src/words.en.js'; import { chinese } from './src/words.zh.js';
-      const holes = (text) => (text.match(/\\{\\w+\\}/g) ?? []).sort().join();
-      console.log(JSON.stringify({ missing: Object.keys(english).filter((key) => !(key in chinese)), more: Object.keys(chinese).filter((key) => !(key in english)),
-        holes: Object.keys(english).filter((key) => holes(english[key]) !== holes(chinese[key] ?? '')), keys: Object.keys(english) }));
-    """
-    found = run(program)
+    found = run("words")
     assert (found["missing"], found["more"], found["holes"]) == ([], [], [])
     text = "".join(source.read_text() for source in SOURCES if not source.name.startswith("words."))
     used = set(re.findall(r'"([a-zA-Z_0-9]+)"', text))
@@ -123,32 +118,19 @@ def test_both_languages_say_the_same_things() -> None:
     assert [key for key in found["keys"] if key not in used and not key.startswith(made)] == []
 
 
-def run(program: str) -> dict[str, object]:
+def run(probe: str) -> dict[str, object]:
+    """What one of the small programs in `probes` prints about the page's modules."""
     done = subprocess.run(
-        [need_node(), "--input-type=module", "-e", program], cwd=WEBUI, capture_output=True, text=True, timeout=60
-    )
+        [need_node(), str(Path(__file__).parent / "probes" / f"{probe}.mjs")],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
 
 
 def test_the_badge_in_all_its_states() -> None:
-    program = """
-      globalThis.localStorage = { getItem: () => null, setItem: () => {} };
-      globalThis.document = { documentElement: { dataset: {} } };
-      Object.defineProperty(globalThis, 'navigator', { value: { language: 'en', languages: ['en'] }, configurable: true });
-      const { badgeOf } = await import('./src/view/badge.js');
-      const server = (name, tools, state = 'ready') => ({ name, tools, state });
-      const laptop = { bridge_id: 'b1', name: 'laptop', connected: true, latency_ms: 37.6, servers: [server('fs', 8), server('git', 5), server('db', 1)] };
-      const away = { ...laptop, connected: false, latency_ms: null };
-      const none = new Map();
-      console.log(JSON.stringify({
-        on: badgeOf([laptop], none, 0), quiet: badgeOf([{ ...laptop, latency_ms: null, servers: [server('fs', 1)] }], none, 0), none: badgeOf([], none, 0),
-        away: badgeOf([away], new Map([['b1', 1000]]), 2000), off: badgeOf([away], none, 1e9),
-        trouble: badgeOf([{ ...laptop, servers: [server('fs', 8), server('git', 0, 'failed')] }], none, 0), many: badgeOf([laptop, { ...laptop, bridge_id: 'b2' }, away], none, 0),
-      }));
-    """
-    assert run(program) == {
+    assert run("badge") == {
         "on": {"state": "on", "text": "Local bridge connected: laptop, 3 servers, 14 tools, 38 ms"},
         "quiet": {"state": "on", "text": "Local bridge connected: laptop, 1 server, 1 tool"},
         "none": {"state": "none", "text": "No local bridge"},
@@ -161,25 +143,7 @@ def test_the_badge_in_all_its_states() -> None:
 
 def test_a_conversation_out_of_events() -> None:
     """The model alone: overlapping replays, a second attempt, an answer that the deltas do not make up."""
-    program = """
-      import { Conversation } from './src/model/conversation.js';
-      import { reveal, tamed, textOf } from './src/model/values.js';
-      const c = new Conversation('s', { changed() {}, reshaped() {} });
-      const e = (seq, type, more = {}) => c.apply({ type, session_key: 's', message_id: 'm', seq, ...more });
-      const seen = [e(1, 'chat.message', { role: 'user', text: 'hi', channel: 'websocket' }), e(2, 'chat.started', { attempt: 1 }), e(3, 'chat.delta', { delta: 'Hel' }),
-        e(3, 'chat.delta', { delta: 'Hel' }), e(2, 'chat.started', { attempt: 1 })];
-      const half = textOf(c.turns[0]);
-      e(90, 'chat.started', { attempt: 2 }); e(93, 'chat.delta', { delta: 'Hello', from_seq: 91 }); e(92, 'chat.delta', { delta: 'ell' });
-      e(94, 'tool.started', { call_id: 't', name: 'clock', arguments: {} }); e(95, 'tool.progress', { call_id: 't', progress: 1, total: 2 });
-      e(96, 'tool.finished', { call_id: 't', is_error: false, duration_ms: 3, preview: 'noon' }); e(97, 'chat.delta', { delta: '\\n\\nit is noon' });
-      const kinds = c.turns[0].parts.map((part) => part.kind);
-      e(98, 'chat.done', { text: 'Hello\\n\\nit is noon', finish_reason: 'stop', usage: {} });
-      const kept = c.turns[0].parts.map((part) => part.kind);
-      e(99, 'chat.started', { attempt: 3 }); e(100, 'chat.done', { text: 'other', finish_reason: 'stop', usage: {} });
-      console.log(JSON.stringify({ seen, half, kinds, kept, last: textOf(c.turns[0]), tools: c.turns[0].parts.filter((part) => part.kind === 'tool').length,
-        shown: reveal('a\\u202eb\\u{e0041}'), tamed: tamed('\\u202ex\\u05d0') }));
-    """
-    assert run(program) == {
+    assert run("conversation") == {
         "seen": [True, True, True, False, False], "half": "Hel", "kinds": ["text", "tool", "text"],
         "kept": ["text", "tool", "text"], "last": "other", "tools": 1,
         "shown": ["a", "U+202E", "b", "U+E0041", ""], "tamed": "⟨U+202E⟩xא",

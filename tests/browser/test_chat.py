@@ -14,7 +14,7 @@ from tests.browser.driving import Page
 from tests.e2e.gateway_process import ALICE, Client
 from tests.fakes.cutting_proxy import CuttingProxy
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LOST = ("WebSocket connection to", "ERR_CONNECTION", "ERR_EMPTY_RESPONSE")
 COUNTED = " ".join(str(number) for number in range(1, 301))

@@ -9,7 +9,7 @@ from tests.browser.driving import Page
 from tests.e2e.gateway_process import BOB, Client
 from tests.fakes.cutting_proxy import Stranger
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_the_first_visit(house: House, picture: Picture) -> None:
@@ -78,8 +78,8 @@ async def test_no_word_in_the_url_leads_to_another_server(house: House) -> None:
     async with Stranger() as stranger, house.visit() as page:
         evil = f"127.0.0.1:{stranger.port}"
         for tail in (
-            f"?gatewayUrl=ws://{evil}/ws", f"#server=ws://{evil}", f"?server={evil}&ws={evil}#gatewayUrl={evil}",
-            f"#/c/ws%3A%2F%2F{evil}", f"#//{evil}/ws", f"#login=x&server={evil}", f"#/{evil}", f"?base=//{evil}/",
+            f"?gatewayUrl=ws://{evil}/ws", f"?server={evil}&base=//{evil}/#gatewayUrl=ws://{evil}",
+            f"#/c/ws%3A%2F%2F{evil}", f"#//{evil}/ws", f"#login=x&server=ws://{evil}",
         ):  # fmt: skip
             await page.do("goto", url="about:blank")
             await page.do("goto", url=f"{house.gateway.url}/{tail}")
@@ -97,9 +97,12 @@ async def test_another_origin_gets_nothing(house: House) -> None:
         foreign = f"http://localhost:{port}"
         tried = """(async () => {
           const opened = await new Promise((done) => {
-            const s = new WebSocket('ws://127.0.0.1:PORT/ws'); s.onopen = () => done(true); s.onerror = () => done(false);
+            const s = new WebSocket('ws://127.0.0.1:PORT/ws');
+            s.onopen = () => done(true);
+            s.onerror = () => done(false);
           }).catch(() => false);
-          const posted = await fetch('http://127.0.0.1:PORT/api/v1/logout', {method: 'POST', mode: 'no-cors', credentials: 'include'})
+          const form = {method: 'POST', mode: 'no-cors', credentials: 'include'};
+          const posted = await fetch('http://127.0.0.1:PORT/api/v1/logout', form)
             .then(() => 'sent', () => 'refused');
           return [opened, posted];
         })()""".replace("PORT", port)
@@ -125,8 +128,9 @@ async def test_conversations_of_others_are_not_there(house: House) -> None:
 async def watch_announcements(page: Page) -> None:
     await page.evaluate("""(() => {
       window.told = [];
-      new MutationObserver(() => { const text = document.querySelector('#announcer').textContent; if (text) window.told.push(text); })
-        .observe(document.querySelector('#announcer'), {childList: true, characterData: true, subtree: true});
+      const region = document.querySelector('#announcer');
+      new MutationObserver(() => { if (region.textContent) window.told.push(region.textContent); })
+        .observe(region, {childList: true, characterData: true, subtree: true});
     })()""")
 
 

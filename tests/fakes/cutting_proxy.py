@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks every connection at once when it is told to, as a lost network does; and a listener that counts."""
+"""A TCP proxy that breaks every connection when it is told to, as a lost network does; and a listener that counts."""
 
 import asyncio
 

@@ -36,7 +36,7 @@ const PATHS = {
   pencil: "M4 20h4L19 9l-4-4L4 16v4zM13.5 6.5l4 4", trash: "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
   search: "M11 18a7 7 0 100-14 7 7 0 000 14zM16 16l4.5 4.5", copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   check: "M5 12.5l4.5 4.5L19 7.5", retry: "M4 12a8 8 0 0114-5.3L20 9M20 4v5h-5M20 12a8 8 0 01-14 5.3L4 15M4 20v-5h5",
-  tool: "M14.5 6a4 4 0 015 5l-9 9a2.1 2.1 0 01-3-3l9-9M14.5 6l2.5 2.5", laptop: "M5 5h14v10H5zM2 19h20",
+  tool: "M4 5h16v14H4zM8 10l3 2.5L8 15M13 15h4", laptop: "M5 5h14v10H5zM2 19h20",
   chart: "M4 20h16M7 20v-6M12 20V6M17 20v-9", shield: "M12 3l8 3v6c0 5-3.5 8-8 9-4.5-1-8-4-8-9V6z",
   gear: "M12 15a3 3 0 100-6 3 3 0 000 6zM12 2.5v3M12 18.5v3M2.5 12h3M18.5 12h3M5.3 5.3l2.1 2.1M16.6 16.6l2.1 2.1M5.3 18.7l2.1-2.1M16.6 7.4l2.1-2.1",
   down: "M12 5v14M6 13l6 6 6-6", chevron: "M9 6l6 6-6 6", file: "M6 3h8l4 4v14H6zM14 3v4h4", chat: "M4 5h16v11H9l-5 4z",

@@ -4,6 +4,7 @@
 import { fill, h, icon, iconButton } from "./dom.js";
 import { language, t } from "./i18n.js";
 import { login, takeCode } from "./login.js";
+import { tamed } from "./model/values.js";
 import { mountAnnouncer, say } from "./say.js";
 import { applyTheme } from "./settings.js";
 import { Store } from "./store.js";
@@ -25,7 +26,7 @@ const actions = {
   send: (text, media = [], replaces = null) => { shell.log.pinned = true; store.send(text, media, replaces); },
   stop: () => store.stop(),
   edit: (turn) => shell.composer.edit(turn),
-  retry: (turn) => store.send(turn.user.text, turn.user.media, turn.local || turn.id.startsWith("local-") ? null : turn.id),
+  retry: (turn) => store.again(turn),
   review: (approval) => shell.approvals.review(approval),
   busy: (busy) => shell.composer.busy(busy),
   newChat: () => { actions.drawer(false); actions.go(`#/c/${store.newKey()}`); },
@@ -77,7 +78,7 @@ function drawState() {
 function drawTitle() {
   const session = store.sessions.find((other) => other.session_key === store.open?.key);
   const onChat = !shell.chat.hidden;
-  const title = onChat ? session?.title || t("untitled") : shell.pageTitle;
+  const title = onChat ? tamed(session?.title || t("untitled")) : shell.pageTitle;
   shell.title.textContent = title;
   document.title = `${onChat && store.open?.running ? "… " : ""}${title} – ${t("app")}`;
 }

@@ -115,8 +115,9 @@ export class Store extends EventTarget {
   /** Read the history, then go on live from the last turn on, which is replayed where it still can be. */
   async load(conversation) {
     const key = conversation.key;
+    let open = [];
     try {
-      conversation.load(await this.call("chat.history", { session_key: key, limit: HISTORY }));
+      open = conversation.load(await this.call("chat.history", { session_key: key, limit: HISTORY }));
     } catch (error) {
       if (error.code !== 1003) throw error;
       conversation.load({ messages: [], has_more: false });
@@ -135,6 +136,8 @@ export class Store extends EventTarget {
     }
     conversation.loaded = true;
     this.tell("shape", conversation);
+    // a message given again under its key is told its end, should that have come meanwhile
+    for (const { sent } of open) if (sent) this.call("chat.send_stream", sent).catch(() => {});
   }
 
   async subscribe(conversation) {
@@ -165,13 +168,19 @@ export class Store extends EventTarget {
     return this.deliver(message);
   }
 
+  /** Ask once more: in place of the turn, or, where the gateway never took it, as if for the first time. */
+  again(turn) {
+    if (turn.local) this.open.remove(turn);
+    return this.send(turn.user.text, turn.user.media, turn.local ? null : turn.id);
+  }
+
   async deliver(message) {
     const { conversation, turn, params } = message;
     if (!this.rpc.open) return;
     try {
       const accepted = await this.call("chat.send_stream", params);
       this.outgoing.delete(params.idempotency_key);
-      conversation.accepted(turn, accepted);
+      conversation.accepted(turn, accepted).sent = params;
       if (!this.sessions.some((session) => session.session_key === conversation.key)) this.refreshSessions().catch(() => {});
     } catch (error) {
       if (error instanceof Lost) return; // sent again under the same key when the connection is back

@@ -29,7 +29,7 @@ export const chinese = {
   usageDays: "最近 30 天", usageTokens: "Token", usageCost: "费用", usageCalls: "工具调用", usageTurns: "回答", usageNone: "还没有用量。", day: "日期", budget: "每日预算", budgetNone: "未设置每日预算。", budgetTokens: "今天 {used} / {all} token", budgetUsd: "今天 ${used} / ${all}", inTokens: "输入", outTokens: "输出",
   language: "语言", theme: "配色", auto: "跟随系统", light: "浅色", dark: "深色", sendKey: "发送键", keyEnter: "Enter", keyCtrl: "Ctrl+Enter", appearance: "外观",
   identities: "已关联的账号", identitiesText: "在 Telegram、Discord 或飞书里发送下面这句话，即可把该账号关联到你：", linkMake: "生成关联码", unlink: "取消关联", identitiesNone: "没有关联的账号。", validUntil: "有效期至 {at}",
-  grants: "你允许过的工具", grantsNone: "除单次调用外没有。", pendingNone: "没有等待你处理的请求。", pendingTitle: "等待你的回答", scope_allow_session: "单个会话", scope_allow_always: "始终",
+  permissions: "授权", grants: "你允许过的工具", grantsNone: "除单次调用外没有。", pendingNone: "没有等待你处理的请求。", pendingTitle: "等待你的回答", scope_allow_session: "单个会话", scope_allow_always: "始终",
   account: "账号", signedInAs: "已登录：{user}（{role}）", logout: "退出登录", licences: "第三方许可证", version: "版本 {version}", keys: "快捷键", keyNew: "新对话", keySearch: "搜索", keyStop: "停止，或拒绝请求", keyFocus: "到输入框",
   people: "用户", user: "用户", role: "角色", add: "添加", invite: "邀请", inviteText: "给 {user} 的一次性链接，有效期至 {at}：", removeUser: "删除 {user} 及其所有令牌？", 
   accessTokens: "访问令牌", name: "名称", ttl: "有效期", ttlHint: "例如 30d，留空为永久", create: "创建", rotate: "更换", rotateAsk: "更换“{name}”？旧密钥还能使用一天。", revokeToken: "吊销“{name}”？使用它的连接会立即断开。", expires: "到期", never: "永不", secretOnce: "密钥只显示这一次，请立即复制：", scopes: "权限", forLaptop: "仅供桥接（tunnel）", allScopes: "角色的全部权限",

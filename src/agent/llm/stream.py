@@ -28,7 +28,8 @@ from agent.llm.stream_limits import (
     MAX_TEXT_CHARS,
     Assembled,
     StreamBroken,
-)
+)  # fmt: skip
+from agent.llm.stream_template import Template
 from bus.events import JsonObject
 
 
@@ -37,7 +38,8 @@ class ReplyStream:
 
     __slots__ = (
         "_bytes", "_calls", "_chars", "_finish", "_garbage", "_held", "_line_bytes", "_max_bytes", "_max_chars",
-        "_model", "_on_delta", "_parts", "_pieces", "_surrogates", "_unknown", "_usage", "_whole", "done", "events",
+        "_model", "_on_delta", "_parts", "_pieces", "_surrogates", "_template", "_unknown", "_usage", "_whole", "done",
+        "events",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +58,7 @@ class ReplyStream:
         self._garbage = 0
         self._parts: list[str] = []
         self._surrogates = Surrogates()
+        self._template = Template()
         self._calls = CallAssembler()
         self._finish: str | None = None
         self._usage: JsonObject = {}
@@ -140,6 +143,19 @@ class ReplyStream:
     # ------------------------------------------------------------ lines
 
     def _line(self, line: bytes) -> None:
+        text = self._template.text(line)
+        if (
+            text
+            and not self._surrogates
+            and len(text) <= MAX_PIECE_CHARS
+            and self._chars + len(text) <= self._max_chars
+        ):
+            self.events += 1
+            self._chars += len(text)
+            self._parts.append(text)
+            self._held = b""
+            self._on_delta(text)
+            return
         if line[:5] != b"data:":
             self._other_line(line)
             return
@@ -167,6 +183,7 @@ class ReplyStream:
             if text:
                 self._chars += len(text)
                 self._parts.append(text)
+                self._template.learn(line, event, text)
                 self._on_delta(text)
             self._held = b""
             return

@@ -8,6 +8,7 @@ system's own `OSError`: what they mean is decided above.
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ from pathlib import Path
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
-_BENEATH = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+_BENEATH = os.open in os.supports_dir_fd and _DIRECTORY != 0
 _fdatasync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -51,7 +53,7 @@ class Disk:
 
     @contextmanager
     def _folder(self, path: Path) -> Iterator[int]:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW | _CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC)
         try:
             yield fd
         finally:
@@ -78,7 +80,7 @@ class Disk:
 
     def read_at(self, fd: int, count: int, offset: int) -> bytes:
         """`count` bytes from `offset`, fewer only at the end."""
-        if hasattr(os, "pread"):
+        if sys.platform != "win32":
             return os.pread(fd, count, offset)
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, count)

@@ -2,8 +2,8 @@
 
 Above it the agent loop, and `jsonl_store.py`, which adds what the gateway's handlers
 ask. It belongs to the event loop that opened it; disks are waited for in the writer's
-thread, the checkpoint's, and a small pool of readers. The one exception: `append` to a
-session that nobody has asked for lately looks it up in the index where it stands.
+thread, the checkpoint's, and a small pool of readers. The one exception: what is known of a
+session that nobody has asked for lately is looked up in the index where it stands.
 """
 
 import asyncio
@@ -224,14 +224,18 @@ class SessionLog:
 
     async def _summary(self, key: SessionKey) -> Summary | None:
         while True:
-            found, summary = self._overlay.known(key.identity)
+            if self._closed:
+                raise Overloaded("the store of sessions is closed")
+            try:
+                found, summary = self._lookup.at_once(key)
+            except UnicodeEncodeError:
+                raise BadParameters("not a text of Unicode") from None
             if found:
                 return summary
             epoch = self._overlay.epoch
             loaded = await self._in_pool(lambda: self._lookup.load(key))
             if epoch == self._overlay.epoch and not self._overlay.known(key.identity)[0]:
-                if loaded is not None:
-                    self._overlay.remember(loaded)
+                self._overlay.remember(key.identity, loaded)
                 return loaded
 
     async def _viewing(

@@ -6,7 +6,9 @@ tail cut, and the index corrected.
 """
 
 import logging
+import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,17 +39,44 @@ class Lookup:
 
     def now(self, key: SessionKey) -> Summary | None:
         """On the event loop, from the index where it stands. Raises NewerFormat, Overloaded."""
-        found, summary = self._overlay.known(key.identity)
+        found, summary = self.at_once(key)
         return summary if found else self.load(key)
+
+    def at_once(self, key: SessionKey) -> tuple[bool, Summary | None]:
+        """On the event loop: a page of the index and a look at the file's length, which costs less than a thread.
+
+        (False, None) where the file has to be read. Raises Overloaded.
+        """
+        found, summary = self._overlay.known(key.identity)
+        if found:
+            return True, summary
+        row, fits = self._look(key, file_of(self._folder, key))
+        if not fits:
+            return False, None
+        summary = row.summary if row else None
+        self._overlay.remember(key.identity, summary)
+        return True, summary
+
+    def _look(self, key: SessionKey, path: Path) -> tuple[Row | None, bool]:
+        """What the index has, and whether the file is as long as that says."""
+        try:
+            row = self._index.get(key.identity)
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                return row, True
+            size = status.st_size if not stat.S_ISLNK(status.st_mode) else 0
+            return row, size == 0 or (row is not None and size == row.size)
+        except (OSError, sqlite3.Error) as error:
+            raise Overloaded("the store of sessions can't be read", retry_after_ms=1000) from error
 
     def load(self, key: SessionKey) -> Summary | None:
         """In any thread, past the memory. Raises NewerFormat, Overloaded."""
         path = file_of(self._folder, key)
+        row, fits = self._look(key, path)
+        if fits:
+            return row.summary if row else None
         try:
-            row = self._index.get(key.identity)
-            size = path.lstat().st_size if path.exists() and not path.is_symlink() else 0
-            if size == 0 or (row is not None and size == row.size):
-                return row.summary if row else None
             return self._rescanned(key, path, row)
         except OtherKey:
             return row.summary if row else None

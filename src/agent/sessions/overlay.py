@@ -21,7 +21,7 @@ class Overlay:
         self._capacity = capacity
         self.live: dict[str, Summary | None] = {}
         """None: taken away."""
-        self._cached: OrderedDict[str, Summary] = OrderedDict()
+        self._cached: OrderedDict[str, Summary | None] = OrderedDict()
         self._on_the_way: deque[Entry] = deque()
         self._unwritten: dict[str, list[Entry]] = {}
         self.epoch = 0
@@ -40,15 +40,13 @@ class Overlay:
         """Whether anything is known here, and what."""
         if identity in self.live:
             return True, self.live[identity]
-        found = self._cached.get(identity)
-        if found is None:
+        if identity not in self._cached:
             return False, None
         self._cached.move_to_end(identity)
-        return True, found
+        return True, self._cached[identity]
 
-    def remember(self, summary: Summary) -> None:
-        """What was read from the index."""
-        identity = summary.key.identity
+    def remember(self, identity: str, summary: Summary | None) -> None:
+        """What was read from the index; None: the session isn't there, and a message to it is on its way."""
         if identity in self.live:
             return
         self._cached[identity] = summary
@@ -104,7 +102,7 @@ class Overlay:
             identity = row.summary.key.identity
             if self.live.get(identity) is row.summary and not row.summary.busy:
                 del self.live[identity]
-                self.remember(row.summary)
+                self.remember(identity, row.summary)
         for identity in changes.gone:
             if identity in self.live and self.live[identity] is None:
                 del self.live[identity]

@@ -14,6 +14,7 @@ import orjson
 
 from agent.ports import ToolSpec
 from bus.events import JsonObject
+from bus.json_integers import loads_exactly
 
 MAX_TOOLS = 128
 MAX_DESCRIPTION_BYTES = 1_024
@@ -120,7 +121,7 @@ def parse_arguments(text: str) -> JsonObject:
         data = text.encode()
         if len(data) > MAX_ARGUMENT_BYTES:
             raise BadArguments(f"The arguments are longer than {MAX_ARGUMENT_BYTES} bytes. Send less at once.")
-        found = orjson.loads(data)
+        found = loads_exactly(data)
     except ValueError as error:
         reason = str(error) if isinstance(error, orjson.JSONDecodeError) else "not valid Unicode"
         raise BadArguments(f"The arguments are not valid JSON ({reason}). Send one complete JSON object.") from None

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,10 +21,8 @@ import orjson
 
 from bridge.audit.chain import MAX_LINE_BYTES, Head, encode_head, head_path, last_record, line_hash, read_head, tail
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows has no flock
-    fcntl = None  # type: ignore[assignment]
 
 _OWN = frozenset({"seq", "timestamp", "event", "previous"})
 _log = logging.getLogger(__name__)
@@ -116,14 +115,14 @@ class AuditLog:
     def _locked(self) -> Iterator[None]:
         if not self._open:
             raise AuditFailed(f"{self.path.name} is closed")
-        if fcntl is None:
+        if sys.platform == "win32":  # one bridge per folder is all there is to keep apart (pidfile.py)
             yield
-            return
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        else:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _catch_up(self) -> None:
         """Learn what the file holds where it isn't as we left it."""
@@ -142,7 +141,9 @@ class AuditLog:
 
     def _cut(self, end: int, size: int) -> None:
         """Take a torn tail off, keeping it aside."""
-        torn = os.pread(self._file, size - end, end) if hasattr(os, "pread") else b""
+        with self.path.open("rb") as file:
+            file.seek(end)
+            torn = file.read(size - end)
         aside = os.open(self.path.with_suffix(".torn"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(aside, torn + b"\n")

@@ -45,27 +45,30 @@ def canonical(value: Any) -> bytes:
 
 def _plain(value: Any, depth: int) -> bool:
     """Check `value`; False where the quick encoder would differ from RFC 8785 (floats, keys beyond ASCII)."""
-    if value is None or value is True or value is False or type(value) is str:
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
         return True
-    if type(value) is int:
+    if kind is int:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
             raise BadParameters("an integer beyond 2^53 - 1 would not arrive as it is: send it as a text")
         return True
     if depth >= MAX_DEPTH:
         raise BadParameters("arguments are nested too deeply")
-    if type(value) is dict:
+    if kind is dict:
         plain = True
         for key, item in value.items():
             if type(key) is not str:
                 raise BadParameters("keys of arguments must be texts")
-            plain = _plain(item, depth + 1) and plain and key.isascii()
+            if type(item) is not str:
+                plain = _plain(item, depth + 1) and plain
+            plain = plain and key.isascii()
         return plain
-    if type(value) is list or type(value) is tuple:
+    if kind is list or kind is tuple:
         plain = True
         for item in value:
             plain = _plain(item, depth + 1) and plain
         return plain
-    if type(value) is float:
+    if kind is float:
         _check_float(value)
         return False
     raise BadParameters("arguments must be plain JSON")
@@ -174,4 +177,4 @@ def signature(
         "answer": control.get("answer"),
     }
     present = {name: value for name, value in members.items() if value is not None}
-    return hmac.new(key, canonical(present), hashlib.sha256).hexdigest()
+    return hmac.digest(key, canonical(present), "sha256").hex()

@@ -1,15 +1,15 @@
 """What the gateway's side of the tunnel is given, and what it wants done.
 
-Limits, calls, effects, one connection's state: data only; `gateway_side.py` is the machine that uses it.
+Limits, calls, effects, one connection's state: hardly more than data; `gateway_side.py` is the machine that uses it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, RateLimited
 from bridge.protocol.flow import Assembler
-from bridge.protocol.frames import CALL_CREDIT, MAX_FRAME_BYTES, Close, JsonObject, Send
+from bridge.protocol.frames import CALL_CREDIT, MAX_FRAME_BYTES, RATE, Close, JsonObject, Send, error_frame
 from bridge.protocol.quota import Quota
 
 
@@ -110,3 +110,16 @@ class Link:
     quota: Quota
     strangers: int = 0
     leaving: bool = False
+
+    def refusal(self, now: float, cost: float) -> list[GatewayEffect] | None:
+        """None while the bridge keeps to its share of unasked frames; else what to do instead of reading this one."""
+        match self.quota.take(now, cost):
+            case "ok":
+                return None
+            case "first":
+                error = RateLimited("too many frames", retry_after_ms=1000)
+                return [Send(error_frame(error)), Suspicious("tunnel.flood", {})]
+            case "drop":
+                return []
+            case "enough":
+                return [Close(RATE, "too many frames")]

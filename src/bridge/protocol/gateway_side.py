@@ -186,7 +186,7 @@ class GatewaySession:
             return self._answered(frame.id, frame.payload, frame.size)
         if kind == "CHUNK" and frame.id in self._book.active:
             return self._chunk(link, frame.id, frame.payload)
-        refused = self._quota(link, now, 1 + frame.size // _SIZE_OF_ONE)
+        refused = link.refusal(now, 1 + frame.size // _SIZE_OF_ONE)
         if refused is not None:
             return refused
         if kind == "PROGRESS" and frame.id in self._book.active:
@@ -216,7 +216,7 @@ class GatewaySession:
         if link is None or link.epoch != epoch:
             return []
         link.heard = now
-        return self._quota(link, now, cost)
+        return link.refusal(now, cost)
 
     def bad_frame(self, error: BadParameters, epoch: int, now: float) -> list[GatewayEffect]:
         """A frame that could not be read."""
@@ -224,7 +224,7 @@ class GatewaySession:
         if link is None or link.epoch != epoch:
             return []
         link.heard = now
-        return self._quota(link, now, 50) or [Send(error_frame(error))]
+        return link.refusal(now, 50) or [Send(error_frame(error))]
 
     def _answered(self, call_id: str, payload: JsonObject, size: int) -> list[GatewayEffect]:
         link_effects = link_drop(self._book.link, call_id)
@@ -291,19 +291,6 @@ class GatewaySession:
                 self.latency_ms = round(now * 1000 - sent / 1000, 3)
             return []
         return [Send(encode("PING", frame.id, {"t": sent, "pong": True}))]
-
-    def _quota(self, link: Link, now: float, cost: float) -> list[GatewayEffect] | None:
-        """None while the bridge keeps to its share of unasked frames; else what to do instead of reading it."""
-        match link.quota.take(now, cost):
-            case "ok":
-                return None
-            case "first":
-                error = RateLimited("too many frames", retry_after_ms=1000)
-                return [Send(error_frame(error)), Suspicious("tunnel.flood", {})]
-            case "drop":
-                return []
-            case "enough":
-                return [Close(RATE, "too many frames")]
 
 
 def link_drop(link: Link | None, call_id: str) -> list[GatewayEffect]:

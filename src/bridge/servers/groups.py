@@ -97,8 +97,12 @@ class ProcessGroups:
             with suppress(OSError):
                 old.stdin.close()
         options: dict[str, Any] = {"creationflags": 0x08000000} if sys.platform == "win32" else {}
+        command = [sys.executable, "-I", "-S", str(_GUARDIAN)]
+        if getattr(sys, "frozen", False):  # a single file (packaging/ai-bridge/one_file.py): unpacked anew, since
+            command = [sys.executable, "--guardian"]  # what the bridge unpacked goes with it
+            options["env"] = {**os.environ, "PYINSTALLER_RESET_ENVIRONMENT": "1"}
         self._guardian = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_GUARDIAN)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=sys.platform != "win32", cwd=_GUARDIAN.anchor, **options,
         )  # fmt: skip
         assert self._guardian.stdin is not None

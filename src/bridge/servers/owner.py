@@ -215,6 +215,9 @@ class ServerOwner:
             reason = "the connection was cancelled from within"  # a library's scope leaked; nobody asked us to stop
         except Exception as error:  # a server may break in any way; the reason is shown, and only it ends
             reason = describe(error)
+        task = asyncio.current_task()
+        if reason and task is not None and task.cancelling():
+            raise asyncio.CancelledError(reason)  # its end went wrong while we were told to stop: that still holds
         if quiet:
             self._turn("stopped", None)
             await self._wanted.wait()

@@ -89,12 +89,14 @@ def _load_prctl() -> Callable[..., int] | None:
 
 
 _prctl = _load_prctl()
+_KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Windows knows no other way to end a process."""
 
 
 def _die_with(parent: int) -> Callable[[], None]:
     def prepare() -> None:  # runs between fork and exec: two system calls and nothing else
         if _prctl is not None:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            _prctl(_PR_SET_PDEATHSIG, _KILL)
         if os.getppid() != parent:
             os._exit(1)
 
@@ -114,7 +116,7 @@ def signal_group(group: int, number: int) -> bool:
 
 def kill_group(group: int) -> bool:
     """End a whole process group at once."""
-    return signal_group(group, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+    return signal_group(group, _KILL)
 
 
 def _signal_tree(root: int, number: int) -> bool:

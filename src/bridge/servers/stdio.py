@@ -78,6 +78,8 @@ class StdioLink:
         self._transport: asyncio.SubprocessTransport | None = None
         self._container: Container | None = None
         self._reason: str | None = None
+        self._gathered: list[bytes] = []
+        self._corked = False
         self._exit = asyncio.Event()
         self._drained = asyncio.Event()
         self.writable = asyncio.Event()
@@ -121,12 +123,25 @@ class StdioLink:
         data = encode(message) + b"\n"
         if self._reason is not None:
             raise LinkLost(self._reason)
-        assert self._transport is not None
-        cast(Any, self._transport.get_pipe_transport(0)).write(data)
+        self._gathered.append(data)
+        if not self._corked:
+            # The first message of a turn of the loop leaves at once, those that follow in it together.
+            self._corked = True
+            asyncio.get_running_loop().call_soon(self._uncork)
+            self._write()
         if not self.writable.is_set():
             await self.writable.wait()
             if self._reason is not None:
                 raise LinkLost(self._reason, sent=True)
+
+    def _uncork(self) -> None:
+        self._corked = False
+        self._write()
+
+    def _write(self) -> None:
+        if self._gathered and self._transport is not None and self._reason is None:
+            cast(Any, self._transport.get_pipe_transport(0)).write(b"".join(self._gathered))
+        self._gathered.clear()
 
     def adopt(self, version: str, *, modern: bool) -> None:
         """Nothing on this wire depends on the version."""

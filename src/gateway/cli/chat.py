@@ -1,7 +1,7 @@
 """`gateway chat`: the terminal channel, on the running gateway or on one of its own.
 
-With `--url` (and GATEWAY_TOKEN) it goes to any gateway; else to the one that runs on this
-state folder; where none runs, one is started in this process on a free loopback port and
+With `--url` it goes to any gateway, with GATEWAY_TOKEN, or the admin token where that address is
+the one that runs on this state folder; without, to the one that runs on this folder; where none runs, one is started in this process on a free loopback port and
 leaves with the conversation.
 """
 
@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
@@ -112,12 +113,15 @@ async def _converse(link: Any, said: str | None, as_json: bool, history: Path | 
 async def _gateway(url: str | None, config: str | None) -> AsyncIterator[tuple[str, str, Any, Path | None]]:
     """Address, token, TLS context and history file of the gateway to talk to."""
     token = os.environ.get("GATEWAY_TOKEN", "")
-    if url is not None:
-        yield url, token, None, None
-        return
-    from gateway.cli.running import admin_token, find_running, trusting
-    from gateway.settings import load_settings
+    from gateway.cli.running import admin_token, find_running, serves, trusting
+    from gateway.settings import gateway_home, load_settings
 
+    if url is not None:
+        if not token and serves(gateway_home(os.environ), url):
+            with contextlib.suppress(OSError):
+                token = admin_token(gateway_home(os.environ))
+        yield websocket_address(url), token, None, None
+        return
     loaded = load_settings(config)
     loaded.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     history = loaded.home / "chat_history"
@@ -129,6 +133,12 @@ async def _gateway(url: str | None, config: str | None) -> AsyncIterator[tuple[s
         return
     async with _own_gateway(loaded) as address:
         yield address, token or _own_token(admin_token, loaded.home), None, history
+
+
+def websocket_address(url: str) -> str:
+    """`ws://host:port` names the gateway; its WebSocket is at `/ws`."""
+    parts = urlsplit(url)
+    return url if parts.path not in ("", "/") else urlunsplit(parts._replace(path="/ws"))
 
 
 def _own_token(read: Any, home: Path) -> str:

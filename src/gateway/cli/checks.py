@@ -74,7 +74,8 @@ def _home(home: Path) -> Iterator[Finding]:
         if os.name == "posix" and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             mode = 0o700 if path.is_dir() else 0o600
             yield Finding(
-                "permissions", "failed", f"others can read {path}", f"chmod {mode:o} {path}",
+                "permissions", "warning" if path == home else "failed", f"others can read {path}",
+                f"chmod {mode:o} {path}",
                 fix=lambda path=path, mode=mode: path.chmod(mode),  # type: ignore[misc]
             )  # fmt: skip
     free = shutil.disk_usage(home).free

@@ -10,6 +10,7 @@ import json
 import os
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,19 @@ def find_running(home: Path) -> Running | None:
     except OSError:
         return None
     return found if status == 200 else None
+
+
+def serves(home: Path, url: str) -> bool:
+    """Whether `url` is the address of the gateway that runs on this folder: whom its admin token may be shown to."""
+    found = read_running_file(home)
+    return found is not None and process_exists(found.pid) and _address(found.url) == _address(url)
+
+
+def _address(url: str) -> tuple[str, str, int | None]:
+    parts = urllib.parse.urlsplit(url)
+    secure = "s" if parts.scheme in ("wss", "https") else ""
+    host = (parts.hostname or "").replace("localhost", "127.0.0.1").replace("::1", "127.0.0.1")
+    return secure, host, parts.port or (443 if secure else 80)
 
 
 def process_exists(pid: int) -> bool:

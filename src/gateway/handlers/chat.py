@@ -15,14 +15,14 @@ from pydantic import Field
 
 from bus import codec
 from bus.context import current_trace_id, new_id, timestamp
-from bus.errors import BadParameters, from_code
+from bus.errors import BadParameters
 from bus.events import Accepted, ChatDone, ChatError, InboundMessage, JsonObject, MediaRef, SessionEvent, TurnOptions
 from bus.keys import SessionKey
 from bus.message_bus import Inbound
 from gateway.handlers.access import Access, Found
 from gateway.handlers.call import Call, Params
 from gateway.handlers.dispatch import Method, method
-from gateway.handlers.endings import Endings
+from gateway.handlers.endings import Endings, as_error
 from gateway.handlers.ports import Sessions, Turns
 from gateway.hub import Hub
 from gateway.identity.media import MediaFolder
@@ -94,10 +94,10 @@ class ChatMethods:
         message = await self.message(call, params)
         ending = await self.finish(call, message)
         if isinstance(ending, ChatError):
-            raise from_code(ending.code, ending.message, retry_after_ms=ending.retry_after_ms)
+            raise as_error(ending)
         return {
             "message_id": ending.message_id, "session_key": ending.session.text, "text": ending.text,
-            "timestamp": timestamp(), "finish_reason": ending.finish_reason, "usage": codec.params(ending)["usage"],
+            "timestamp": ending.at or timestamp(), "finish_reason": ending.finish_reason, "usage": codec.params(ending)["usage"],
         }  # fmt: skip
 
     async def finish(self, call: Call, message: InboundMessage) -> ChatDone | ChatError:

@@ -2,9 +2,15 @@
 
 from agent.ports import Record, SessionStore
 from agent.sessions import records as kinds
+from bus.errors import GatewayError, from_code
 from bus.events import Accepted, ChatDone, ChatError, Usage
 from bus.keys import SessionKey
 from channels.ports import Outcome
+
+
+def as_error(ending: ChatError) -> GatewayError:
+    """A turn's bad end as the error that whoever waits for the answer gets: it says the same."""
+    return from_code(ending.code, ending.message, retry_after_ms=ending.retry_after_ms, retryable=ending.retryable)
 
 
 class Endings:
@@ -54,5 +60,5 @@ def _event(record: Record, accepted: Accepted) -> ChatDone | ChatError:
     return ChatDone(
         session=accepted.session, message_id=accepted.message_id, seq=record.seq, text=data["text"],
         finish_reason=data.get("finish_reason", "stop"), usage=Usage(**known),
-        tool_calls=tuple(data.get("tool_calls") or ()),
+        tool_calls=tuple(data.get("tool_calls") or ()), at=record.timestamp,
     )  # fmt: skip

@@ -29,8 +29,13 @@ def error_response(error: BaseException) -> web.Response:
         headers["WWW-Authenticate"] = "Bearer"
     wait = body["error"].get("retry_after_ms")
     if wait is not None:
-        headers["Retry-After"] = str(max(1, -(-wait // 1000)))
+        headers["Retry-After"] = str(retry_after_seconds(wait))
     return json_response(body, status, headers)
+
+
+def retry_after_seconds(milliseconds: int) -> int:
+    """A wait in whole seconds, as the header Retry-After says it (RFC 9110, 10.2.3)."""
+    return max(1, -(-milliseconds // 1000))
 
 
 async def read_body(request: web.Request, limit: int, seconds: float = BODY_SECONDS) -> bytes:

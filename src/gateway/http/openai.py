@@ -13,7 +13,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from bus.context import new_id
-from bus.errors import BadParameters, CallCancelled, GatewayError, NotFound, from_code
+from bus.errors import BadParameters, CallCancelled, GatewayError, NotFound
 from bus.events import Accepted, ChatDelta, ChatDone, ChatError, InboundMessage, JsonObject, MediaRef, TurnOptions
 from bus.keys import SessionKey
 from gateway import protocol
@@ -21,6 +21,7 @@ from gateway.auth import Authenticator, Principal, require
 from gateway.handlers.access import Access
 from gateway.handlers.call import Call
 from gateway.handlers.chat import ChatMethods
+from gateway.handlers.endings import as_error
 from gateway.handlers.ports import Turns
 from gateway.http.exchange import bearer, json_response, read_object
 from gateway.http.openai_reply import Chunks, completion
@@ -128,7 +129,7 @@ class OpenAiRoutes:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         if isinstance(ending, ChatError):
-            raise from_code(ending.code, ending.message, retry_after_ms=ending.retry_after_ms)
+            raise as_error(ending)
         return ending
 
     async def _stream(
@@ -167,7 +168,7 @@ class OpenAiRoutes:
                 await out.write(b"".join(_line(chunk) for chunk in chunks.last(event)) + b"data: [DONE]\n\n")
                 return True
             elif isinstance(event, ChatError):
-                error = from_code(event.code, event.message, retry_after_ms=event.retry_after_ms)
+                error = as_error(event)
                 await out.write(_line(protocol.http_error(error)[1]))
                 return True
 

@@ -12,7 +12,7 @@ from gateway.answering import answer, answer_batch
 from gateway.auth import Authenticator, Principal
 from gateway.handlers.call import Call
 from gateway.handlers.dispatch import Dispatcher
-from gateway.http.exchange import bearer, json_response, read_body
+from gateway.http.exchange import bearer, json_response, read_body, retry_after_seconds
 from gateway.hub import Hub
 from gateway.protocol import HTTP_STATUS, Peer, Request, dumps
 from gateway.stream import EventStream
@@ -55,7 +55,7 @@ class RpcRoute:
         response = await answer(entry, Call(principal=principal), self._dispatcher, peer)
         if not entry.wants_reply:
             return web.Response(status=204)
-        return json_response(response, status_of(response))
+        return _single(response)
 
     async def _stream(
         self, request: web.Request, entry: Request, principal: Principal, peer: Peer
@@ -65,7 +65,7 @@ class RpcRoute:
         try:
             response = await answer(entry, call, self._dispatcher, peer)
             if "error" in response:
-                return json_response(response, status_of(response))
+                return _single(response)
             out = web.StreamResponse(headers=SSE_HEADERS)
             await out.prepare(request)
             await out.write(b"data: " + dumps(response) + b"\n\n")
@@ -90,6 +90,16 @@ class RpcRoute:
                     return
         except (GatewayError, ConnectionError):
             return  # the stream breaks off; the client comes back with the same key or reads the history
+
+
+def _single(response: JsonObject) -> web.Response:
+    """A lone response: its status, and in an error what every error over HTTP says, where every route says it."""
+    status, headers, error = status_of(response), {}, response.get("error")
+    if error is not None:
+        response = response | {"error": error | error["data"]}
+        if (wait := error["data"].get("retry_after_ms")) is not None:
+            headers["Retry-After"] = str(retry_after_seconds(wait))
+    return json_response(response, status, headers)
 
 
 def status_of(response: JsonObject) -> int:

@@ -77,7 +77,7 @@ class WebUi:
             raise NotFound("there is nothing here")
         headers = {
             "Content-Type": found.kind, "Cache-Control": found.cache, "Content-Security-Policy": POLICY,
-            "Permissions-Policy": PERMISSIONS, "Cross-Origin-Opener-Policy": "same-origin",
+            "Permissions-Policy": PERMISSIONS,
         }  # fmt: skip
         if found.squeezed is None:
             return web.Response(body=found.body, headers=headers)

@@ -5,6 +5,7 @@ leaves either the old text or the new one. It knows nothing of what it holds.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from bus.errors import Overloaded
 from bus.events import JsonObject
 
 VERSION = 1
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+"""For `os.open`: what was planted there as a link is refused. Windows has neither flag, nor links for everybody."""
 
 
 class CorruptDocument(Exception):
@@ -29,7 +32,7 @@ class Document:
 
     def _load(self) -> JsonObject:
         try:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDONLY | NO_LINK
             with os.fdopen(os.open(self.path, flags), "rb") as file:
                 found = orjson.loads(file.read())
         except FileNotFoundError:
@@ -53,10 +56,11 @@ def write_private(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK
         handle = os.open(beside, flags, 0o600)
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
+            if sys.platform != "win32":  # there the folder's access list decides
+                os.fchmod(file.fileno(), 0o600)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -67,6 +71,8 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":  # folders can't be opened there, and renames are journalled
+        return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

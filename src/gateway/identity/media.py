@@ -7,6 +7,7 @@ becomes part of a path. To anyone but its owner a file does not exist.
 """
 
 import asyncio
+import errno
 import hashlib
 import hmac
 import os
@@ -19,7 +20,7 @@ import orjson
 from bus.context import timestamp
 from bus.errors import BadParameters, NotFound, Overloaded, TooLarge
 from bus.events import JsonObject, MediaRef
-from gateway.identity.document import write_private
+from gateway.identity.document import NO_LINK, write_private
 
 _ID = re.compile(r"med_[0-9a-f]{40}\Z")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}\Z")
@@ -76,12 +77,12 @@ class MediaFolder:
     @staticmethod
     def _bytes(path: Path) -> bytes:
         try:
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            with os.fdopen(os.open(path, os.O_RDONLY | NO_LINK), "rb") as file:
                 return file.read()
         except FileNotFoundError as error:
             raise NotFound("no such file") from error
         except OSError as error:
-            if error.errno in (40, 20, 2):  # ELOOP, ENOTDIR: something was planted there
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):  # ELOOP, ENOTDIR: something was planted there
                 raise NotFound("no such file") from error
             raise Overloaded(f"the disk refused: {error.strerror}") from error
 

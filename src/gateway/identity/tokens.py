@@ -46,7 +46,7 @@ class Token:
         """As `token.list` shows it: never the secret."""
         return {
             "id": self.token_id, "user": self.user, "role": self.role, "scopes": sorted(self.scopes),
-            "name": self.name, "kind": self.kind, "created_at": self.created_at,
+            "name": self.name, "kind": self.kind, "created_at": self.created_at or None,
             "expires_at": None if self.expires_at is None else timestamp(self.expires_at),
         }  # fmt: skip
 

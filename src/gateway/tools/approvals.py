@@ -177,7 +177,7 @@ class ApprovalDesk:
         asked = Asked(
             approval_id=challenge.approval_id, user=challenge.actor.user, call_id=challenge.call_id,
             tool=challenge.tool, digest="", arguments=challenge.arguments, risk=challenge.risk,
-            expires=time.time() + challenge.seconds, where=challenge.where, session=challenge.session,
+            expires=challenge.expires, where=challenge.where, session=challenge.session,
             message_id=challenge.message_id,
         )  # fmt: skip
         known = self._open.get(asked.approval_id)

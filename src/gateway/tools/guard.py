@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeAlias
 
 from agent.ports import (
@@ -36,7 +37,7 @@ from bus.errors import (
     OutcomeUnknown,
     Overloaded,
     ToolDenied,
-    from_code,
+    Unsignable,
 )
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
@@ -153,7 +154,7 @@ class Guard:
 
     def _shown(self, actor: Actor, spec: ToolSpec) -> ToolSpec:
         policy = self._policy(actor, spec)
-        if spec.source == "cloud" and policy == "allow" and dangerous_word(spec.name, None) is not None:
+        if spec.source == "cloud" and policy == "allow" and _dangerous_by_name(spec.name):
             policy = "ask"
         if policy == spec.policy:
             return spec
@@ -239,17 +240,23 @@ class Guard:
         return facts
 
 
+@lru_cache(maxsize=4096)
+def _dangerous_by_name(name: str) -> bool:
+    """Asked for each tool of each turn."""
+    return dangerous_word(name, None) is not None
+
+
 def _digest(call: ToolCall, hashed: str) -> str:
     """What an approval is bound to, beside the call."""
     return f"{call.name}\0{hashed}"
 
 
 def _hashed(call: ToolCall) -> str:
-    """The hash of the arguments. Raises BadParameters for arguments that are no plain JSON."""
+    """The hash of the arguments. Raises Unsignable for arguments that are no plain JSON."""
     try:
         return arguments_hash(call.arguments)
     except BridgeError as error:
-        raise from_code(error.code, error.message) from error
+        raise Unsignable(error.message) from error
 
 
 def shape(value: object, depth: int = 0) -> object:

@@ -24,7 +24,7 @@ from gateway.tunnel.remembered import Remembered, Row
 
 MAX_BRIDGES = 50
 """Of one user; the one that is away for longest makes room."""
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
 _MOST_PENDING = 200
 
 
@@ -87,7 +87,7 @@ class Directory:
         attached.bridge.detach(attached.epoch)
 
     async def run(self) -> None:
-        """Twice a second: heartbeats, links that died, tokens that are worth nothing any more."""
+        """Four times a second: heartbeats, links that died, tokens that are worth nothing any more."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             for bridge in list(self._all()):
@@ -107,11 +107,15 @@ class Directory:
         for bridge in self._all():
             self._own(bridge.perform(bridge.session.goaway("drain", reconnect_after_ms)))
 
-    async def close(self) -> None:
-        """Close every link (1001) and the file."""
+    def leave(self) -> None:
+        """Close every link (1001), while there still is a listener that lets the goodbye out."""
         for bridge in list(self._all()):
             if bridge.wire is not None:
                 bridge.wire.close_soon(1001, "the gateway stops")
+
+    async def close(self) -> None:
+        """Close every link and the file."""
+        self.leave()
         if self._saving:
             await asyncio.wait(self._saving, timeout=5)
         self._remembered.close()
@@ -214,7 +218,10 @@ class Directory:
         mine = self._bridges.get(bearer.user, {})
         paired = next((b for b in mine.values() if b.token_id == bearer.token_id), None)
         if hello.bridge_id is None:
-            return paired or self._make(bearer.user, bearer.token_id, hello.name or bearer.token_id)
+            if paired is not None and paired.boot_id is not None:
+                paired = mine.get(bearer.token_id)  # a bridge that says who it is shares this token
+            name = hello.name or bearer.token_name or bearer.token_id
+            return paired or self._make(bearer.user, bearer.token_id, name)
         found = mine.get(hello.bridge_id)
         if found is None:
             if paired is not None and paired.never_here:

@@ -55,9 +55,15 @@ class Socket:
         self._corked = True
         asyncio.get_running_loop().call_soon(self._uncork)
         self._flush()
-        transport = self._request.transport
-        while transport is not None and not transport.is_closing() and transport.get_write_buffer_size() > _MOST_BYTES:
+        # asyncio tells only the protocol when there is room again, and that is aiohttp's: so look now and then.
+        while self._full():  # noqa: ASYNC110
             await asyncio.sleep(_FULL_SECONDS)
+
+    def _full(self) -> bool:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return False
+        return transport.get_write_buffer_size() > _MOST_BYTES
 
     def _uncork(self) -> None:
         self._corked = False

@@ -19,6 +19,8 @@ class Bearer(Protocol):
     def scopes(self) -> frozenset[str]: ...
     @property
     def token_id(self) -> str: ...
+    @property
+    def token_name(self) -> str: ...
 
 
 class Gate(Protocol):
@@ -47,14 +49,14 @@ class Trail(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """A bridge's question about one call."""
+    """A bridge's question about one call. `expires` is in seconds since the epoch."""
 
     approval_id: str
     call_id: str
     tool: str
     arguments: JsonObject
     risk: str
-    seconds: float
+    expires: float
     actor: Actor
     bridge_id: str
     own_tool: str

@@ -86,7 +86,9 @@ class BridgeTools:
                 answer = await waiting.result
                 span.set("error.type", "tool" if "error" in answer else "")
         except BridgeError as error:
-            raise from_code(error.code, error.message, retry_after_ms=error.retry_after_ms) from error
+            raise from_code(
+                error.code, error.message, retry_after_ms=error.retry_after_ms, effect=error.effect
+            ) from error
         finally:
             await waiting.end(keep=self._closing)
             if bridge.waiters.get(wire_id) is waiting:

@@ -133,7 +133,7 @@ class Waiting:
         seconds = min(left, 600_000) / 1000 if isinstance(left, int) and left > 0 else 60.0
         asked = Challenge(
             approval_id=challenge, call_id=self._call.call_id, tool=self._call.name, arguments=self._call.arguments,
-            risk=str(payload.get("risk", ""))[:500], seconds=seconds, actor=self._call.actor,
+            risk=str(payload.get("risk", ""))[:500], expires=time.time() + seconds, actor=self._call.actor,
             bridge_id=self._bridge.bridge_id, own_tool=self._own_name, session=self._call.session,
             message_id=self._call.message_id, where="bridge" if local else None,
         )  # fmt: skip
@@ -142,7 +142,7 @@ class Waiting:
     async def _ask(self, asked: Challenge) -> None:
         update = ApprovalAsked(
             approval_id=asked.approval_id, tool=asked.tool, arguments=asked.arguments, risk=asked.risk,
-            expires_at=timestamp(time.time() + asked.seconds), where=asked.where,
+            expires_at=timestamp(asked.expires), where=asked.where,
         )  # fmt: skip
         self._deadline.pause()
         try:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.protocol.flow import Assembler, Chunker, whole_characters
+from bridge.protocol.frames import CHUNK_BYTES
 
 CALL, CONNECTION = 400, 1000
 
@@ -36,7 +37,7 @@ def test_all_arrives_within_the_credits(texts: dict[str, str], chance: "object")
 def test_calls_take_turns() -> None:
     chunker = Chunker()
     for call_id in "abc":
-        chunker.add(call_id, b"x" * 200_000)
+        chunker.add(call_id, b"x" * 3 * CHUNK_BYTES)
     order = [json.loads(chunker.next() or b"")["id"] for _ in range(9)]
     assert order == list("abcabcabc")
 

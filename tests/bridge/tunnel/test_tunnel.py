@@ -205,33 +205,26 @@ async def test_a_large_answer_holds_up_neither_a_ping_nor_another_call(begin: Be
     bridge.calls.set_limit(200_000_000)
     await link.request("big", "fs_big", {"chars": 100_000_000, "letter": "a"}, deadline_ms=60_000)
     await link.frame("CHUNK", seconds=20)
-    size, slowest, number = 0, 0.0, 0
-    while True:
-        got = 0
-        while any(frame["type"] == "CHUNK" for frame in link.frames):
-            chunk = (await link.frame("CHUNK"))["payload"]
-            got += len(chunk["data"])
-            if chunk["last"]:
-                return
-        size += got
-        if got:
-            await link.send(type="WINDOW", id="big", payload={"credit": got})
-            await link.send(type="WINDOW", payload={"credit": got})
-        if number < 15:
-            number += 1
-            began = asyncio.get_running_loop().time()
-            await link.send(type="PING", id=f"p{number}", payload={"t": number})
-            await link.frame("PING", call_id=f"p{number}")
-            await link.request(f"small{number}", "fs_echo", {"text": "x"})
-            await link.answer(f"small{number}")
-            slowest = max(slowest, asyncio.get_running_loop().time() - began)
-            assert slowest < 0.2, f"{slowest} s after {size} bytes"  # twice 100 ms: two round trips
-        else:
-            await link.frame("CHUNK")
-            link.frames.clear()
-            if number == 15:
-                break
-    assert size > 0
+    clock, took = asyncio.get_running_loop().time, []
+    for number in range(15):
+        began = clock()
+        await link.send(type="PING", id=f"p{number}", payload={"t": number})
+        await link.frame("PING", call_id=f"p{number}")
+        took.append(clock() - began)
+        began = clock()
+        await link.request(f"small{number}", "fs_echo", {"text": "x"})
+        await link.answer(f"small{number}")
+        took.append(clock() - began)
+        chunks = [frame["payload"] for frame in link.frames if frame["type"] == "CHUNK"]
+        link.frames.clear()
+        assert not any(chunk["last"] for chunk in chunks)
+        credit = sum(len(chunk["data"]) for chunk in chunks)
+        if credit:
+            await link.send(type="WINDOW", id="big", payload={"credit": credit})
+            await link.send(type="WINDOW", payload={"credit": credit})
+    took.sort()
+    assert took[len(took) * 3 // 4] < 0.1, took  # the slowest few are the machine's, which runs other things too
+    assert took[-1] < 2.0, took
 
 
 def test_a_tunnel_is_only_built_for_a_safe_address() -> None:

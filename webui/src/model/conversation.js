@@ -24,16 +24,22 @@ export class Conversation {
 
   get running() { return this.turns.find((turn) => turn.state === "running" || turn.state === "waiting") ?? null; }
 
-  /** Begin afresh from `chat.history`. */
+  /** Begin afresh from `chat.history`. What was being answered goes on unless its answer is there. Gives those turns. */
   load({ messages, has_more }) {
     const unsent = this.turns.filter((turn) => turn.local);
+    const live = this.turns.filter((turn) => !turn.local && (turn.state === "running" || turn.state === "waiting"));
     this.turns = [];
     this.byId.clear();
     this.hasMore = has_more;
     this.lastSeq = 0;
     for (const message of messages) this.read(message);
+    const open = live.map(({ id, sent }) => {
+      const turn = this.byId.get(id);
+      return turn && !turn.parts.some((part) => part.kind === "text") ? Object.assign(turn, { state: "running", sent }) : null;
+    }).filter(Boolean);
     for (const turn of unsent) this.add(turn);
     this.reshaped();
+    return open;
   }
 
   /** Older messages, before those that are there. */

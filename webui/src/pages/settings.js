@@ -31,7 +31,7 @@ function permissions(store, actions) {
     h("h3", {}, t("grants")), table([t("tool"), t("scopes"), ""], grants.map((grant) => [h("code", {}, grant.tool), `${t(`scope_${grant.scope}`)} · ${moment(grant.since)}`,
       button(t("revoke"), doing(actions, again, () => store.call("approval.revoke", { grant_id: grant.grant_id })), "danger small")]), t("grantsNone")),
   ]);
-  return card(t("tool"), box);
+  return card(t("permissions"), box);
 }
 
 function identities(store, actions) {

@@ -37,11 +37,14 @@ export class Badge {
   }
 
   draw() {
-    const { state, text } = badgeOf(this.store.bridges, this.store.leftAt, Date.now());
+    const { bridges } = this.store;
+    const { state, text } = badgeOf(bridges, this.store.leftAt, Date.now());
     if (this.element.dataset.state === state && this.text === text) return;
     this.text = text;
     this.element.dataset.state = state;
     this.element.title = text;
-    fill(this.element, icon("laptop"), h("span", { class: "badge-dot", "aria-hidden": "true" }), h("span", { class: "badge-text" }, text));
+    const short = (bridges.find((bridge) => bridge.connected) ?? bridges[0])?.name ?? "";
+    fill(this.element, icon("laptop"), h("span", { class: "badge-dot", "aria-hidden": "true" }), h("span", { class: "badge-text" }, text),
+      h("span", { class: "badge-short", "aria-hidden": "true" }, short));
   }
 }

@@ -2,7 +2,7 @@
 
 import { fill, h, icon, iconButton } from "../dom.js";
 import { ago, t } from "../i18n.js";
-import { placeOf } from "../model/values.js";
+import { placeOf, tamed } from "../model/values.js";
 import { ask, confirm } from "./asking.js";
 
 export class Sidebar {
@@ -54,7 +54,7 @@ export class Sidebar {
   }
 
   row(session) {
-    const key = session.session_key, place = placeOf(session), title = session.title || t("untitled");
+    const key = session.session_key, place = placeOf(session), title = tamed(session.title || t("untitled"));
     const current = this.store.open?.key === key;
     return h("li", { class: current ? "current" : "" },
       h("a", { href: `#/c/${encodeURIComponent(key)}`, "data-key": key, "aria-current": current ? "page" : null, onclick: () => this.actions.drawer(false) },
@@ -69,7 +69,7 @@ export class Sidebar {
   hit(hit) {
     const title = this.store.sessions.find((session) => session.session_key === hit.session_key)?.title;
     return h("li", {}, h("button", { type: "button", class: "hit", onclick: () => this.actions.openAt(hit.session_key, hit.seq) },
-      h("b", {}, title || t("untitled")), h("span", { dir: "auto" }, hit.snippet)));
+      h("b", {}, tamed(title || t("untitled"))), h("span", { dir: "auto" }, tamed(hit.snippet))));
   }
 
   drawPages() {

@@ -157,7 +157,7 @@ class MemoryBook:
             data += _line({"version": VERSION, "user": user})
         data += _line(record)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(book.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        handle = os.open(book.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
         try:
             book.whole = False
             written = os.write(handle, data)

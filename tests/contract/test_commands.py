@@ -1,0 +1,34 @@
+"""The commands beside a running gateway."""
+
+import json
+from pathlib import Path
+
+from tests.e2e.gateway_process import gateway_process
+
+
+async def test_chat_at_the_address_of_the_own_gateway_needs_no_token(tmp_path: Path) -> None:
+    async with gateway_process(tmp_path / "home") as gateway:
+        for address in (gateway.ws, gateway.ws.removesuffix("/ws"), gateway.ws.replace("127.0.0.1", "localhost")):
+            code, out, error = await gateway.command("chat", "--url", address, "hello")
+            assert code == 0 and out.startswith("Hello"), error
+        other = gateway.ws.replace(gateway.url.rsplit(":", 1)[1], "9")
+        code, _, error = await gateway.command("chat", "--url", other, "hello")
+        assert code == 1 and "cannot reach" in error
+
+
+async def test_the_admin_token_is_shown_to_no_other_gateway(tmp_path: Path) -> None:
+    async with gateway_process(tmp_path / "one") as one, gateway_process(tmp_path / "two") as two:
+        code, _, error = await one.command("chat", "--url", two.ws, "hello")
+        assert code == 1 and "1001" in error
+        assert "no valid token" in error
+
+
+async def test_a_folder_that_others_can_list_is_no_failure_and_watching_makes_no_noise(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o755)
+    async with gateway_process(tmp_path / "home") as gateway:
+        assert (await gateway.command("token", "create", "--user", "u", "--role", "user"))[0] == 0
+        code, out, _ = await gateway.command("doctor", "--json")
+        found = {check["name"]: check for check in json.loads(out)["checks"]}
+        assert code == 0 and found["permissions"]["state"] == "warning" and "chmod 700" in found["permissions"]["next"]
+        await gateway.stop()
+        assert not [line for line in gateway.output if "watchfiles" in line]
