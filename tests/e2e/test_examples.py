@@ -126,5 +126,5 @@ async def test_a_sixth_channel(tmp_path: Path, letters: Path) -> None:
             while (box / "first.txt").exists():
                 await asyncio.sleep(0.02)
         assert (box / "bad name.refused").exists()
-        code, out, _ = await gateway.command("user", "list", "--json")
-        assert code == 0 and "letters-ann" in out
+    [session] = (tmp_path / "home" / "sessions").glob("*/*.jsonl")
+    assert '"agent:main:letters:direct:ann"' in session.read_text()
