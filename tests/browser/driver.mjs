@@ -71,6 +71,8 @@ const commands = {
     // evaluated by the debugger's protocol, which the page's policy does not bind
     const target = pages.get(page).page;
     await target.evaluate(axe);
+    // what fades in is judged when it is there
+    await target.evaluate(() => Promise.allSettled(document.getAnimations().filter((one) => one.effect.getComputedTiming().iterations < 10).map((one) => one.finished)));
     const { violations } = await target.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
     return violations.map(({ id, impact, help, nodes }) => ({ id, impact, help, nodes: nodes.map((node) => `${node.target.join(" ")}: ${node.failureSummary}`) }));
   },

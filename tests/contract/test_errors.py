@@ -30,9 +30,11 @@ def _models(server: OpenAIServer) -> dict[str, Any]:
 async def test_the_event_the_answer_and_the_openai_route_agree_whether_to_try_again(tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {ALICE}"}
     async with (
-        OpenAIServer() as model, gateway_process(tmp_path / "home", _models(model)) as gateway,
-        Client(gateway.ws) as alice, aiohttp.ClientSession(headers=headers) as http,
-    ):  # fmt: skip
+        OpenAIServer() as model,
+        gateway_process(tmp_path / "home", _models(model)) as gateway,
+        Client(gateway.ws) as alice,
+        aiohttp.ClientSession(headers=headers) as http,
+    ):
         for text, retryable in (("!refused-key", False), ("!cut", True)):
             assert (await alice.ask(text))["retryable"] is retryable
             with pytest.raises(Refused) as refused:

@@ -1,17 +1,23 @@
 // Code in colours: the core of highlight.js with the languages that assistants write most.
 
 import hljs from "highlight.js/lib/core";
-import bash from "highlight.js/lib/languages/bash";
 import diff from "highlight.js/lib/languages/diff";
 import javascript from "highlight.js/lib/languages/javascript";
-import json from "highlight.js/lib/languages/json";
 import python from "highlight.js/lib/languages/python";
 import xml from "highlight.js/lib/languages/xml";
 import yaml from "highlight.js/lib/languages/yaml";
 
-const LANGUAGES = { bash, diff, javascript, json, python, xml, yaml };
+/** The shell, without the long lists of its commands that the library's own grammar brings along. */
+const bash = (hl) => ({
+  aliases: ["sh", "shell", "zsh", "console"],
+  keywords: { keyword: "if then elif else fi for while until in do done case esac function return", built_in: "cd echo export set source sudo test exit" },
+  contains: [hl.HASH_COMMENT_MODE, hl.APOS_STRING_MODE, { ...hl.QUOTE_STRING_MODE, contains: [hl.BACKSLASH_ESCAPE] },
+    { className: "variable", begin: /\$(?:\w+|\{[^}]*\})/ }, { className: "attr", begin: /(?<=\s)--?[\w-]+/ }],
+});
+
+const LANGUAGES = { bash, diff, javascript, python, xml, yaml };
 for (const [name, grammar] of Object.entries(LANGUAGES)) hljs.registerLanguage(name, grammar);
-hljs.registerAliases(["ts", "tsx", "typescript"], { languageName: "javascript" });
+hljs.registerAliases(["ts", "tsx", "typescript", "json", "jsonc"], { languageName: "javascript" });
 
 const MOST = 30_000;
 
