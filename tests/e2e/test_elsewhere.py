@@ -29,9 +29,7 @@ async def program(name: str, *arguments: str, home: Path) -> asyncio.subprocess.
 
 async def test_both_programs_without_what_only_posix_has(tmp_path: Path) -> None:
     configuration = tmp_path / "gateway.yaml"
-    configuration.write_text(
-        f"server: {{port: 0}}\nauth: {{tokens: [{{user: alice, role: user, token: {TOKEN}}}]}}\n"
-    )
+    configuration.write_text(f"server: {{port: 0}}\nauth: {{tokens: [{{user: alice, role: user, token: {TOKEN}}}]}}\n")
     (tmp_path / ".ai-bridge").mkdir()
     entry = {"command": sys.executable, "args": [HOSTILE, ""], "tools": {"allow": ["echo"]}}
     (tmp_path / ".ai-bridge" / "config.yaml").write_text(json.dumps({"mcp_servers": {"fs": entry}}))
