@@ -34,7 +34,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/python -m bench.run $(ARGS)
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check src tests bench
+	@$(BIN)/ruff check src tests bench examples
 	@$(BIN)/mypy
 	@PYTHONPATH=src $(BIN)/lint-imports
 

@@ -95,7 +95,8 @@ WantedBy=default.target
         {base / "systemd" / "user" / unit_name: unit},
         [[*user, "daemon-reload"], [*user, "enable", "--now", unit_name]],
         [[*user, "disable", "--now", unit_name]],
-        f"to keep it running while you are logged out: loginctl enable-linger\nits log: journalctl --user -u {unit_name}",
+        "to keep it running while you are logged out: loginctl enable-linger\n"
+        f"its log: journalctl --user -u {unit_name}",
     )
 
 

@@ -90,8 +90,9 @@ def _gateway(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
     if settings.server.token is None:
         yield Finding("token", False, "none is configured", f"ai-bridge connect {url} --pair")
     trouble = _reach(url)
+    step = f"start the gateway there, or correct the address: ai-bridge connect {url} --pair"
     yield Finding("gateway", trouble is None, trouble or f"{urlsplit(url).hostname} can be reached",
-                  "" if trouble is None else f"start the gateway there, or correct it: ai-bridge connect {url} --pair")  # fmt: skip
+                  "" if trouble is None else step)  # fmt: skip
 
 
 def _reach(url: str) -> str | None:

@@ -14,7 +14,7 @@ from bridge.confirm import Confirmations, Question
 from bridge.definitions import Definitions
 from bridge.errors import McpError, NotFound, OutcomeUnknown, Overloaded, ToolDenied
 from bridge.ledger import Ledger
-from bridge.policy import Verdict, decide
+from bridge.policy import Verdict, decide, idempotent
 from bridge.ports import Audit, Executor, JsonObject, Route
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.outbox import Answer, Outbox
@@ -23,6 +23,7 @@ from bridge.settings import PolicySettings
 
 METHODS = frozenset({"tools/call", "resources/read", "prompts/get"})
 _RESTART_SECONDS = 0.05
+_STARTING_SECONDS = 0.05
 _LOG = logging.getLogger("bridge.calls")
 
 
@@ -68,6 +69,8 @@ class Execution:
         if request.method not in METHODS:
             raise ToolDenied("this bridge has no such operation")
         if route is None:
+            route = await self._wait_for_route(call)
+        if route is None:
             raise ToolDenied("no such server here") if request.server else NotFound("no such tool here")
         name = public_name(request)
         await self._permit(call, route, name)
@@ -91,6 +94,20 @@ class Execution:
                     continue
                 raise OutcomeUnknown("the MCP server stopped in the middle of this call", effect="unknown") from error
             return response(request.id, "result", result, longest)
+
+    async def _wait_for_route(self, call: LiveCall) -> Route | None:
+        """A name that leads nowhere may belong to a server that is only starting: the bridge has just begun, too."""
+        executor, request = self._parts.executor, call.request
+        name = request.server if request.method == "resources/read" else public_name(request)
+        while name and call.clock.remaining() > 0:
+            route = executor.route(name, request.method)
+            if route is not None:
+                call.idempotent = idempotent(route.rules, route.own_name)
+                return route
+            if not any(server.get("state") == "starting" for server in executor.catalogue().get("servers", ())):
+                return None
+            await asyncio.sleep(_STARTING_SECONDS)
+        return None
 
     async def _permit(self, call: LiveCall, route: Route, name: str) -> None:
         """Return where the call may run. Raises ToolDenied."""

@@ -72,6 +72,13 @@ def dangerous_word(name: str, arguments: Any) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
+def _dangerous_in_name(name: str) -> str | None:
+    """Asked for each call and each tool of a listing, of names that stay the same."""
+    return next((word for word in words(name) if word in DANGEROUS), None)
+
+
+@lru_cache(maxsize=4096)
 def speaks_of_commands(name: str) -> bool:
     """Whether a tool's name says that its arguments are commands: shell, exec, command, sql, query."""
     return _name(name)[1]

@@ -84,6 +84,21 @@ class ToolSettings(_Strict):
     idempotent: tuple[str, ...] = ()
 
 
+class SignInSettings(_Strict):
+    """`sign_in:` of a server behind a URL: OAuth, in the gateway's `mcp_servers` only. `true` takes the defaults."""
+
+    scopes: tuple[str, ...] = ()
+    client_id: str | None = None
+    """Where the server registers no clients by itself; with `client_secret`, where it gave one."""
+    client_secret: SecretText | None = None
+    redirect_url: str | None = None
+    """Where the browser comes back to; the gateway's own `/oauth/callback` unless a proxy stands before it."""
+
+
+def _sign_in(value: Any) -> Any:
+    return {} if value is True else None if value is False else value
+
+
 class McpServerSettings(_Strict):
     """One MCP server: a `command` to start (stdio), or a `url` to reach (Streamable HTTP, SSE)."""
 
@@ -107,6 +122,7 @@ class McpServerSettings(_Strict):
     enabled: bool = True
     protocol: Literal["auto", "2025-11-25", "2026-07-28"] = "auto"
     sampling: Literal["deny"] = "deny"
+    sign_in: Annotated[SignInSettings | None, BeforeValidator(_sign_in)] = None
     tools: ToolSettings = ToolSettings()
 
     @model_validator(mode="after")
@@ -115,6 +131,8 @@ class McpServerSettings(_Strict):
             raise ValueError("a server needs either 'command' or 'url'")
         if self.command is not None and self.transport in ("http", "sse"):
             raise ValueError(f"transport '{self.transport}' needs 'url', not 'command'")
+        if self.sign_in is not None and (self.url is None or self.transport == "sse"):
+            raise ValueError("'sign_in' is for servers with a 'url' over Streamable HTTP")
         if self.url is not None:
             if self.transport == "stdio":
                 raise ValueError("transport 'stdio' needs 'command', not 'url'")

@@ -15,6 +15,9 @@ session_key: ContextVar[str] = ContextVar("session_key", default="")
 """The text of the session that is being served, for log lines; empty outside a turn."""
 
 
+_random: list[int] = []
+
+
 def new_trace_id() -> str:
     """A random W3C trace id, 32 lower-case hex digits."""
     return f"{random.getrandbits(128) or 1:032x}"  # no secret, so no system call
@@ -31,12 +34,24 @@ def current_trace_id() -> str:
 
 def new_id(prefix: str) -> str:
     """An id that sorts by time: `prefix_` + 9 characters of milliseconds + 80 random bits."""
-    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    number = (time.time_ns() // 1_000_000) << 80 | _random_bits()
     out = []
     for _ in range(25):
         out.append(_ALPHABET[number & 31])
         number >>= 5
     return prefix + "_" + "".join(reversed(out))
+
+
+def _random_bits() -> int:
+    """80 of them; one system call for many ids. Any thread may ask."""
+    try:
+        return _random.pop()
+    except IndexError:
+        block = secrets.token_bytes(10 * 64)
+        fresh = [int.from_bytes(block[at : at + 10], "big") for at in range(0, len(block), 10)]
+        found = fresh.pop()
+        _random.extend(fresh)
+        return found
 
 
 def id_time(identifier: str) -> float | None:

@@ -108,6 +108,7 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> 
 
 async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begun: float) -> None:
     home = gateway.loaded.home
+    gateway.phase.url = listener.url
     async with asyncio.TaskGroup() as group:
         for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe, deltas=False)):
             del leave  # they stay as long as the bus
@@ -122,7 +123,6 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
             )
         ]  # fmt: skip
         await asyncio.sleep(0)  # the services have begun: the loop accepts
-        gateway.phase.url = listener.url
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
         # What exists now stays; and a delta should not pay for looking through the young objects so often.

@@ -153,7 +153,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     media = MediaFolder(home / "media", max_bytes=settings.server.max_media_bytes)
     model = ModelPool(settings.models, DemoModel())
     stack.push_async_callback(model.close)
-    toolbox = await open_toolbox(loaded, stack, people=people, events=bus, platforms=platforms)
+    toolbox = await open_toolbox(loaded, stack, people=people, events=bus, platforms=platforms, url=lambda: phase.url)
     tools, approvals = toolbox.guard, toolbox.desk
     gate = Gate(settings.channels, people.users, people.links, people.pairing, preferences=people.preferences)
     runner = CommandRunner(

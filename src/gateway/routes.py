@@ -7,6 +7,7 @@ from aiohttp import web
 from gateway.composition import Gateway
 from gateway.connection import House
 from gateway.http.api import PersonalRoutes, StateRoutes
+from gateway.http.oauth import OAuthRoutes
 from gateway.http.openai import OpenAiRoutes
 from gateway.http.rpc import RpcRoute
 from gateway.http.webhooks import WebhookRoutes
@@ -40,6 +41,7 @@ def make_listener(gateway: Gateway, more: Sequence[web.AbstractRouteDef] = ()) -
             max_bytes=server.max_message_bytes + server.max_media_bytes * 4 // 3,
         ),
         WebhookRoutes(gateway.channels),
+        OAuthRoutes(gateway.toolbox.sign_in.answered),
         WebUi(),
     )  # fmt: skip
     routes = [*(route for family in families for route in family.routes()), *gateway.toolbox.endpoint.routes(), *more]

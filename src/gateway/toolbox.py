@@ -5,6 +5,7 @@ A part of the composition root (`composition.py`): it constructs, and decides no
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from gateway.people import People
 from gateway.settings import Loaded
 from gateway.tools.approvals import ApprovalDesk
 from gateway.tools.cloud_mcp import CloudMcp
+from gateway.tools.cloud_oauth import SignIn
 from gateway.tools.guard import Guard
 from gateway.tools.store import Store
 from gateway.tunnel.directory import Directory
@@ -40,6 +42,7 @@ class Toolbox:
     endpoint: Endpoint
     bridge_tools: BridgeTools
     cloud: CloudMcp
+    sign_in: SignIn
     memory: "Memories"
     scheduler: Scheduler
     personas: Personas
@@ -91,9 +94,10 @@ class Memories:
 
 
 async def open_toolbox(
-    loaded: Loaded, stack: AsyncExitStack, *, people: People, events: Events, platforms: frozenset[str]
-) -> Toolbox:
-    """Build it; what it opens is closed by `stack`."""
+    loaded: Loaded, stack: AsyncExitStack, *, people: People, events: Events, platforms: frozenset[str],
+    url: Callable[[], str],
+) -> Toolbox:  # fmt: skip
+    """Build it; what it opens is closed by `stack`. `url` is the gateway's own address."""
     settings, home = loaded.settings, loaded.home
     trail = AuditTrail(home / "audit.jsonl")
     stack.callback(trail.close)
@@ -111,7 +115,8 @@ async def open_toolbox(
         report(QuestionAsked(question_id=question_id, message=message, schema=schema))
         return await desk.ask_input(question_id, call.actor)
 
-    cloud = CloudMcp(settings.mcp_servers, folder=home / "mcp", ask=ask)
+    sign_in = SignIn(home / "mcp" / "tokens", url)
+    cloud = CloudMcp(settings.mcp_servers, folder=home / "mcp", ask=ask, sign_in=sign_in)
     made = builtins(home, settings.tools)
     personas = Personas(home)
     skills = BuiltinTools([SkillTool(personas)] if personas.skills() else [])
@@ -121,6 +126,6 @@ async def open_toolbox(
     )  # fmt: skip
     return Toolbox(
         guard=guard, desk=desk, directory=directory, endpoint=Endpoint(directory, people.authenticator, trail),
-        bridge_tools=bridge_tools, cloud=cloud, memory=Memories(made.memory), scheduler=made.scheduler,
+        bridge_tools=bridge_tools, cloud=cloud, sign_in=sign_in, memory=Memories(made.memory), scheduler=made.scheduler,
         personas=personas, trail=trail, builtins=made,
     )  # fmt: skip

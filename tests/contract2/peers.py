@@ -161,3 +161,122 @@ async def raw_bridge(
         yield bridge
     finally:
         await bridge.shut()
+
+
+class RawGateway:
+    """A gateway that a bridge dials: takes AUTH, answers it, signs what it sends."""
+
+    def __init__(self, port: int = 0, **auth: Any) -> None:
+        self.port = port
+        self.links: list[Link] = []
+        self.auth = auth
+        self.refuse: tuple[int, int] | None = None
+        self._came = asyncio.Event()
+        self._server: Any = None
+
+    async def __aenter__(self) -> "RawGateway":
+        self._server = await websockets.serve(self._serve, "127.0.0.1", self.port, max_size=None, ping_interval=None)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v1/tunnel"
+
+    async def _serve(self, socket: Any) -> None:
+        link = Link(socket)
+        link.hello = await link.nth("AUTH")
+        if self.refuse is not None:
+            code, close = self.refuse
+            error = {"code": code, "message": "no", "scope": "connection", "retryable": False, "effect": "none"}
+            await link.send("ERROR", None, error)
+            await socket.close(close, "no")
+            return
+        link.epoch = 1000 + len(self.links)
+        link.sign_key = base64.urlsafe_b64encode(bytes([len(self.links)]) * 32).decode().rstrip("=")
+        link.bridge_id = link.hello["payload"].get("bridge_id", "named-by-token")
+        limits = {"max_frame_bytes": 1 << 20, "max_in_flight": 64, "window_bytes": 1 << 20, "max_result_bytes": 1 << 25}
+        payload = {
+            "ok": True, "bridge_id": link.bridge_id, "session_id": "s", "epoch": link.epoch, "heartbeat_ms": 15000,
+            "sign_key": link.sign_key, "limits": limits, "forget": [], "cancel": [], **self.auth,
+        }  # fmt: skip
+        await link.send("AUTH", link.hello.get("id"), payload)
+        self.links.append(link)
+        self._came.set()
+        await link.until(lambda: link.close_code, 600)
+
+    async def link(self, n: int = 1, seconds: float = 15) -> "Link":
+        """The n-th connection, from 1."""
+        async with asyncio.timeout(seconds):
+            while len(self.links) < n:
+                self._came.clear()
+                await self._came.wait()
+        return self.links[n - 1]
+
+
+class Link(Peer):
+    """One connection of a bridge at the raw gateway."""
+
+    hello: dict[str, Any]
+    epoch = 0
+    sign_key = ""
+    bridge_id = ""
+
+    def request(
+        self, call_id: str, name: str, arguments: Any = None, *, attempt: int = 1, key: str | None = None,
+        method: str = "tools/call", **ctl: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A signed MCP_REQUEST."""
+        server = ctl.pop("server", None)
+        if method == "resources/read":
+            params: dict[str, Any] = {"uri": name}
+        else:
+            params = {"name": name} | ({} if arguments is None else {"arguments": arguments})
+        frame = {
+            "type": "MCP_REQUEST", "id": call_id,
+            "payload": {"jsonrpc": "2.0", "id": call_id, "method": method, "params": params},
+            "ctl": {
+                "deadline_ms": 20000, "idempotency_key": key or f"key-{call_id}", "attempt": attempt,
+                "epoch": self.epoch, "actor": {"user": "alice", "channel": "websocket"}, **ctl,
+            },
+        }  # fmt: skip
+        if server is not None:
+            frame["ctl"]["server"] = server  # type: ignore[index]
+        frame["sig"] = signature(self.sign_key, self.bridge_id, frame)
+        return frame
+
+    async def ask(self, *arguments: Any, **more: Any) -> dict[str, Any]:
+        """Send a signed request; the frame."""
+        frame = self.request(*arguments, **more)
+        await self.socket.send(json.dumps(frame))
+        return frame
+
+    async def ended(self, call_id: str, n: int = 1, seconds: float = 15) -> dict[str, Any]:
+        """The n-th MCP_RESPONSE or ERROR of a call."""
+        found = await self.until(
+            lambda: [f for f in self.frames if f["type"] in ("MCP_RESPONSE", "ERROR") and f.get("id") == call_id][
+                n - 1 : n
+            ],
+            seconds,
+        )
+        return dict(found[0])
+
+    async def catalogue(self, state: str = "ready") -> dict[str, Any]:
+        """The first TOOLS whose servers all are in `state`."""
+
+        def ready() -> list[dict[str, Any]]:
+            told = [frame["payload"] for frame in self.of("TOOLS")]
+            return [one for one in told if one["servers"] and all(s["state"] == state for s in one["servers"])]
+
+        return dict((await self.until(ready, 20))[-1])
+
+    async def progress(self, call_id: str, state: str, seconds: float = 10) -> dict[str, Any]:
+        found = await self.until(
+            lambda: [f for f in self.of("PROGRESS") if f.get("id") == call_id and f["payload"]["state"] == state],
+            seconds,
+        )
+        return dict(found[-1]["payload"])

@@ -110,6 +110,21 @@ async def test_asked_in_the_chat_and_answered(tmp_path: Path) -> None:
         assert lines(effects) == ["allow_once", "bare"]
 
 
+async def test_the_bridge_dies_while_a_person_is_asked(tmp_path: Path) -> None:
+    """It asks anew after its start, and the call is done once."""
+    async with house(tmp_path, policy={"default": "ask"}) as (gateway, laptop, effects), Client(gateway.ws) as client:
+        accepted = await client.call("chat.send_stream", text='use effects_append_line {"line": "asked twice"}')
+        turn = accepted["message_id"]
+        await client.until(lambda: client.of(turn, "approval.requested"))
+        await laptop.stop(signal.SIGKILL)
+        laptop.start()
+        await client.until(lambda: len(client.of(turn, "approval.requested")) == 2)
+        approval = client.of(turn, "approval.requested")[1]["approval_id"]
+        await client.call("approval.resolve", approval_id=approval, decision="allow_once")
+        assert "appended asked twice" in (await client.end(turn))["text"]
+        assert lines(effects) == ["asked twice"]
+
+
 async def begin_slow(client: Client, effects: Path, line: str, seconds: float = 1.0) -> str:
     accepted = await client.call(
         "chat.send_stream", text=f'use effects_append_slowly {{"line": "{line}", "seconds": {seconds}}}'
@@ -179,3 +194,18 @@ async def test_a_revoked_bridge_is_let_go(tmp_path: Path) -> None:
         assert (await client.call("bridge.list"))["bridges"] == []
         kinds = {event["type"] for event in client.events}
         assert "bridge.disconnected" in kinds
+
+
+async def test_a_clean_stop_says_goodbye_to_bridges(tmp_path: Path) -> None:
+    async with house(tmp_path) as (gateway, laptop, _effects):
+        begun = asyncio.get_running_loop().time()
+        assert await gateway.stop() == 0
+        assert asyncio.get_running_loop().time() - begun < 10
+        async with asyncio.timeout(5):
+            while "gateway: waiting" not in laptop.output:
+                await asyncio.sleep(0.02)
+        assert "the gateway stops" in laptop.output or "restarting" in laptop.output, laptop.output
+        assert laptop.process is not None and laptop.process.poll() is None
+        await gateway.start()
+        async with Client(gateway.ws) as client:
+            await tools_there(client)

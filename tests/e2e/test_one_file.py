@@ -30,8 +30,8 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [packages] = (folder / "venv").glob("lib/python*/site-packages")
     (packages / "third_party.pth").write_text(sysconfig.get_path("purelib") + "\n")
     done = subprocess.run(
-        [python, "-m", "PyInstaller", "--noconfirm", "--log-level=WARN", "--distpath", str(folder / "dist"), "--workpath",
-         str(folder / "work"), str(PACKAGING / "one_file.spec")],
+        [python, "-m", "PyInstaller", "--noconfirm", "--log-level=WARN", "--distpath", str(folder / "dist"),
+         "--workpath", str(folder / "work"), str(PACKAGING / "one_file.spec")],
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -45,6 +45,11 @@ class BuiltinTools:
         """All of them, whether available or not, the same in every session."""
         return [tool.spec for tool in self._tools.values()]
 
+    def find_tool(self, actor: Actor, name: str) -> ToolSpec | None:
+        """One tool, without listing all."""
+        tool = self._tools.get(name)
+        return None if tool is None else tool.spec
+
     async def call(self, call: ToolCall, *, deadline: Deadline, report: Report) -> ToolResult:
         """Run one. Raises NotFound for an unknown name."""
         tool = self._tools.get(call.name)

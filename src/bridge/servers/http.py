@@ -40,8 +40,9 @@ for _name in ("mcp", "httpx2", "httpcore2"):
 class HttpLink:
     """One connection. Made by `open_http`."""
 
-    def __init__(self, settings: McpServerSettings, receive: Receive, closed: Closed) -> None:
+    def __init__(self, settings: McpServerSettings, receive: Receive, closed: Closed, auth: Any = None) -> None:
         self._settings = settings
+        self._auth = auth
         self._receive = receive
         self._closed = closed
         self._write: Any = None
@@ -132,7 +133,9 @@ class HttpLink:
                 settings.url, headers=headers, timeout=_CONNECT_SECONDS, sse_read_timeout=86_400.0
             )
         timeout = httpx2.Timeout(_CONNECT_SECONDS, read=None)
-        client = await stack.enter_async_context(create_mcp_http_client(headers=headers, timeout=timeout))
+        client = await stack.enter_async_context(
+            create_mcp_http_client(headers=headers, timeout=timeout, auth=self._auth)
+        )
         return streamable_http_client(settings.url, http_client=client, max_sse_event_size=MAX_LINE)
 
     def _hear(self, item: Any) -> None:
@@ -184,9 +187,9 @@ def _describe(error: BaseException) -> str:
     return type(error).__name__
 
 
-async def open_http(settings: McpServerSettings, receive: Receive, closed: Closed) -> HttpLink:
-    """Connect. Raises LinkLost."""
-    link = HttpLink(settings, receive, closed)
+async def open_http(settings: McpServerSettings, receive: Receive, closed: Closed, auth: Any = None) -> HttpLink:
+    """Connect, with the `httpx2.Auth` of whoever signed in. Raises LinkLost."""
+    link = HttpLink(settings, receive, closed, auth)
     try:
         await link.start()
     except BaseException:

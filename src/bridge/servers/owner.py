@@ -18,7 +18,7 @@ from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import JsonObject, Reply
 from bridge.servers.link import Link, LinkLost
 from bridge.servers.offers import EVERYTHING, Offers
-from bridge.servers.opening import describe, open_link
+from bridge.servers.opening import Authorise, describe, open_link
 from bridge.servers.pace import GIVEN_UP_DELAY, UNREACHABLE_DELAY, Pace
 from bridge.servers.process import CommandNotFound
 from bridge.servers.session import Session
@@ -37,7 +37,7 @@ class ServerOwner:
 
     def __init__(
         self, settings: McpServerSettings, groups: ProcessGroups, *, changed: Callable[[], None] = lambda: None,
-        poll_seconds: float = POLL_SECONDS, pace: Pace | None = None,
+        poll_seconds: float = POLL_SECONDS, pace: Pace | None = None, authorise: Authorise | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.name = settings.name
@@ -48,6 +48,7 @@ class ServerOwner:
         self.pid: int | None = None
         self.in_flight = 0
         self._groups = groups
+        self._authorise = authorise
         self._changed = changed
         self._poll_seconds = poll_seconds
         self._pace = pace or Pace(given_up_delay=GIVEN_UP_DELAY if settings.kind == "stdio" else UNREACHABLE_DELAY)
@@ -153,6 +154,10 @@ class ServerOwner:
         self._wanted.set()
         self._wake.set()
 
+    def hold(self, reason: str) -> None:
+        """Not to be reached for now, and why. `run()` begins anew."""
+        self._turn("failed", reason)
+
     def learn(self) -> None:
         """Start a lazy server once to see what it offers, and let it sleep again."""
         if self.state == "stopped":
@@ -241,7 +246,7 @@ class ServerOwner:
         try:
             try:
                 async with asyncio.timeout(min(self.settings.timeout, _START_SECONDS)):
-                    link = await open_link(self.settings, session.receive, session.end, self._groups)
+                    link = await open_link(self.settings, session.receive, session.end, self._groups, self._authorise)
                     self.pid = getattr(link, "pid", None)
                     await session.start(link, self.settings.protocol)
                     self._stale.clear()

@@ -1,8 +1,8 @@
 """`gateway chat`: the terminal channel, on the running gateway or on one of its own.
 
 With `--url` it goes to any gateway, with GATEWAY_TOKEN, or the admin token where that address is
-the one that runs on this state folder; without, to the one that runs on this folder; where none runs, one is started in this process on a free loopback port and
-leaves with the conversation.
+the one that runs on this state folder; without, to the one that runs on this folder; where none runs,
+one is started in this process on a free loopback port and leaves with the conversation.
 """
 
 import asyncio

@@ -27,6 +27,7 @@ from bridge.settings import McpServerSettings
 from bus.deadline import Deadline
 from bus.errors import NotFound, TimedOut, ToolDenied, ToolResultInvalid, from_code
 from bus.events import Actor
+from gateway.tools.cloud_oauth import SignIn
 
 _LOG = logging.getLogger("gateway.cloud_mcp")
 DEFAULT: Policy = "allow"
@@ -45,7 +46,7 @@ class CloudMcp:
 
     def __init__(
         self, servers: Sequence[McpServerSettings], *, folder: Path | None = None, ask: AskPerson | None = None,
-        changed: Callable[[], None] = lambda: None,
+        changed: Callable[[], None] = lambda: None, sign_in: SignIn | None = None,
     ) -> None:  # fmt: skip
         """`folder` keeps `servers.json` (what to end after a crash) and `cloud_tools.json`."""
         self._folder = folder
@@ -54,8 +55,12 @@ class CloudMcp:
         self._ask = ask
         self._changed = changed
         self._names = NameTable()
+        self.sign_in = sign_in
+        authorise = None if sign_in is None else sign_in.auth
         self._owners = {
-            server.name: ServerOwner(server, self._groups, changed=self._forget) for server in servers if server.enabled
+            server.name: ServerOwner(server, self._groups, changed=self._forget, authorise=authorise)
+            for server in servers
+            if server.enabled
         }
         for owner in self._owners.values():
             # As they were when it ran last: a turn that goes on after a restart need not wait for the start.
@@ -72,10 +77,24 @@ class CloudMcp:
                 for owner in self._owners.values():
                     if owner.settings.lazy and not owner.tools:
                         owner.learn()
-                    group.create_task(owner.run(), name=f"mcp:{owner.name}")
+                    group.create_task(self._live(owner), name=f"mcp:{owner.name}")
                 await asyncio.Event().wait()
         finally:
             self._groups.close()
+
+    async def _live(self, owner: ServerOwner) -> None:
+        """One server's life; one that wants a sign-in lives while its tokens are good."""
+        settings, sign_in = owner.settings, self.sign_in
+        if settings.sign_in is None or sign_in is None:
+            await owner.run()
+            return
+        while True:
+            owner.hold("somebody has to sign in: see the address in /status")
+            await sign_in.ready(settings)
+            async with asyncio.TaskGroup() as group:
+                life = group.create_task(owner.run())
+                await sign_in.lost(settings)
+                life.cancel()
 
     async def settled(self) -> None:
         """Wait until no server is starting any more."""
@@ -136,10 +155,12 @@ class CloudMcp:
             self._forget()
 
     def status(self) -> list[JsonObject]:
-        """For `/status`: name, state and, where there is one, the reason."""
+        """For `/status`: name, state and, where there is one, the reason, and the address to sign in at."""
+        addresses = {} if self.sign_in is None else self.sign_in.pending()
         return [
             {"name": owner.name, "state": owner.state, "tools": len(owner.tools)}
             | ({"error": owner.error} if owner.error else {})
+            | ({"sign_in": addresses[owner.name]} if owner.name in addresses else {})
             for owner in self._owners.values()
         ]
 

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TypeAlias
 
 from agent.ports import (
@@ -154,7 +153,7 @@ class Guard:
 
     def _shown(self, actor: Actor, spec: ToolSpec) -> ToolSpec:
         policy = self._policy(actor, spec)
-        if spec.source == "cloud" and policy == "allow" and _dangerous_by_name(spec.name):
+        if spec.source == "cloud" and policy == "allow" and dangerous_word(spec.name, None) is not None:
             policy = "ask"
         if policy == spec.policy:
             return spec
@@ -238,12 +237,6 @@ class Guard:
         if call.session is not None:
             facts["session_key"] = call.session.text
         return facts
-
-
-@lru_cache(maxsize=4096)
-def _dangerous_by_name(name: str) -> bool:
-    """Asked for each tool of each turn."""
-    return dangerous_word(name, None) is not None
 
 
 def _digest(call: ToolCall, hashed: str) -> str:

@@ -394,3 +394,19 @@ def test_a_newer_database_is_refused(tmp_path: Any) -> None:
     other.close()
     with pytest.raises(NewerDatabase, match="newer"):
         Database(path)
+
+
+async def test_a_call_that_comes_before_its_server_is_ready_waits(begin: Begin) -> None:
+    """The gateway sends again at once what a bridge that was restarted does not list; its servers only start then."""
+    bridge, link = await begin()
+    route, catalogue = bridge.servers.route, bridge.servers.catalogue
+    state = "starting"
+    bridge.servers.route = lambda tool, method: None if state == "starting" else route(tool, method)  # type: ignore
+    bridge.servers.catalogue = lambda: catalogue() | {"servers": [{"name": "fs", "state": state}]}  # type: ignore
+    await link.request("c1", "fs_add", {"key": "a"})
+    with pytest.raises(TimeoutError):
+        await link.answer("c1", seconds=0.2)
+    state = "ready"
+    assert text(await link.answer("c1")) == "added a"
+    await link.request("c2", "fs_nowhere", {})
+    assert error(await link.answer("c2")) == (1003, "none")
