@@ -1,4 +1,4 @@
-"""An MCP server over stdio that gives files: a picture, and a text as an embedded resource."""
+"""An MCP server over stdio that finds notes and gives files: a picture, and a text as an embedded resource."""
 
 import base64
 import struct
@@ -23,6 +23,12 @@ def png() -> bytes:
 
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@mcp.tool()
+def search(query: str) -> str:
+    """Find notes by their words."""
+    return f"3 notes about {query}: flights.md, flat.md, sights.md"
 
 
 @mcp.tool()
