@@ -179,7 +179,7 @@ def from_code(
     code: int, message: str = "", *, retry_after_ms: int | None = None, effect: Effect = "none",
     retryable: bool | None = None,
 ) -> GatewayError:  # fmt: skip
-    """The error class that carries `code`; an unknown code becomes `Overloaded`. `retryable` is its class's, or told."""
+    """The error that carries `code`; an unknown code becomes `Overloaded`. `retryable` is its class's, or told."""
     error = BY_CODE.get(code, Overloaded)(message, retry_after_ms=retry_after_ms, effect=effect)
     if retryable is not None:
         error.retryable = retryable

@@ -29,16 +29,20 @@ def _models(server: OpenAIServer) -> dict[str, Any]:
 
 async def test_the_event_the_answer_and_the_openai_route_agree_whether_to_try_again(tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {ALICE}"}
-    async with OpenAIServer() as model, gateway_process(tmp_path / "home", _models(model)) as gateway:
-        async with Client(gateway.ws) as alice, aiohttp.ClientSession(headers=headers) as http:
-            for text, retryable in (("!refused-key", False), ("!cut", True)):
-                assert (await alice.ask(text))["retryable"] is retryable
-                with pytest.raises(Refused) as refused:
-                    await alice.call("chat.send", text=text)
-                assert refused.value.data["retryable"] is retryable
-                body = {"model": "main", "messages": [{"role": "user", "content": text}]}
-                async with http.post(gateway.url + "/v1/chat/completions", json=body) as response:
-                    assert (await response.json())["error"]["retryable"] is retryable
+    async with (
+        OpenAIServer() as model,
+        gateway_process(tmp_path / "home", _models(model)) as gateway,
+        Client(gateway.ws) as alice,
+        aiohttp.ClientSession(headers=headers) as http,
+    ):
+        for text, retryable in (("!refused-key", False), ("!cut", True)):
+            assert (await alice.ask(text))["retryable"] is retryable
+            with pytest.raises(Refused) as refused:
+                await alice.call("chat.send", text=text)
+            assert refused.value.data["retryable"] is retryable
+            body = {"model": "main", "messages": [{"role": "user", "content": text}]}
+            async with http.post(gateway.url + "/v1/chat/completions", json=body) as response:
+                assert (await response.json())["error"]["retryable"] is retryable
 
 
 async def test_a_call_whose_effect_is_unknown_is_not_to_be_repeated(tmp_path: Path) -> None:

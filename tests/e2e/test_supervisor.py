@@ -226,7 +226,7 @@ async def test_the_sums_agree_over_parts_retries_and_stopped_turns(tmp_path: Pat
             assert used[ours] == sum(u[theirs] for u in model.usage)
         assert used["cached_tokens"] == sum(u["prompt_tokens_details"]["cached_tokens"] for u in model.usage) > 0
         assert used["turns"] == 3
-        with urllib.request.urlopen(gateway.url + "/metrics") as page:  # noqa: S310 - loopback
+        with urllib.request.urlopen(gateway.url + "/metrics") as page:
             figures = page.read().decode()
         assert (
             'gateway_model_failures_total{model="main"} 1.0' in figures and "gateway_model_retries_total 1.0" in figures

@@ -97,7 +97,8 @@ class ChatMethods:
             raise as_error(ending)
         return {
             "message_id": ending.message_id, "session_key": ending.session.text, "text": ending.text,
-            "timestamp": ending.at or timestamp(), "finish_reason": ending.finish_reason, "usage": codec.params(ending)["usage"],
+            "timestamp": ending.at or timestamp(), "finish_reason": ending.finish_reason,
+            "usage": codec.params(ending)["usage"],
         }  # fmt: skip
 
     async def finish(self, call: Call, message: InboundMessage) -> ChatDone | ChatError:
