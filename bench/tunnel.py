@@ -40,6 +40,7 @@ class Rig:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.hop.close()
         await self._stack.aclose()
 
 
