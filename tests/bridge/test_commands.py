@@ -205,6 +205,25 @@ def test_diag_tells_everything_but_secrets(bridge: Run, config: Path) -> None:
     assert "unknown key" in bridge("diag", "-").stdout
 
 
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [("2\r", ["two"]), ("one, 3\r", ["one", "three"]), ("all\r", ["one", "two", "three"]), ("\r", []), ("4\r", None)],
+)
+def test_only_what_is_ticked_is_shared(config: Path, typed: str, taken: list[str] | None) -> None:
+    source = config.parent / "mcp.json"
+    servers = {name: {"command": "program-" + name, "args": ["--x"]} for name in ("one", "two", "three")}
+    source.write_text(json.dumps({"mcpServers": servers}))
+    config.unlink()
+    arguments = [sys.executable, "-m", "bridge", "import", "--from", str(source)]
+    with PseudoTerminal(arguments, environ={"AI_BRIDGE_CONFIG": str(config)}) as person:
+        person.expect(r"\[ \] 3  three .* program-three --x")
+        person.expect("which of them")
+        person.send(typed)
+        assert person.wait() == (2 if taken is None else 0)
+    written = config.read_text() if config.exists() else ""
+    assert [name for name in servers if f"program-{name}" in written] == (taken or [])
+
+
 # ---------------------------------------------------------------- pairing
 
 
