@@ -25,6 +25,7 @@ from gateway.cli.output import ConfigOption
 
 app = typer.Typer(rich_markup_mode=None)
 PATIENCE_SECONDS = 60.0
+STARTING_SECONDS = 20.0
 
 
 @app.command()
@@ -131,8 +132,31 @@ async def _gateway(url: str | None, config: str | None) -> AsyncIterator[tuple[s
         context: ssl.SSLContext | None = trusting(certificate) if running.url.startswith("https") else None
         yield running.websocket_url, token or _own_token(admin_token, loaded.home), context, history
         return
-    async with _own_gateway(loaded) as address:
-        yield address, token or _own_token(admin_token, loaded.home), None, history
+    try:
+        async with _own_gateway(loaded) as address:
+            yield address, token or _own_token(admin_token, loaded.home), None, history
+            return
+    except ExceptionGroup as group:
+        if group.subgroup(FolderTaken) is None:
+            raise
+    address = await _somebody_elses(loaded.home)  # it began at the same time
+    yield address, token or _own_token(admin_token, loaded.home), None, history
+
+
+class FolderTaken(Exception):
+    """Another process has this state folder; the message says which."""
+
+
+async def _somebody_elses(home: Path) -> str:
+    """The address of a gateway that is starting on this folder, once it serves. Raises Failure where it never does."""
+    from gateway.cli.running import find_running
+
+    for _ in range(int(STARTING_SECONDS / 0.2)):
+        running = await asyncio.to_thread(find_running, home)
+        if running is not None:
+            return running.websocket_url
+        await asyncio.sleep(0.2)
+    raise Failure(f"another process uses {home}, but no gateway answers there")
 
 
 def websocket_address(url: str) -> str:
@@ -151,6 +175,7 @@ def _own_token(read: Any, home: Path) -> str:
 @contextlib.asynccontextmanager
 async def _own_gateway(loaded: Any) -> AsyncIterator[str]:
     """A gateway in this process, on a free loopback port, for as long as the conversation lasts."""
+    from agent.sessions.lock import FolderInUse
     from gateway.app import Stop, serve
     from gateway.cli.running import read_running_file
     from gateway.observability.logs import Logs
@@ -169,17 +194,24 @@ async def _own_gateway(loaded: Any) -> AsyncIterator[str]:
     redactor = Redactor(secrets_of(settings))
     logs = Logs(settings.logging.level, "json", folder=loaded.home / "logs", redactor=redactor, screen=False)
     stop, ready = Told(), asyncio.Event()
+    problems: list[tuple[str, Exception]] = []
     try:
         async with asyncio.TaskGroup() as tasks:
             served = tasks.create_task(
-                serve(dataclasses.replace(loaded, settings=settings), say=lambda _line: ready.set(), stop=stop)
-            )
+                serve(
+                    dataclasses.replace(loaded, settings=settings), say=lambda _line: ready.set(), stop=stop,
+                    complain=lambda text, error: problems.append((text, error)),
+                )
+            )  # fmt: skip
             begun = tasks.create_task(ready.wait())
             await asyncio.wait([served, begun], return_when=asyncio.FIRST_COMPLETED)
             begun.cancel()
             running = read_running_file(loaded.home)
             if served.done() or running is None:
-                raise Failure("no gateway runs, and none could be started here")
+                if any(isinstance(error, FolderInUse) for _, error in problems):
+                    raise FolderTaken(problems[0][0])
+                why = f": {problems[0][0]}" if problems else ""
+                raise Failure(f"no gateway runs, and none could be started here{why}")
             try:
                 yield running.websocket_url
             finally:
