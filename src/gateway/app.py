@@ -130,7 +130,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
                 ("agents", lambda: follow(gateway.loaded, gateway.agents)),
             )
         ]  # fmt: skip
-        await asyncio.sleep(0)  # the services have begun: the loop accepts
+        await gateway.loop.accepting.wait()
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
         # What exists now stays; and a delta should not pay for looking through the young objects so often.
