@@ -36,6 +36,8 @@ class Talk:
 
 _PLANNED = re.compile(r"\(Planned earlier by this person[^)]*\) |（用户之前安排的事项[^）]*）")
 """How the house marks a scheduled task."""
+_SPEAKER = re.compile(r"\[[A-Za-z0-9_.:@-]{1,128}\] ")
+"""How the house names who speaks in a group."""
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _USE = re.compile(
     r"^[ \t]*(?:please\s+)?(?:use|call|调用|使用|请调用|请使用)\s*(?:the\s+)?(?:tool\s+|工具\s*)?"
@@ -59,6 +61,8 @@ def answer(messages: Sequence[JsonObject], tools: frozenset[str]) -> Answer:
     last = messages[-1] if messages else {}
     said = [spoken(message) for message in messages if message.get("role") == "user"]
     current = said[-1] if said else ""
+    if (speaker := _SPEAKER.match(current)) is not None:
+        current = current[speaker.end() :]
     planned = _PLANNED.match(current)
     if planned and last.get("role") == "user":
         return _remind(answer([{"role": "user", "content": current[planned.end() :]}], tools), current[planned.end() :])
