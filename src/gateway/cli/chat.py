@@ -8,6 +8,7 @@ one is started in this process on a free loopback port and leaves with the conve
 import asyncio
 import contextlib
 import dataclasses
+import locale
 import os
 import secrets
 import signal
@@ -44,7 +45,9 @@ def chat(
     """Talk to the assistant. With TEXT, or text on stdin: one turn, the answer on stdout."""
     said = " ".join(text) if text else None
     if said is None and not sys.stdin.isatty():
-        said = sys.stdin.read()
+        said = _decoded(sys.stdin.buffer.read())
+    elif said is not None:
+        said = _decoded(os.fsencode(said)) if os.name == "posix" else said  # bytes that are no text in this locale
     if said is not None and not said.strip():
         raise Failure("there is nothing to say", exit_code=2)
     if said is None and as_json:
@@ -54,6 +57,14 @@ def chat(
     except KeyboardInterrupt:  # between two prompts, where nobody listens for it
         code = 0
     raise typer.Exit(code)
+
+
+def _decoded(data: bytes) -> str:
+    """What was piped: UTF-8, else as this system writes (a Chinese Windows: GBK), whatever is no text replaced."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(locale.getpreferredencoding(False), "replace")
 
 
 async def _until_done(work: Coroutine[Any, Any, int]) -> int:
