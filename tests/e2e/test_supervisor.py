@@ -212,6 +212,7 @@ async def test_the_sums_agree_over_parts_retries_and_stopped_turns(tmp_path: Pat
             {"match": "unlucky", "do": "say lucky"},
         ]
         await client.ask("/mode multi")
+        assert "main: ready" in (await client.ask("/status"))["text"]
         done = await client.ask("divide")
         assert done["text"] == "all" and done["usage"]["total_tokens"] == sum(u["total_tokens"] for u in model.usage)
         await client.ask("/mode single")
