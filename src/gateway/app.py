@@ -138,7 +138,8 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
         gc.set_threshold(20_000, 20, 50)
         _greet(gateway, listener, say, time.monotonic() - begun)
         services.append(group.create_task(gateway.model.warm(), name="warm"))
-        services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
+        if gateway.loaded.settings.models:  # `demo` calls tools when it is told to, and is light
+            services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
         try:
             await stop.asked.wait()
             await _drain(gateway, listener, stop)
