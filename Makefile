@@ -77,10 +77,11 @@ $(VENV)/.binary: $(VENV)/.run packaging/ai-bridge/one_file.lock
 	@$(INSTALL) -r packaging/ai-bridge/one_file.lock
 	@touch $@
 
-$(VENV)/.npm: $(VENV)/.made tests/npm/package-lock.json
+$(VENV)/.npm: $(VENV)/.made tests/npm/package-lock.json webui/package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js is missing: sudo apt-get install -y nodejs npm" >&2; exit 1; }
 	@echo "Installing the MCP servers that the tests drive into tests/npm (once)"
 	@npm ci --prefix tests/npm --no-audit --no-fund --loglevel=error
+	@npm ci --prefix webui --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # The lock files name no registry: pip takes the one it is configured with. Needs `uv`. The two distributions are

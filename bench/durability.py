@@ -12,6 +12,19 @@ from bench.streaming import Rig
 Figures = list[dict[str, Any]]
 
 
+def sync_times(count: int) -> list[float]:
+    """Milliseconds of `count` 300-byte appends with fdatasync, two milliseconds apart."""
+    taken = []
+    with tempfile.NamedTemporaryFile(dir=tempfile.gettempdir()) as file:
+        for _ in range(count):
+            time.sleep(0.002)
+            begun = time.perf_counter()
+            os.write(file.fileno(), b"x" * 299 + b"\n")
+            os.fdatasync(file.fileno())
+            taken.append((time.perf_counter() - begun) * 1000)
+    return taken
+
+
 def disk_syncs(seconds: float) -> float:
     """How many 300-byte appends with fdatasync this disk takes in a second."""
     with tempfile.NamedTemporaryFile(dir=tempfile.gettempdir()) as file:

@@ -7,6 +7,7 @@ takes smaller numbers, to see that the bench itself works.
 import argparse
 import asyncio
 import json
+import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable
@@ -57,7 +58,10 @@ def main() -> int:
     raise_file_limit()
     figures = asyncio.run(run(asked.names or list(PARTS), asked.quick))
     if not asked.names and not asked.quick:
-        machine = {"python": platform.python_version(), "system": platform.platform(terse=True)}
+        machine = {
+            "python": platform.python_version(), "system": platform.platform(terse=True), "cores": os.cpu_count(),
+            "load": [round(value, 1) for value in os.getloadavg()],
+        }  # fmt: skip
         RESULTS.write_text(json.dumps({"machine": machine, "figures": figures}, indent=1) + "\n")
     return 0
 

@@ -60,7 +60,9 @@ async def first_delta(quick: bool) -> Figures:
                     times[name].append(value * 1000)
         async with rig.session.get(rig.model.url + "/") as response:
             prompt = int(await response.text())
-    out = []
+    from bench.durability import sync_times
+
+    out, syncs = [], sync_times(rounds)
     for share, limit in ((0.5, 2), (0.99, 3)):
         floor = percentile(times["model"], share)
         added = {name: max(percentile(times[name], share) - floor, 0.001) for name in ("relay", "gateway")}
@@ -71,6 +73,7 @@ async def first_delta(quick: bool) -> Figures:
         out.append(figure(f"first delta, {label}, gateway / relay", whole, "ratio", to_reach=f"<= {limit}"))
         out.append(figure(f"added to the model's own, {label}, gateway / relay", added["gateway"] / added["relay"],
                           "ratio"))  # fmt: skip
+        out.append(figure(f"the disk's own synced append, {label}", percentile(syncs, share), "ms"))
     out.append(figure("request body of a trivial turn", prompt, "bytes", to_reach="<= 4096"))
     return out
 
@@ -109,22 +112,25 @@ async def throughput(quick: bool) -> Figures:
 
 
 async def paced(quick: bool) -> Figures:
-    """How many chats at 20 ms a chunk stay smooth."""
+    """How many chats at 20 ms a chunk stay smooth; the relay's own figures beside them."""
     out = []
     async with Rig() as rig:
         for count in (64,) if quick else (256, 512, 1024):
-            clients = await rig.clients("gateway", count)
-            streams = await _at_once(clients, "slow")
-            gaps = percentile([gap * 1000 for s in streams for gap in s.gaps], 0.99)
-            first = percentile([s.first * 1000 for s in streams], 0.99)
-            one_way = percentile([t * 1000 for s in streams for t in s.one_way], 0.99)
-            out += [
-                figure(f"{count} chats at 20 ms, gap p99", gaps, "ms", to_reach="<= 100"),
-                figure(f"{count} chats at 20 ms, first delta p99", first, "ms", to_reach="<= 250"),
-                figure(f"{count} chats at 20 ms, one way p99", one_way, "ms", to_reach="<= 100"),
-            ]
-            for client in clients:
-                await client.close()
+            for kind in ("gateway", "relay"):
+                clients = await rig.clients(kind, count)
+                streams = await _at_once(clients, "slow")
+                limits = {"to_reach": "<= 100"}, {"to_reach": "<= 250"}, {"to_reach": "<= 100"}
+                figures = (
+                    ("gap p99", [gap for s in streams for gap in s.gaps]),
+                    ("first delta p99", [s.first for s in streams]),
+                    ("one way p99", [t for s in streams for t in s.one_way]),
+                )
+                for (name, times), limit in zip(figures, limits, strict=True):
+                    worst = percentile(times, 0.99) * 1000
+                    more = limit if kind == "gateway" else {}
+                    out.append(figure(f"{count} chats at 20 ms, {kind}, {name}", worst, "ms", **more))
+                for client in clients:
+                    await client.close()
     return out
 
 

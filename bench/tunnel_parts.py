@@ -113,6 +113,17 @@ async def in_flight(
     return time.perf_counter() - begun
 
 
+async def large_call(url: str, tool: str, size: int) -> asyncio.subprocess.Process:
+    """A process that calls `tool` and has just begun to."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.large_caller", url, tool, str(size), env=environment(), cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdout is not None
+    await child.stdout.readline()
+    return child
+
+
 class Direct:
     """The same stdio server, called without anything in between."""
 

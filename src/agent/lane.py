@@ -29,6 +29,8 @@ class Pending:
     """A message that waits for its turn. `accepted` ends when the message is durable, or fails."""
 
     message: InboundMessage
+    seq: int
+    """The number of its record."""
     accepted: "asyncio.Future[None]"
     progress: TurnProgress = field(default_factory=TurnProgress)
     refused: bool = False

@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 
-from agent.lane import Lane
+from agent.lane import Lane, Pending
 from agent.ports import SessionStore
 from agent.settings import AgentSettings
 from agent.window import RELEVANT, Window
@@ -67,15 +67,22 @@ class Lanes:
         group = not key.scope and ":group:" in key.text
         return Window(self._settings.window_messages, self._settings.window_tokens, group=group)
 
-    async def _load(self, key: SessionKey) -> Window:
+    async def _load(self, key: SessionKey, since: int | None = None) -> Window:
+        """The end of the log; with `since`, all from there on, and as much before it as a window holds."""
         window = self._empty(key)
         limit = self._settings.window_messages * 2
-        window.apply_all(await self._store.read(key, limit=limit, types=RELEVANT, newest=True))
+        before = None if since is None else since + 1
+        window.apply_all(
+            await self._store.read(key, before_seq=before, limit=limit, types=RELEVANT, newest=True)
+        )
+        if since is not None:
+            window.apply_all(await self._store.read(key, after_seq=since, types=RELEVANT))
         return window
 
-    async def reload(self, lane: Lane) -> None:
-        """Read the window again: what it holds may not be in the log."""
-        lane.window = await self._load(lane.key)
+    async def reload(self, lane: Lane, *waiting: Pending) -> None:
+        """Read the window again so that it holds every message that waits for its turn."""
+        waiting = (*waiting, *lane.queue)
+        lane.window = await self._load(lane.key, min((pending.seq for pending in waiting), default=None))
         lane.spoiled = False
 
     def leave(self, lane: Lane) -> None:

@@ -9,6 +9,7 @@ to a connection. Above is the bus, below are the log, `runner.py` and the superv
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -54,8 +55,12 @@ class AgentLoop(Conversations):
         self._tasks: asyncio.TaskGroup | None = None
         self._accepting: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._draining = False
+        self._resuming: set[SessionKey] = set()
+        """Sessions whose open turns are still being read: nothing starts there before."""
         self._running = 0
         self._quiet = asyncio.Event()
+        self.accepting = asyncio.Event()
+        """Set once messages are taken in."""
         self.turns = 0
         """Turns ended since the start."""
 
@@ -64,31 +69,36 @@ class AgentLoop(Conversations):
     async def run(self) -> None:
         """Accept and answer until cancelled; first, take up what was left unfinished."""
         async with asyncio.TaskGroup() as tasks:
+            self._resuming = set(await self._open_turns())
             self._tasks = tasks
             leave = self._bus.accept_with(self.accept)
+            self.accepting.set()
             try:
-                await self._resume()
+                for key in tuple(self._resuming):
+                    await self._resume(key)
                 await asyncio.Event().wait()
             finally:
                 leave()
                 self._tasks = None
 
-    async def _resume(self) -> None:
-        for key in await self._open_turns():
-            lane = await self._lanes.enter(key)
-            try:
-                for pending in await pending_turns(self._store, key):
-                    if lane.head is not None and not lane.head.listed:
-                        await self._end_queued(lane, pending, "the program that asked is gone")
-                        continue
-                    known = {p.message.message_id for p in lane.queue}
-                    if pending.message.message_id != lane.current and pending.message.message_id not in known:
-                        lane.queue.append(pending)
-                self._next(lane)
-            except GatewayError as error:
-                log.warning("a session could not be taken up again: %s", error.message)
-            finally:
-                self._lanes.leave(lane)
+    async def _resume(self, key: SessionKey) -> None:
+        """Take up what a session left unfinished, before anything that has come since."""
+        lane = await self._lanes.enter(key)
+        try:
+            for pending in await pending_turns(self._store, key):
+                if lane.head is not None and not lane.head.listed:
+                    await self._end_queued(lane, pending, "the program that asked is gone")
+                elif all(pending.message.message_id != waiting.message.message_id for waiting in lane.queue):
+                    lane.queue.append(pending)
+            lane.queue = deque(sorted(lane.queue, key=lambda pending: pending.seq))
+            if any(not lane.window.holds(pending.message.message_id) for pending in lane.queue):
+                await self._lanes.reload(lane)
+        except GatewayError as error:
+            log.warning("a session could not be taken up again: %s", error.message)
+        finally:
+            self._resuming.discard(key)
+            self._next(lane)
+            self._lanes.leave(lane)
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more in, let turns finish for `seconds`, then pause what still runs."""
@@ -161,7 +171,7 @@ class AgentLoop(Conversations):
         head = None if lane.exists else acceptance.new_head(message, self._platforms)
         held = lane.hold(self._announce(message, seq) if message.wants_reply else None)
         durable = lane.append(record(seq, kinds.MESSAGE, acceptance.to_data(message, digest)), head=head)
-        pending = Pending(message, durable)
+        pending = Pending(message, seq, durable)
         if message.wants_reply:
             lane.queue.append(pending)
             self._next(lane)
@@ -263,6 +273,8 @@ class AgentLoop(Conversations):
         """Start the next turn of the lane, if none runs."""
         if lane.task is not None or not lane.queue or self._tasks is None or self._runner.stopping:
             return
+        if lane.key in self._resuming:
+            return
         pending = lane.queue.popleft()
         lane.current = pending.message.message_id
         lane.speaker = pending.message.actor.user
@@ -275,7 +287,7 @@ class AgentLoop(Conversations):
 
         async def prepare() -> None:
             if lane.spoiled:
-                await self._lanes.reload(lane)
+                await self._lanes.reload(lane, pending)
             if queue == "collect":
                 await self._gather(lane, pending)
 

@@ -29,7 +29,7 @@ async def pending_turns(store: SessionStore, key: SessionKey) -> list[Pending]:
     accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     accepted.set_result(None)
     return [
-        Pending(from_record(key, record), accepted, progress_of(record.data["message_id"], records, now))
+        Pending(from_record(key, record), record.seq, accepted, progress_of(record.data["message_id"], records, now))
         for record in records
         if record.type == kinds.MESSAGE and record.data.get("message_id") in wanted
     ]

@@ -157,6 +157,10 @@ class Window:
             count -= len(gone.messages)
             tokens -= gone.tokens
 
+    def holds(self, message_id: str) -> bool:
+        """Whether this message is in the window."""
+        return self._find(message_id) is not None
+
     def messages(self, until: str, also: Collection[str] = ()) -> list[JsonObject]:
         """What came before and with the message `until`; of the messages queued behind it only those in `also`."""
         out: list[JsonObject] = []

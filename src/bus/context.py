@@ -5,6 +5,7 @@ import secrets
 import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -70,8 +71,17 @@ def id_time(identifier: str) -> float | None:
 
 def timestamp(seconds: float | None = None) -> str:
     """RFC 3339 in UTC with milliseconds, for `seconds` since the epoch (now, if None)."""
-    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    whole, part = divmod(time.time() if seconds is None else seconds, 1)
+    micro = round(part * 1_000_000)
+    if micro == 1_000_000:
+        whole, micro = whole + 1, 0
+    return f"{_second(whole)}{micro // 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(whole: float) -> str:
+    """The text of a second: most times are of the same few."""
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
 
 
 def parse_timestamp(text: str) -> float:

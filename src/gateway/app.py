@@ -42,6 +42,7 @@ SWITCH_SECONDS = 50e-6
 a few microseconds of Python around a long wait, for which an acknowledgement would otherwise be kept back until the
 event loop happens to sleep (Python's own value is 5 ms)."""
 Say = Callable[[str], None]
+Complain = Callable[[str, Exception], None]
 
 
 def _print(line: str) -> None:
@@ -78,8 +79,15 @@ class Stop:
                 continue  # not the main thread
 
 
-async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> int:
-    """Serve until a signal; the exit code. `say` is given the lines that people read at the start."""
+def _complain(problem: str, _error: Exception) -> None:
+    sys.stderr.write(f"gateway: {problem}\n")
+
+
+async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None, complain: Complain = _complain) -> int:
+    """Serve until a signal; the exit code. `say` is given the lines that people read at the start.
+
+    `complain` is told why nothing could be started.
+    """
     begun = time.monotonic() - _age()
     stop = stop or Stop()
     stop.listen()
@@ -96,10 +104,10 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None) -> 
             listener = make_listener(gateway)
             await listener.open()
         except (FolderInUse, CorruptDocument, GatewayError) as error:
-            sys.stderr.write(f"gateway: {error}\n")
+            complain(str(error), error)
             return 1
         except OSError as error:
-            sys.stderr.write(f"gateway: {_why(error, loaded)}\n")
+            complain(_why(error, loaded), error)
             return 1
         stack.push_async_callback(listener.close, seconds=0.5)
         await _live(gateway, listener, stop, say, begun)
@@ -122,7 +130,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
                 ("agents", lambda: follow(gateway.loaded, gateway.agents)),
             )
         ]  # fmt: skip
-        await asyncio.sleep(0)  # the services have begun: the loop accepts
+        await gateway.loop.accepting.wait()
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
         # What exists now stays; and a delta should not pay for looking through the young objects so often.
@@ -130,7 +138,8 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
         gc.set_threshold(20_000, 20, 50)
         _greet(gateway, listener, say, time.monotonic() - begun)
         services.append(group.create_task(gateway.model.warm(), name="warm"))
-        services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
+        if gateway.loaded.settings.models:  # `demo` calls tools when it is told to, and is light
+            services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
         try:
             await stop.asked.wait()
             await _drain(gateway, listener, stop)

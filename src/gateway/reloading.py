@@ -1,8 +1,8 @@
 """Takes over changed agents and bindings while turns run; everything else waits for the next start.
 
-A watched folder rather than a file, since editors replace files. A file that can't be
-read changes nothing: the last good settings stay, and the log says why. It asks for no
-authority: who can write the file is who runs the gateway.
+The file's status is looked at once a second: a watcher of its folder, where the logs of the house lie too, would be
+woken by every message, and weighs three megabytes. A file that can't be read changes nothing: the last good settings
+stay, and the log says why. It asks for no authority: who can write the file is who runs the gateway.
 """
 
 import asyncio
@@ -14,19 +14,30 @@ from gateway.settings import Loaded, load_settings
 
 log = logging.getLogger("gateway.settings")
 
+LOOK_SECONDS = 1.0
+
 
 async def follow(loaded: Loaded, agents: Agents) -> None:
     """Until cancelled."""
     if loaded.source is None:
         await asyncio.Event().wait()
         return
-    await asyncio.sleep(1.0)  # the watcher is imported when the start is over
-    from watchfiles import awatch
+    known = _mark(loaded.source)
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        found = _mark(loaded.source)
+        if found is not None and found != known:  # editors replace files: it may be missing for a moment
+            known = found
+            await _reload(loaded.source, agents)
 
-    source = loaded.source.resolve()
-    async for changes in awatch(source.parent, recursive=False, step=200, stop_event=None):
-        if any(Path(path).name == source.name for _, path in changes):
-            await _reload(source, agents)
+
+def _mark(file: Path) -> tuple[int, int, int] | None:
+    """What differs when a file was written or replaced; of what a link leads to, where it is one."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 async def _reload(source: Path, agents: Agents) -> None:

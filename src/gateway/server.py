@@ -189,6 +189,7 @@ class Listener:
                 raise ConnectionResetError
             self._house.sockets.check_room()
             await ws.prepare(request)
+            ws.headers.clear()  # they are sent; there may be thousands of connections
             connection = Connection(ws, transport, self._house, principal, place)
             await connection.serve()
         finally:

@@ -148,7 +148,7 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
         )
         service = asyncio.get_running_loop().create_task(agent.loop.run())  # type: ignore[attr-defined]
         try:
-            await asyncio.sleep(0.02)
+            await agent.loop.accepting.wait()  # type: ignore[attr-defined]
             yield agent
             await agent.loop.drain(agent.limits.drain_seconds)  # type: ignore[attr-defined]
         finally:

@@ -254,3 +254,19 @@ async def test_interrupt_takes_the_running_turns_place(tmp_path: Path) -> None:
         assert (await agent.end(first)).code == 1009
         model.go_on.set()
         assert (await agent.end(second)).text == "half whole"
+
+
+async def test_a_long_queue_is_answered_in_order_after_a_restart_each_message_for_itself(tmp_path: Path) -> None:
+    limits = {"queued_messages_per_session": 500, "drain_seconds": 0.0}
+    settings = {"window_messages": 8}
+    texts = [f"number {n}" for n in range(60)]
+    async with running(Agent(tmp_path, StallingModel(), limits=limits, settings=settings)) as agent:
+        sent = [await agent.send(text) for text in texts]
+    agent = Agent(tmp_path, EchoModel(), limits=limits, settings=settings)
+    async with running(agent):
+        late = await agent.send("and one that comes while they are taken up")
+        for accepted, text in zip(sent, texts, strict=True):
+            assert (await agent.end(accepted)).text == f"you said: {text}"
+        assert (await agent.end(late)).text.endswith("taken up")
+        ends = [event.message_id for event in agent.events if isinstance(event, ChatDone)]
+        assert ends == [accepted.message_id for accepted in (*sent, late)]

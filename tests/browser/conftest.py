@@ -18,6 +18,7 @@ import pytest_asyncio
 from tests.browser.driving import Browser, Page, chromium
 from tests.e2e.gateway_process import Client, GatewayProcess, gateway_process
 
+PICTURE_SERVER = str(Path(__file__).parent.parent / "fakes" / "picture_server.py")
 REAL = str(Path(__file__).parent.parent / "bridge" / "real_server.py")
 EFFECTS = str(Path(__file__).parent.parent / "fakes" / "effects_server.py")
 PICTURES = bool(os.environ.get("MAKE_IMAGES"))
@@ -36,6 +37,12 @@ class House:
         token = (self.gateway.home / "admin.token").read_text().strip()
         return Client(self.gateway.ws, token)
 
+    async def tools(self, *names: str) -> None:
+        """Wait until the tool servers are up."""
+        async with asyncio.timeout(60), await self.admin() as client:
+            while not {tool["name"] for tool in (await client.call("tools.list"))["tools"]} >= set(names):
+                await asyncio.sleep(0.1)
+
     async def invitation(self, user: str = "alice", *, port: int | None = None) -> str:
         """A login link for `user`."""
         async with await self.admin() as client:
@@ -48,6 +55,7 @@ class House:
         """`user` (or somebody new) with the chat open; in the end the console is empty and nothing went elsewhere."""
         user = user or f"visitor{next(self.numbers)}"
         async with self.browser.page(**options) as page:
+            page.user = user
             await page.login(await self.invitation(user))
             yield page
             await page.quiet(self.gateway.url)
@@ -72,13 +80,16 @@ async def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> A
         {"name": "notes", "command": sys.executable, "args": [EFFECTS, str(effects)], "tools": {"ask": ["*"]}}
     ]
     servers.append({"name": "real", "command": sys.executable, "args": [REAL, "stdio"]})
+    servers.append({"name": "art", "command": sys.executable, "args": [PICTURE_SERVER]})
     settings = {
         "mcp_servers": servers, "limits": {"drain_seconds": 0.2, "messages_per_minute": 0},
         "budgets": {"daily_tokens": 200_000},
     }  # fmt: skip
     async with gateway_process(folder / "home", settings) as gateway:
         gateway.configuration["server"]["port"] = int(gateway.url.rsplit(":", 1)[1])
-        yield House(gateway, browser, effects)
+        found = House(gateway, browser, effects)
+        await found.tools("notes_append_line", "real_paint", "art_draw")
+        yield found
 
 
 @pytest.fixture

@@ -99,6 +99,8 @@ class Page:
     def __init__(self, browser: Browser, name: str) -> None:
         self._browser = browser
         self._name = name
+        self.user = ""
+        """Who is logged in, for a second window of the same person."""
 
     async def do(self, does: str, **given: Any) -> Any:
         return await self._browser.do(does, page=self._name, **given)

@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import re
-import struct
-import zlib
 from urllib.parse import quote
 
 import pytest
@@ -13,26 +11,12 @@ from tests.browser.conftest import House, Picture
 from tests.browser.driving import Page
 from tests.e2e.gateway_process import ALICE, Client
 from tests.fakes.cutting_proxy import CuttingProxy
+from tests.fakes.picture_server import png
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LOST = ("WebSocket connection to", "ERR_CONNECTION", "ERR_EMPTY_RESPONSE")
 COUNTED = " ".join(str(number) for number in range(1, 301))
-
-
-def png(width: int = 64, height: int = 48) -> str:
-    """A small picture, base64."""
-    rows = b"".join(
-        b"\0" + b"".join(bytes([x * 255 // width, y * 255 // height, 180]) for x in range(width)) for y in range(height)
-    )
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return base64.b64encode(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    ).decode()
 
 
 async def until_text(page: Page, length: int) -> None:
@@ -170,7 +154,7 @@ async def test_sessions_are_found_renamed_and_removed(house: House) -> None:
 
 async def test_files_both_ways_and_a_voice_note(house: House) -> None:
     async with house.visit() as page:
-        image = {"name": "sea <b>.png", "mimeType": "image/png", "base64": png()}
+        image = {"name": "sea <b>.png", "mimeType": "image/png", "base64": base64.b64encode(png()).decode()}
         page_file = {
             "name": "evil.html",
             "mimeType": "text/html",

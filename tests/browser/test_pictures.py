@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.bridge.test_app import BridgeProcess
-from tests.browser.conftest import EFFECTS, PICTURES, House, Picture
+from tests.browser.conftest import EFFECTS, PICTURE_SERVER, PICTURES, House, Picture
 from tests.browser.driving import Browser
 from tests.e2e.gateway_process import ALICE, gateway_process
 from tests.fakes.openai_server import OpenAIServer
@@ -45,12 +45,13 @@ async def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> A
     folder = tmp_path_factory.mktemp("pictures")
     script = [{"match": "Lisbon", "do": f"say {ANSWER}"}, {"match": "中文", "do": f"say {SHORT}"}]
     async with OpenAIServer(script=script) as model:
-        model.queue.append('tool notes_append_slowly {"line": "Lisbon", "seconds": 0.3}')
+        model.queue.append('tool notes_search {"query": "Lisbon"}')
         models = [{"name": "main", "base_url": model.url, "api_key": "k", "model": "scripted", "tier": 1}]
         async with gateway_process(folder / "home", {"models": models, "agent": {"mode": "single"}}) as gateway:
             laptop = BridgeProcess(folder / "laptop", gateway.url.replace("http", "ws", 1) + "/tunnel", ALICE)
             command = {"command": sys.executable, "args": [EFFECTS, str(folder / "traces")]}
-            laptop.write(dict.fromkeys(("notes", "files", "calendar"), command))
+            notes = {"command": sys.executable, "args": [PICTURE_SERVER]}
+            laptop.write({"notes": notes, "files": command, "calendar": command})
             laptop.start()
             try:
                 yield House(gateway, browser, folder / "traces")
@@ -61,7 +62,7 @@ async def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> A
 async def test_a_conversation_worth_a_picture(house: House, picture: Picture, tmp_path: Path) -> None:
     async with house.visit("alice", height=920) as page:
         told = (
-            "document.querySelector('#badge').innerText.startsWith('Local bridge connected: laptop, 3 servers, 6 tools"
+            "document.querySelector('#badge').innerText.startsWith('Local bridge connected: laptop, 3 servers, 7 tools"
         )
         await page.until(told + "')", seconds=30)
         if PICTURES:  # the first heartbeat measures the way
@@ -71,7 +72,7 @@ async def test_a_conversation_worth_a_picture(house: House, picture: Picture, tm
         await page.see("th:has-text('Cost')")
         await page.see(".code-frame .hljs-keyword")
         assert await page.evaluate("document.querySelectorAll('.task-box').length") == 2
-        assert await page.text(".tool-name") == "notes_append_slowly"
+        assert await page.text(".tool-name") == "notes_search"
         await page.accessible()
         await picture(page, "chat")
         await page.say(FOLLOW_UP)

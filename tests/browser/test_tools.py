@@ -151,6 +151,20 @@ async def test_a_tool_asks_the_person(house: House) -> None:
         assert "cancel" in await page.last_answer()
 
 
+async def test_files_that_tools_give(house: House) -> None:
+    """Shown when they come, and again out of the history."""
+    async with house.visit() as page:
+        await page.say("use art_draw {}")
+        await page.answered()
+        await page.until("document.querySelector('.tool-card img')?.naturalWidth === 64")
+        await page.say("use art_report {}")
+        await page.answered()
+        assert await page.text(".tool-card .file-name") == "report.html"
+        async with house.visit(page.user) as later:
+            await later.until("document.querySelector('.tool-card img')?.naturalWidth === 64")
+            await later.see(".tool-card .file-name")
+
+
 async def test_progress_of_a_tool(house: House) -> None:
     async with house.visit() as page:
         await page.say('use real_slow {"seconds": 0.8}')

@@ -1,9 +1,10 @@
 """The commands beside a running gateway."""
 
+import asyncio
 import json
 from pathlib import Path
 
-from tests.e2e.gateway_process import gateway_process
+from tests.e2e.gateway_process import GatewayProcess, gateway_process
 
 
 async def test_chat_at_the_address_of_the_own_gateway_needs_no_token(tmp_path: Path) -> None:
@@ -32,3 +33,12 @@ async def test_a_folder_that_others_can_list_is_no_failure_and_watching_makes_no
         assert code == 0 and found["permissions"]["state"] == "warning" and "chmod 700" in found["permissions"]["next"]
         await gateway.stop()
         assert not [line for line in gateway.output if "watchfiles" in line]
+
+
+async def test_questions_asked_at_the_same_time_share_the_gateway_that_one_of_them_starts(tmp_path: Path) -> None:
+    gateway = GatewayProcess(tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "test.yaml").write_text("server: {port: 0}\n")
+    asked = [gateway.command("chat", "--session", f"s{n}", f"number {n}", seconds=60) for n in range(3)]
+    for number, (code, out, error) in enumerate(await asyncio.gather(*asked)):
+        assert (code, error) == (0, "") and f"number {number}" in out

@@ -194,3 +194,18 @@ async def test_a_revoked_bridge_is_let_go(tmp_path: Path) -> None:
         assert (await client.call("bridge.list"))["bridges"] == []
         kinds = {event["type"] for event in client.events}
         assert "bridge.disconnected" in kinds
+
+
+async def test_a_clean_stop_says_goodbye_to_bridges(tmp_path: Path) -> None:
+    async with house(tmp_path) as (gateway, laptop, _effects):
+        begun = asyncio.get_running_loop().time()
+        assert await gateway.stop() == 0
+        assert asyncio.get_running_loop().time() - begun < 10
+        async with asyncio.timeout(5):
+            while "gateway: waiting" not in laptop.output:
+                await asyncio.sleep(0.02)
+        assert "the gateway stops" in laptop.output or "restarting" in laptop.output, laptop.output
+        assert laptop.process is not None and laptop.process.poll() is None
+        await gateway.start()
+        async with Client(gateway.ws) as client:
+            await tools_there(client)

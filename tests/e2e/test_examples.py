@@ -113,7 +113,7 @@ def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_a_sixth_channel(tmp_path: Path, letters: Path) -> None:
     channels = {"letters": {"enabled": True, "folder": str(letters), "allow_from": ["ann"], "look_seconds": 0.05}}
     box = letters / "in" / "ann"
-    async with gateway_process(tmp_path / "home", {"channels": channels}) as gateway:
+    async with gateway_process(tmp_path / "home", {"channels": channels}):
         box.mkdir(parents=True)
         (box / "first.tmp").write_text("what time is it?")
         (box / "first.tmp").rename(box / "first.txt")
@@ -126,5 +126,5 @@ async def test_a_sixth_channel(tmp_path: Path, letters: Path) -> None:
             while (box / "first.txt").exists():
                 await asyncio.sleep(0.02)
         assert (box / "bad name.refused").exists()
-        code, out, _ = await gateway.command("user", "list", "--json")
-        assert code == 0 and "letters-ann" in out
+    [session] = (tmp_path / "home" / "sessions").glob("*/*.jsonl")
+    assert '"agent:main:letters:direct:ann"' in session.read_text()

@@ -119,4 +119,3 @@ async def test_tokens_that_are_refused_are_asked_for_again(tmp_path: Path) -> No
                 assert page.status == 200
             async with Client(gateway.ws) as client:
                 await available(client)
-

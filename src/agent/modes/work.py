@@ -94,7 +94,10 @@ class Work:
         options = message.options
         if options is not None and options.history:
             out += options.history
-        said = self.turn.lane.window.messages(message.message_id, self.turn.also)
+        window = self.turn.lane.window
+        said = window.messages(message.message_id, self.turn.also)
+        if not window.holds(message.message_id):  # without its history, rather than with another's question
+            said = [{"role": "user", "content": message.text}]
         if options is not None and options.history and not message.text and not message.media:
             # a program goes on from its own tools' results: nobody has said anything new
             said = [one for one in said if one != {"role": "user", "content": ""}]

@@ -6,6 +6,7 @@ with its result. A message that takes an earlier one's place (`replaces`) hides 
 and all that was said until it came; what still answers to something hidden is hidden too.
 """
 
+import mimetypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,7 +100,9 @@ class _Pass:
             if _call_of(record) in self.results:
                 return None
             self.results.add(_call_of(record))
-            return _shape(record, "tool", tool_text(data), tool_call_id=data.get("call_id", ""))
+            media = tool_media(data)
+            more = {"media": media} if media else {}
+            return _shape(record, "tool", tool_text(data), tool_call_id=data.get("call_id", ""), **more)
         if record.type == TOOL_STARTED:
             return self._round(record)
         text = data.get("last_text")
@@ -189,6 +192,19 @@ def tool_text(data: JsonObject) -> str:
     if not text and data.get("structured_content") is not None:
         return orjson.dumps(data["structured_content"], option=orjson.OPT_NON_STR_KEYS).decode()
     return text
+
+
+def tool_media(data: JsonObject) -> list[JsonObject]:
+    """The files that a tool gave, by the handles they are kept under: `{media_id, mime, name}`."""
+    out = []
+    for block in data.get("content") or ():
+        if isinstance(block, dict) and isinstance(block.get("media_id"), str):
+            about = block.get("resource") or block
+            mime = str(about.get("mimeType") or "")
+            name = str(about.get("uri") or "").rsplit("/", 1)[-1]
+            name = name or str(data.get("name") or "file") + (mimetypes.guess_extension(mime) or "")
+            out.append({"media_id": block["media_id"], "mime": mime, "name": name})
+    return out
 
 
 def _block(block: JsonObject) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from bridge.errors import BridgeError, McpError
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.link import Closed, Link, LinkLost, Receive
+from bridge.servers.process import CommandNotFound
 from bridge.settings import McpServerSettings
 
 Authorise = Callable[[McpServerSettings], Awaitable[Any]]
@@ -38,3 +40,10 @@ def describe(error: BaseException) -> str:
         error = error.exceptions[0]
     text = str(error) or type(error).__name__
     return " ".join(text.split())[:500]
+
+
+def reason_of(error: Exception) -> tuple[str, bool]:
+    """Why a server ended, for people, and whether starting it again is of no use."""
+    if isinstance(error, BridgeError | McpError):
+        return error.message, False
+    return (str(error), True) if isinstance(error, CommandNotFound) else (describe(error), False)

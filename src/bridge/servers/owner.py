@@ -18,9 +18,8 @@ from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import JsonObject, Reply
 from bridge.servers.link import Link, LinkLost
 from bridge.servers.offers import EVERYTHING, Offers
-from bridge.servers.opening import Authorise, describe, open_link
+from bridge.servers.opening import Authorise, open_link, reason_of
 from bridge.servers.pace import GIVEN_UP_DELAY, UNREACHABLE_DELAY, Pace
-from bridge.servers.process import CommandNotFound
 from bridge.servers.session import Session
 from bridge.settings import McpServerSettings
 
@@ -107,7 +106,7 @@ class ServerOwner:
                         await self._gone(session)
         except TimeoutError:
             effect: Literal["none", "unknown"] = "unknown" if sent or call.sent else "none"
-            raise TimedOut(f"{self.name} did not answer within {seconds:g} s", effect=effect) from None
+            raise TimedOut(f"{self.name} did not answer within {round(seconds, 1):g} s", effect=effect) from None
         except ServerDown as error:
             if not sent:
                 raise
@@ -204,20 +203,13 @@ class ServerOwner:
         try:
             quiet = await self._serve()
             reason = ""
-        except CommandNotFound as error:
-            reason, hopeless = str(error), True
-        except (BridgeError, McpError) as error:
-            reason = error.message
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            reason = "the connection was cancelled from within"  # a library's scope leaked; nobody asked us to stop
+            reason = "the connection was cancelled from within"  # a library's scope leaked, or we are told to stop
         except Exception as error:  # a server may break in any way; the reason is shown, and only it ends
-            reason = describe(error)
+            reason, hopeless = reason_of(error)
         task = asyncio.current_task()
         if reason and task is not None and task.cancelling():
-            raise asyncio.CancelledError(reason)  # its end went wrong while we were told to stop: that still holds
+            raise asyncio.CancelledError(reason)  # we are told to stop, whatever else went wrong at the server's end
         if quiet:
             self._turn("stopped", None)
             await self._wanted.wait()

@@ -147,6 +147,7 @@ class Endpoint:
                            "trace_id": current_trace_id()}}, status=426, headers={"Upgrade": "websocket"},
             )  # fmt: skip
         await ws.prepare(request)
+        ws.headers.clear()  # they are sent; there may be thousands of connections
         socket = Socket(ws, request)
         hello = await self._hello(ws, socket)
         if hello is None:

@@ -5,6 +5,7 @@ With `trafilatura` (extra `web`) the article alone; without it everything that a
 
 import json
 import sys
+from contextlib import suppress
 from html.parser import HTMLParser
 
 MEMORY_BYTES = 1_536 * 1024 * 1024
@@ -81,9 +82,10 @@ def _limit() -> None:
         return
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits = ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_SECONDS), (resource.RLIMIT_CORE, 0))
+    for name, most in limits:
+        with suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS on some versions; the time-out remains
+            resource.setrlimit(name, (most, most))
 
 
 def main() -> None:
