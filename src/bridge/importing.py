@@ -9,6 +9,7 @@ from bridge.configuration import ConfigurationError, Place, Problem
 from bridge.editing import ConfigurationFile, add_secrets, check_private
 from bridge.importer import Found, ImportFailed, choose, read, sources
 from bridge.loading import config_path
+from bridge.servers.definitions import clean
 from bridge.terminal import at_terminal
 
 
@@ -66,10 +67,32 @@ def _find(source: str | None, say: Callable[[str], None]) -> list[Found]:
     return found
 
 
-def _choose_at_terminal(found: Sequence[Found]) -> list[str] | None:
+def _choose_at_terminal(found: Sequence[Found]) -> list[str]:
+    """What the person ticks; nothing is shared that was not named."""
+    names = list(dict.fromkeys(item.name for item in found))
     if not at_terminal():
-        raise ImportFailed("say which: --all, or --select " + ",".join(sorted({item.name for item in found})))
-    sys.stderr.write("which of them? (names separated by commas, empty for all): ")
+        raise ImportFailed("say which: --all, or --select " + ",".join(sorted(names)))
+    first = {item.name: item for item in reversed(found)}
+    for number, name in enumerate(names, 1):
+        entry = first[name].entry
+        what = entry.get("url") or " ".join([str(entry.get("command", "")), *map(str, entry.get("args", ()))])
+        sys.stderr.write(f"  [ ] {number}  {clean(name)}  ({first[name].source.program})  {clean(what)[:100]}\n")
+    sys.stderr.write("which of them? (numbers or names, 'all', empty for none): ")
     sys.stderr.flush()
-    line = sys.stdin.readline().strip()
-    return [name.strip() for name in line.split(",") if name.strip()] or None
+    return ticked(sys.stdin.readline(), names)
+
+
+def ticked(line: str, names: Sequence[str]) -> list[str]:
+    """The names that a line of numbers and names means. Raises ImportFailed for one that isn't there. Pure."""
+    words = [word for word in line.replace(",", " ").split() if word]
+    if [word.lower() for word in words] in (["all"], ["*"]):
+        return list(names)
+    chosen = []
+    for word in words:
+        if word in names:
+            chosen.append(word)
+        elif word.isdecimal() and 1 <= int(word) <= len(names):
+            chosen.append(names[int(word) - 1])
+        else:
+            raise ImportFailed(f"there is no {word[:40]!r} in the list")
+    return chosen

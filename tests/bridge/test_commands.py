@@ -15,6 +15,7 @@ from aiohttp import web
 from bridge.pairing import http_base, qr_lines, qr_lines_of_colours
 from bridge.service import plan
 from tests.bridge.conftest import HOSTILE
+from tests.fakes.pseudo_terminal import PseudoTerminal
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -204,6 +205,25 @@ def test_diag_tells_everything_but_secrets(bridge: Run, config: Path) -> None:
     assert "unknown key" in bridge("diag", "-").stdout
 
 
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [("2\r", ["two"]), ("one, 3\r", ["one", "three"]), ("all\r", ["one", "two", "three"]), ("\r", []), ("4\r", None)],
+)
+def test_only_what_is_ticked_is_shared(config: Path, typed: str, taken: list[str] | None) -> None:
+    source = config.parent / "mcp.json"
+    servers = {name: {"command": "program-" + name, "args": ["--x"]} for name in ("one", "two", "three")}
+    source.write_text(json.dumps({"mcpServers": servers}))
+    config.unlink()
+    arguments = [sys.executable, "-m", "bridge", "import", "--from", str(source)]
+    with PseudoTerminal(arguments, environ={"AI_BRIDGE_CONFIG": str(config)}) as person:
+        person.expect(r"\[ \] 3  three .* program-three --x")
+        person.expect("which of them")
+        person.send(typed)
+        assert person.wait() == (2 if taken is None else 0)
+    written = config.read_text() if config.exists() else ""
+    assert [name for name in servers if f"program-{name}" in written] == (taken or [])
+
+
 # ---------------------------------------------------------------- pairing
 
 
@@ -244,6 +264,24 @@ async def test_pairing(bridge: Run, config: Path, office: tuple[str, list[str]])
     again = await asyncio.to_thread(bridge, "connect", url, "--pair", "--save-only")
     assert again.returncode == 2
     assert "spent" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("encoding", "given", "shown"),
+    [("utf-8", [], "█"), ("ascii", [], "\x1b[107m"), ("utf-8", ["--no-qr"], "")],
+    ids=["utf-8", "another console", "not wanted"],
+)
+async def test_a_qr_code_at_a_terminal(
+    config: Path, office: tuple[str, list[str]], encoding: str, given: list[str], shown: str
+) -> None:
+    arguments = [sys.executable, "-m", "bridge", "connect", office[0], "--pair", "--save-only", *given]
+    environ = {"AI_BRIDGE_CONFIG": str(config), "PYTHONIOENCODING": encoding}
+    with PseudoTerminal(arguments, environ=environ, columns=200, rows=60) as person:
+        await asyncio.to_thread(person.expect, "confirmed")
+        assert await asyncio.to_thread(person.wait) == 0
+    assert "code: ABCD-EFGH" in person.text and "paired-token" not in person.raw
+    assert [mark for mark in ("█", "\x1b[107m") if mark in person.raw] == [shown] * bool(shown)
+    assert (config.parent / "secrets.yaml").stat().st_mode & 0o777 == 0o600
 
 
 def test_small_things_of_pairing() -> None:

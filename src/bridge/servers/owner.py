@@ -106,7 +106,7 @@ class ServerOwner:
                         await self._gone(session)
         except TimeoutError:
             effect: Literal["none", "unknown"] = "unknown" if sent or call.sent else "none"
-            raise TimedOut(f"{self.name} did not answer within {seconds:g} s", effect=effect) from None
+            raise TimedOut(f"{self.name} did not answer within {round(seconds, 1):g} s", effect=effect) from None
         except ServerDown as error:
             if not sent:
                 raise

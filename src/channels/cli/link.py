@@ -24,6 +24,10 @@ class LinkRefused(Exception):
     """The gateway does not want this client; the message says why."""
 
 
+class LinkUnreachable(LinkRefused):
+    """Nobody answers at the address, or not any more."""
+
+
 class LinkLost(Exception):
     """The connection went away before the answer came; the caller may ask again."""
 
@@ -77,7 +81,7 @@ class Link:
             self._drop()
             patience = self._patience if self.welcome else 0
             if patience is not None and time.monotonic() - since >= patience:
-                raise LinkRefused(f"cannot reach {self.url}: {reason}")
+                raise LinkUnreachable(f"cannot reach {self.url}: {reason}")
             await asyncio.sleep(random.uniform(0, delay))
             delay = min(delay * 2, MOST_DELAY)
 

@@ -8,11 +8,13 @@ one is started in this process on a free loopback port and leaves with the conve
 import asyncio
 import contextlib
 import dataclasses
+import locale
 import os
 import secrets
 import signal
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +28,8 @@ from gateway.cli.output import ConfigOption
 app = typer.Typer(rich_markup_mode=None)
 PATIENCE_SECONDS = 60.0
 STARTING_SECONDS = 20.0
+OTHERS_GATEWAYS = 3
+"""How often a question may find that the gateway it was to be put to has just left."""
 
 
 @app.command()
@@ -41,7 +45,9 @@ def chat(
     """Talk to the assistant. With TEXT, or text on stdin: one turn, the answer on stdout."""
     said = " ".join(text) if text else None
     if said is None and not sys.stdin.isatty():
-        said = sys.stdin.read()
+        said = _decoded(sys.stdin.buffer.read())
+    elif said is not None:
+        said = _decoded(os.fsencode(said)) if os.name == "posix" else said  # bytes that are no text in this locale
     if said is not None and not said.strip():
         raise Failure("there is nothing to say", exit_code=2)
     if said is None and as_json:
@@ -51,6 +57,14 @@ def chat(
     except KeyboardInterrupt:  # between two prompts, where nobody listens for it
         code = 0
     raise typer.Exit(code)
+
+
+def _decoded(data: bytes) -> str:
+    """What was piped: UTF-8, else as this system writes (a Chinese Windows: GBK), whatever is no text replaced."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(locale.getpreferredencoding(False), "replace")
 
 
 async def _until_done(work: Coroutine[Any, Any, int]) -> int:
@@ -77,6 +91,23 @@ async def _until_done(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _chat(said: str | None, session: str | None, url: str | None, as_json: bool, config: str | None) -> int:
+    """Asked again where the gateway left that another `gateway chat` had started: the key makes it one question."""
+    from channels.cli.link import LinkUnreachable
+
+    key = secrets.token_hex(16)
+    for again in range(OTHERS_GATEWAYS if said is not None and url is None else 0):
+        try:
+            return await _attempt(said, key, session, url, as_json, config)
+        except ExceptionGroup as group:
+            if group.subgroup(LinkUnreachable) is None:
+                raise
+            await asyncio.sleep(0.2 * (again + 1))
+    return await _attempt(said, key, session, url, as_json, config)
+
+
+async def _attempt(
+    said: str | None, key: str, session: str | None, url: str | None, as_json: bool, config: str | None
+) -> int:
     from channels.cli.link import Link
 
     async with _gateway(url, config) as (address, token, certificate, history):
@@ -85,12 +116,12 @@ async def _chat(said: str | None, session: str | None, url: str | None, as_json:
         code = 1
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(link.run())
-            code = await _converse(link, said, as_json, history)
+            code = await _converse(link, said, key, as_json, history)
             running.cancel()
         return code
 
 
-async def _converse(link: Any, said: str | None, as_json: bool, history: Path | None) -> int:
+async def _converse(link: Any, said: str | None, key: str, as_json: bool, history: Path | None) -> int:
     from channels.cli.once import ask_once
     from channels.cli.words import language
 
@@ -101,7 +132,7 @@ async def _converse(link: Any, said: str | None, as_json: bool, history: Path | 
         screen = Screen(terminal(), language())
     if said is not None:
         return await ask_once(
-            link, said, secrets.token_hex(16), as_json=as_json, screen=screen, out=sys.stdout, errors=sys.stderr,
+            link, said, key, as_json=as_json, screen=screen, out=sys.stdout, errors=sys.stderr,
             language=language(),
         )  # fmt: skip
     from channels.cli.interactive import Conversation
@@ -127,36 +158,28 @@ async def _gateway(url: str | None, config: str | None) -> AsyncIterator[tuple[s
     loaded.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     history = loaded.home / "chat_history"
     certificate = loaded.settings.server.tls.cert
-    running = await asyncio.to_thread(find_running, loaded.home)
-    if running is not None:
-        context: ssl.SSLContext | None = trusting(certificate) if running.url.startswith("https") else None
-        yield running.websocket_url, token or _own_token(admin_token, loaded.home), context, history
-        return
-    try:
-        async with _own_gateway(loaded) as address:
-            yield address, token or _own_token(admin_token, loaded.home), None, history
+    until = time.monotonic() + STARTING_SECONDS
+    while True:
+        running = await asyncio.to_thread(find_running, loaded.home)
+        if running is not None:
+            context: ssl.SSLContext | None = trusting(certificate) if running.url.startswith("https") else None
+            yield running.websocket_url, token or _own_token(admin_token, loaded.home), context, history
             return
-    except ExceptionGroup as group:
-        if group.subgroup(FolderTaken) is None:
-            raise
-    address = await _somebody_elses(loaded.home)  # it began at the same time
-    yield address, token or _own_token(admin_token, loaded.home), None, history
+        try:
+            async with _own_gateway(loaded) as address:
+                yield address, token or _own_token(admin_token, loaded.home), None, history
+                return
+        except ExceptionGroup as group:
+            taken = group.subgroup(FolderTaken)
+            if taken is None:
+                raise
+            if time.monotonic() > until:
+                raise Failure(str(taken.exceptions[0])) from None
+        await asyncio.sleep(0.2)  # it began at the same time, or is just leaving
 
 
 class FolderTaken(Exception):
     """Another process has this state folder; the message says which."""
-
-
-async def _somebody_elses(home: Path) -> str:
-    """The address of a gateway that is starting on this folder, once it serves. Raises Failure where it never does."""
-    from gateway.cli.running import find_running
-
-    for _ in range(int(STARTING_SECONDS / 0.2)):
-        running = await asyncio.to_thread(find_running, home)
-        if running is not None:
-            return running.websocket_url
-        await asyncio.sleep(0.2)
-    raise Failure(f"another process uses {home}, but no gateway answers there")
 
 
 def websocket_address(url: str) -> str:

@@ -111,6 +111,6 @@ def _test_channel(channel: str, values: Mapping[str, str]) -> None:
     from gateway.cli.providers import bot_name
 
     try:
-        print(f"{channel}: {bot_name(channel, values)}", file=sys.stderr)
+        print(f"{channel}: {bot_name(channel, values, os.environ)}", file=sys.stderr)
     except ProbeFailed as error:
         raise Failure(f"{channel} {error}; nothing was written (--no-test writes all the same)") from None

@@ -9,6 +9,7 @@ OPENAI = "https://api.openai.com/v1"
 DEEPSEEK = "https://api.deepseek.com/v1"
 OLLAMA = "http://127.0.0.1:11434/v1"
 LITELLM = "http://127.0.0.1:4000/v1"
+_ADDRESSES = {"telegram": "base_url", "discord": "api_url", "feishu": "domain"}
 _PREFERRED = ("gpt-5", "deepseek-chat", "qwen3", "llama3")
 _NO_CHAT = ("embed", "whisper", "tts", "dall-e", "moderation", "rerank", "transcribe", "image", "realtime", "audio")
 
@@ -41,7 +42,7 @@ def recognise(environ: Mapping[str, str], base_url: str | None, *, search: bool)
         address = environ.get("OPENAI_BASE_URL", "").rstrip("/") or OPENAI
         return Endpoint("OpenAI", address, environ.get("OPENAI_API_KEY", ""))
     if environ.get("DEEPSEEK_API_KEY"):
-        return Endpoint("DeepSeek", DEEPSEEK, environ["DEEPSEEK_API_KEY"])
+        return Endpoint("DeepSeek", deepseek_url(environ), environ["DEEPSEEK_API_KEY"])
     for endpoint in local_endpoints(environ) if search else ():
         return endpoint
     return None
@@ -51,9 +52,10 @@ def local_endpoints(environ: Mapping[str, str]) -> list[Endpoint]:
     """Ollama and LiteLLM, where they run on this machine."""
     host = environ.get("OLLAMA_HOST", "")
     ollama = (host if "://" in host else f"http://{host}").rstrip("/") + "/v1" if host else OLLAMA
+    litellm_key = environ.get("LITELLM_API_KEY") or environ.get("LITELLM_MASTER_KEY", "")
     candidates = [
         Endpoint("Ollama", ollama.replace("//0.0.0.0", "//127.0.0.1")),  # how people let it listen
-        Endpoint("LiteLLM", LITELLM, environ.get("LITELLM_MASTER_KEY", "")),
+        Endpoint("LiteLLM", _litellm_url(environ), litellm_key),
     ]
     found = []
     for candidate in candidates:
@@ -65,10 +67,24 @@ def local_endpoints(environ: Mapping[str, str]) -> list[Endpoint]:
     return found
 
 
-def bot_name(channel: str, values: Mapping[str, str]) -> str:
-    """Who the credentials of `channel` belong to. Raises ProbeFailed."""
+def deepseek_url(environ: Mapping[str, str]) -> str:
+    """DeepSeek's address, or that of a server that stands in for it."""
+    return environ.get("DEEPSEEK_BASE_URL", "").rstrip("/") or DEEPSEEK
+
+
+def _litellm_url(environ: Mapping[str, str]) -> str:
+    named = environ.get("LITELLM_BASE_URL", "").rstrip("/")
+    return named.removesuffix("/v1") + "/v1" if named else LITELLM
+
+
+def bot_name(channel: str, values: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """Who the credentials of `channel` belong to. Raises ProbeFailed.
+
+    The platform's address is the one that the environment configures (a Bot API of one's own, Lark), if it does.
+    """
+    address = environ.get(f"GATEWAY__CHANNELS__{channel}__{_ADDRESSES[channel]}".upper())
     if channel == "telegram":
-        return telegram_bot(values["token"])
+        return telegram_bot(values["token"], address)
     if channel == "discord":
-        return discord_bot(values["token"])
-    return feishu_app(values["app_id"], values["app_secret"])
+        return discord_bot(values["token"], address)
+    return feishu_app(values["app_id"], values["app_secret"], address)

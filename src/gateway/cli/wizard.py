@@ -8,7 +8,7 @@ import questionary
 
 from channels.cli.words import language
 from gateway.cli.probes import ProbeFailed, models_of
-from gateway.cli.providers import DEEPSEEK, OPENAI, Endpoint, bot_name, local_endpoints
+from gateway.cli.providers import OPENAI, Endpoint, bot_name, deepseek_url, local_endpoints
 from gateway.cli.written import SECRET_FIELDS, Answers
 
 _CHINESE = language() == "zh"
@@ -71,7 +71,7 @@ def _choose_endpoint() -> Endpoint | None:
     for endpoint in local_endpoints(os.environ):
         known[f"{endpoint.name} ({endpoint.base_url})"] = endpoint
     known["OpenAI"] = Endpoint("OpenAI", OPENAI, os.environ.get("OPENAI_API_KEY", ""))
-    known["DeepSeek"] = Endpoint("DeepSeek", DEEPSEEK, os.environ.get("DEEPSEEK_API_KEY", ""))
+    known["DeepSeek"] = Endpoint("DeepSeek", deepseek_url(os.environ), os.environ.get("DEEPSEEK_API_KEY", ""))
     choices = [questionary.Choice(name, value=name) for name in known]
     other = _t("another OpenAI-compatible endpoint", "其他兼容 OpenAI 的接口")
     choices.append(questionary.Choice(other, value=_OTHER))
@@ -129,7 +129,7 @@ def _ask_channel(answers: Answers, channel: str, *, test: bool) -> None:
 
 def _works(channel: str, values: Mapping[str, str]) -> bool:
     try:
-        questionary.print(f"✓ {bot_name(channel, values)}")
+        questionary.print(f"✓ {bot_name(channel, values, os.environ)}")
     except ProbeFailed as error:
         questionary.print(f"✗ {channel} {error}")
         return False

@@ -13,6 +13,7 @@ import hmac
 import os
 import re
 import secrets
+import threading
 from pathlib import Path
 
 import orjson
@@ -34,12 +35,18 @@ class MediaFolder:
         self._folder = folder
         self._max_bytes = max_bytes
         self._salt = b""
+        self._writing = threading.Lock()
+        """Files come in threads; two at once may be the same file, or the first two, for which the salt is made."""
 
     async def save(self, data: bytes, *, mime: str, name: str, owner: str) -> MediaRef:
         """Keep `data` for `owner`. Raises TooLarge (1006), Overloaded (1007) where the disk refuses."""
         if len(data) > self._max_bytes:
             raise TooLarge(f"a file has at most {self._max_bytes} bytes here")
-        return await asyncio.to_thread(self._save, data, mime, name, owner)
+        return await asyncio.to_thread(self._save_alone, data, mime, name, owner)
+
+    def _save_alone(self, data: bytes, mime: str, name: str, owner: str) -> MediaRef:
+        with self._writing:
+            return self._save(data, mime, name, owner)
 
     def _save(self, data: bytes, mime: str, name: str, owner: str) -> MediaRef:
         kept_name, kept_mime = clean_name(name), clean_mime(mime)

@@ -104,3 +104,42 @@ def test_a_model_for_somebody_who_named_none():
     assert endpoint.choose(["zzz", "llama3:70b"]) == "llama3:70b"
     assert endpoint.choose([]) == ""
     assert Endpoint("OpenAI", "https://api.openai.com/v1").choose([]) == "gpt-5"
+
+
+@pytest.mark.parametrize(
+    ("environ", "key"),
+    [({"OLLAMA_HOST": "{host}"}, ""),
+     ({"LITELLM_BASE_URL": "{url}", "LITELLM_MASTER_KEY": "sk-canary"}, "sk-canary"),
+     ({"DEEPSEEK_BASE_URL": "{url}/v1", "DEEPSEEK_API_KEY": "sk-canary"}, "sk-canary"),
+     ({"OPENAI_BASE_URL": "{url}/v1", "OPENAI_API_KEY": "sk-canary"}, "sk-canary")],
+    ids=["ollama", "litellm", "deepseek", "openai"],
+)  # fmt: skip
+def test_endpoints_that_people_have_are_recognised(
+    gateway: Run, home: Path, endpoint: LyingEndpoint, environ: dict[str, str], key: str
+):
+    host = endpoint.url.removeprefix("http://")
+    given = {"OLLAMA_HOST": "127.0.0.1:9"} | {
+        name: text.format(url=endpoint.url, host=host) for name, text in environ.items()
+    }
+    done = gateway("init", "--yes", **given)
+    assert done.returncode == 0, done.stderr
+    [model] = load_settings(home / "config.yaml", {}).settings.models
+    assert (model.base_url, model.model) == (endpoint.url + "/v1", "qwen3:8b")
+    assert (model.api_key.get_secret_value() if model.api_key else "") == key
+    assert ("/v1/models", f"Bearer {key}" if key else "") in endpoint.seen
+    assert "canary" not in (home / "config.yaml").read_text() + done.stdout + done.stderr
+
+
+def test_a_channels_token_is_tested_and_the_bots_name_shown(gateway: Run, home: Path, endpoint: LyingEndpoint):
+    endpoint.answers["/bot1:canary/getMe"] = (200, {"ok": True, "result": {"username": "my_bot"}})
+    given = {"TELEGRAM_BOT_TOKEN": "1:canary", "GATEWAY__CHANNELS__TELEGRAM__BASE_URL": endpoint.url}
+    done = gateway("init", "--yes", OLLAMA_HOST="127.0.0.1:9", **given)
+    assert done.returncode == 0 and "telegram: @my_bot" in done.stderr, done.stderr
+    assert stat.S_IMODE((home / "secrets.yaml").stat().st_mode) == 0o600
+
+
+def test_a_token_that_is_refused_writes_nothing(gateway: Run, home: Path, endpoint: LyingEndpoint):
+    given = {"DISCORD_BOT_TOKEN": "canary", "GATEWAY__CHANNELS__DISCORD__API_URL": endpoint.url}
+    done = gateway("init", "--yes", OLLAMA_HOST="127.0.0.1:9", **given)
+    assert done.returncode == 1 and "discord refused" in done.stderr and "canary" not in done.stderr
+    assert not home.exists() or not list(home.iterdir())

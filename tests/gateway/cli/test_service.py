@@ -60,3 +60,14 @@ def test_diag_for_programs(gateway: Run) -> None:
 def test_status_is_readable(gateway: Run, served: Served) -> None:
     text = gateway("status").stdout
     assert "\ntelegram " in text and "{" not in text and "state: off" not in text
+
+
+@pytest.mark.parametrize("piped", [b"say \xff\xfe this", b"\xef\xbb\xbfhello", "你好".encode("gbk")])
+@pytest.mark.parametrize("way", ["stdin", "argument"])
+def test_bytes_that_are_no_text_are_said_all_the_same(served: Served, tmp_path: Path, piped: bytes, way: str) -> None:
+    program = [sys.executable.encode(), b"-m", b"gateway", b"chat", *([piped] if way == "argument" else [])]
+    done = subprocess.run(
+        program, input=piped if way == "stdin" else b"", capture_output=True, timeout=30, check=False,
+        env={**os.environ, "GATEWAY_HOME": str(served.home), "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout, done.stderr

@@ -69,3 +69,34 @@ def test_leaving_writes_nothing(home: Path, tmp_path: Path):
         person.expect("nothing was written")
         assert person.wait() == 1
     assert not (home / "config.yaml").exists()
+
+
+def test_a_bot_is_named_and_its_people_chosen(home: Path, tmp_path: Path):
+    with lying_endpoint() as endpoint:
+        endpoint.answers["/bot1:canary/getMe"] = (200, {"ok": True, "result": {"username": "my_bot"}})
+        environ = {
+            "LANG": "C.UTF-8", "OLLAMA_HOST": "127.0.0.1:9", "GATEWAY__CHANNELS__TELEGRAM__BASE_URL": endpoint.url
+        }  # fmt: skip
+        with PseudoTerminal([sys.executable, "-m", "gateway", "init"], cwd=tmp_path, environ=environ) as person:
+            person.expect("Which model answers")
+            person.send(DOWN * 3 + "\r")
+            person.expect("chat platform")
+            person.send(DOWN + "\r")
+            person.expect("telegram token")
+            person.send("1:wrong\r")
+            person.expect("telegram refused")
+            person.expect("Try again")
+            person.send("y")
+            person.expect("telegram token")
+            person.send("1:canary\r")
+            person.expect("@my_bot")
+            person.expect("Who may speak")
+            person.send(DOWN + "\r")
+            person.expect("Ids")
+            person.send("42, 43\r")
+            person.expect("Another one")
+            person.send("\r")
+            assert person.wait() == 0
+        assert "canary" not in person.raw
+    telegram = load_settings(home / "config.yaml", {}).settings.channels.telegram
+    assert telegram.enabled and telegram.dm_policy == "allowlist" and telegram.allow_from == ["42", "43"]

@@ -1,5 +1,6 @@
 """Tokens, users, codes and files: what is kept, how it is compared, when it is over."""
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -239,3 +240,16 @@ async def test_media_of_one_user_do_not_exist_for_another(tmp_path: Path) -> Non
 def test_names_of_files(given: str, kept: str) -> None:
     assert clean_name(given) == kept
     assert os.sep not in clean_name(given)
+
+
+async def test_the_first_files_of_a_new_house_may_come_at_once(tmp_path: Path) -> None:
+    """Each makes the salt, and two are the same file: all are kept, and all can be found again."""
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        media = MediaFolder(folder, max_bytes=100)
+        contents = [b"one", b"two", b"one", b"three"]
+        kept = await asyncio.gather(*(media.save(c, mime="text/plain", name="a", owner="u") for c in contents))
+        assert kept[0] == kept[2]
+        again = MediaFolder(folder, max_bytes=100)
+        assert [await again.read(ref, "u") for ref in kept] == contents
+        assert (await again.save(b"two", mime="text/plain", name="a", owner="u")).media_id == kept[1].media_id
