@@ -31,10 +31,10 @@ def table(results: dict[str, Any]) -> str:
         f"Python {machine['python']}, {machine['cores']} cores, load at the end {machine['load'][0]}.\n\n"
         "| figure | measured | to reach | reached |\n|---|---:|---|---|\n"
     )
-    rows = (
-        f"| {line['figure']} | {line['value']:,.4g} {line['unit']} | {line.get('to_reach', '')} | {reached(line)} |\n"
-        for line in results["figures"]
-    )
+    rows = []
+    for line in results["figures"]:
+        measured = f"{number(line['value'])} {line['unit']}"
+        rows.append(f"| {line['figure']} | {measured} | {line.get('to_reach', '')} | {reached(line)} |\n")
     return head + "".join(rows).replace("<=", "≤").replace(">=", "≥")
 
 
