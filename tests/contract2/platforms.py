@@ -17,7 +17,7 @@ class Server:
         self.changed = asyncio.Event()
 
     async def __aenter__(self) -> Any:
-        self.runner = web.AppRunner(self.app)
+        self.runner = web.AppRunner(self.app, shutdown_timeout=0.1)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()
