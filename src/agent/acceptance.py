@@ -10,7 +10,7 @@ from typing import Any
 from agent.ports import Record, SessionHead
 from bus.context import timestamp
 from bus.errors import BadParameters
-from bus.events import Actor, InboundMessage, JsonObject, MediaRef, TurnOptions
+from bus.events import Actor, ChatMessage, InboundMessage, JsonObject, MediaRef, TurnOptions
 from bus.keys import KeyKind, SessionKey, take_apart
 
 
@@ -131,3 +131,11 @@ def title_of(text: str) -> str:
     """A title until the person gives one: the first words of the first message."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[:400]).split())
     return line if len(line) <= 60 else line[:59].rstrip() + "…"
+
+
+def announcement(message: InboundMessage, seq: int) -> ChatMessage:
+    """The event that tells a session's other readers of an accepted message."""
+    return ChatMessage(
+        session=message.session, message_id=message.message_id, seq=seq, role="user", text=message.text,
+        channel=message.actor.channel, media=message.media, origin=message.origin,
+    )  # fmt: skip

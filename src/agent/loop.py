@@ -169,7 +169,7 @@ class AgentLoop(Conversations):
         """Record the message and queue its turn, which may ask the model while the disk works."""
         seq = lane.take()
         head = None if lane.exists else acceptance.new_head(message, self._platforms)
-        held = lane.hold(self._announce(message, seq) if message.wants_reply else None)
+        held = lane.hold(acceptance.announcement(message, seq) if message.wants_reply else None)
         durable = lane.append(record(seq, kinds.MESSAGE, acceptance.to_data(message, digest)), head=head)
         pending = Pending(message, seq, durable)
         if message.wants_reply:
@@ -215,12 +215,6 @@ class AgentLoop(Conversations):
         lane.drop(message.message_id)
         lane.release(held, keep=False)
 
-    def _announce(self, message: InboundMessage, seq: int) -> events.ChatMessage:
-        return events.ChatMessage(
-            session=message.session, message_id=message.message_id, seq=seq, role="user", text=message.text,
-            channel=message.actor.channel, media=message.media, origin=message.origin,
-        )  # fmt: skip
-
     async def _accept_command(
         self, lane: Lane, message: InboundMessage, digest: str, command: commands.Command, arguments: str
     ) -> Accepted:
@@ -257,7 +251,7 @@ class AgentLoop(Conversations):
         question = acceptance.to_data(message, digest) | {"command": command}
         answer: JsonObject = {"message_id": message_id, "role": "assistant", "text": text, "finish_reason": "stop",
                               "usage": {}, "command": command}  # fmt: skip
-        held = lane.hold(self._announce(message, first))
+        held = lane.hold(acceptance.announcement(message, first))
         answered = record(last, kinds.DONE, answer)
         durable = lane.append(record(first, kinds.MESSAGE, question), answered, head=head)
         mode = "command" if command else "told"

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from bus.events import (
     TERMINAL,
+    ApprovalRequested,
     ApprovalResolved,
     ChatMessage,
     SessionEvent,
@@ -70,6 +71,7 @@ class ChannelHost:
             name, load=load, make=lambda: make(inbound), prepare=self._prepare, ready=self._kick
         )
         self._restored = False
+        self._asked_before: frozenset[str] = frozenset()
         self._early: deque[tuple[SessionEvent, KeyParts]] = deque(maxlen=EARLY_EVENTS)
         self._lanes: dict[str, Lane] = {}
         self._expected: dict[str, Turn] = {}
@@ -173,6 +175,8 @@ class ChannelHost:
         turn = self._turn(lane, event.session, event.message_id, to)
         if turn is None:
             return
+        if isinstance(event, ApprovalRequested) and event.approval_id in self._asked_before:
+            return  # the call that went on asks what it had asked: its buttons are there
         kept = narrator.tell(lane.chat, turn, event, time.monotonic())
         if isinstance(kept, OpenApproval):
             lane.asked.append(replace(kept, channel=self.name))
@@ -238,6 +242,7 @@ class ChannelHost:
         for found in opened:
             if (lane := self._lane(found.turn.address)) is not None:
                 lane.chat.begin(found.turn, self.mode_of(found.turn.address))
+        self._asked_before = await self._outbox.questions(self.name)
         for item in await self._outbox.load(self.name):
             if (lane := self._lane(item.address)) is not None:
                 lane.chat.restore(item, now)

@@ -79,6 +79,18 @@ class Outbox:
 
         return await self._database.run(read)
 
+    async def questions(self, channel: str) -> frozenset[str]:
+        """The approvals that a message of this channel asks for, or will as soon as it is out."""
+
+        def read(connection: sqlite3.Connection) -> frozenset[str]:
+            rows = connection.execute(
+                "SELECT reference FROM deliveries WHERE channel = ? AND kind = 'approval' "
+                "AND state IN ('queued', 'sent')", (channel,)
+            )  # fmt: skip
+            return frozenset(row["reference"] for row in rows)
+
+        return await self._database.run(read)
+
     async def failed(self, *, limit: int = 200) -> list[JsonObject]:
         """The refused and the unknown, the newest first, as `delivery.list` shows them."""
 

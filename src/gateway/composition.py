@@ -221,7 +221,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     house.knows(dispatcher)
     administration = Administration(
         users=users, house=house, asking=asking, gate=gate, preferences=people.preferences, channels=channels,
-        platforms=platforms, lending=toolbox.desk,
+        platforms=platforms, lending=toolbox.desk, models=model.describe,
     )  # fmt: skip
     schedules = Schedules(
         toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of

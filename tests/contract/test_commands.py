@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from tests.e2e.gateway_process import GatewayProcess, gateway_process
 
@@ -42,3 +45,23 @@ async def test_questions_asked_at_the_same_time_share_the_gateway_that_one_of_th
     asked = [gateway.command("chat", "--session", f"s{n}", f"number {n}", seconds=60) for n in range(3)]
     for number, (code, out, error) in enumerate(await asyncio.gather(*asked)):
         assert (code, error) == (0, "") and f"number {number}" in out
+
+
+async def test_a_retry_says_nothing_on_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever logging library is installed beside us: what is printed is the answer, or events."""
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "structlog.py").write_text(
+        "class Logger:\n    def warning(self, *said, **more):\n        print(said, more)\n\n"
+        "def get_logger(*_, **__):\n    return Logger()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'installed'}{os.pathsep}{os.environ['PYTHONPATH']}")
+    gateway = GatewayProcess(tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "test.yaml").write_text(
+        "models: [{name: main, base_url: 'http://127.0.0.1:9/v1', api_key: k, model: m}]\n"
+    )
+    code, out, error = await gateway.command("chat", "hello")
+    assert (code, out) == (1, "") and len(error.splitlines()) == 1 and "(2003)" in error
+    _, out, _ = await gateway.command("chat", "--json", "hello")
+    types = [json.loads(line)["type"] for line in out.splitlines()]
+    assert (types[0], types[-1]) == ("chat.started", "chat.error")

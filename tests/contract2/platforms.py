@@ -42,7 +42,9 @@ class Server:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
-            raise AssertionError(f"not in {seconds} s: {self.calls[-8:]} shown {getattr(self, 'shown', None)}") from None
+            raise AssertionError(
+                f"not in {seconds} s: {self.calls[-8:]} shown {getattr(self, 'shown', None)}"
+            ) from None
         return value
 
 
@@ -63,7 +65,7 @@ class Telegram(Server):
         return web.Response(body=b"hello from a file")
 
     async def handle(self, request: web.Request) -> web.Response:
-        method, form = request.match_info["method"], {k: v for k, v in (await request.post()).items()}
+        method, form = request.match_info["method"], dict((await request.post()).items())
         params = {k: v if isinstance(v, str) else "<file>" for k, v in form.items()}
         if method != "getUpdates":
             self.note(method, params)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ def on_discord(fake: Discord, **more: Any) -> dict[str, Any]:
 
 async def status(gateway: GatewayProcess) -> dict[str, Any]:
     token = next(gateway.home.glob("*token*")).read_text().strip()
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as http:
-        async with http.get(f"{gateway.url}/status") as answer:
-            return dict(await answer.json())
+    bearer = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession() as http, http.get(f"{gateway.url}/status", headers=bearer) as answer:
+        return dict(await answer.json())
 
 
 async def in_state(gateway: GatewayProcess, channel: str, *states: str, seconds: float = 15) -> dict[str, Any]:
@@ -73,8 +74,6 @@ async def test_telegram_pairing(tmp_path: Path) -> None:
         async with admin(gateway) as boss:
             users = [user.get("user", user.get("id")) for user in (await boss.call("user.list"))["users"]]
             assert "telegram-42" in users, users
-            sessions = (await boss.call("session.list"))["sessions"]
-            print(json.dumps(sessions))
         # link: the identity's sessions move to alice
         async with Client(gateway.ws) as alice:
             link = await alice.call("identity.link")
@@ -93,7 +92,7 @@ async def test_telegram_pairing(tmp_path: Path) -> None:
             fake.says("what is 3 + 4?")
             done = await alice.until(lambda: [e for e in alice.events if e["type"] == "chat.done" and "7" in e["text"]])
             assert done[0]["session_key"] == "agent:main:telegram:direct:42"
-            assert [e for e in alice.events if e["type"] == "chat.message"][0]["channel"] == "telegram"
+            assert next(e for e in alice.events if e["type"] == "chat.message")["channel"] == "telegram"
             assert await alice.call("identity.unlink", identity=ids[0]) == {"unlinked": True}
 
 
@@ -118,7 +117,7 @@ async def test_telegram_groups(tmp_path: Path) -> None:
         fake.says("@b_bot what is 20 + 4?", who=98, chat=-300)
         await fake.until(lambda: any("24" in text for text in fake.texts(-300)))
         answer = fake.message(555, {"chat_id": -100, "text": "22"})
-        fake.says("and what is 20 + 5?", who=43, chat=-100, reply_to_message=answer)
+        fake.says("what is 20 + 5?", who=43, chat=-100, reply_to_message=answer)
         await fake.until(lambda: any("25" in text for text in fake.texts(-100)))
         fake.says("/help", who=43, chat=-100)
         await fake.until(lambda: any("/new" in text for text in fake.texts(-100)))
@@ -207,8 +206,6 @@ async def test_telegram_delivery(tmp_path: Path) -> None:
 
 
 async def test_telegram_approval(tmp_path: Path) -> None:
-    import sys
-
     effects = Path(__file__).parent.parent / "fakes" / "effects_server.py"
     tool = {
         "name": "fx",
@@ -216,7 +213,6 @@ async def test_telegram_approval(tmp_path: Path) -> None:
         "args": [str(effects), str(tmp_path / "fx")],
         "tools": {"ask": ["*"]},
     }
-    configuration = on_telegram(Telegram()) if False else None
     async with Telegram() as fake:
         configuration = on_telegram(fake, allow_from=["*"]) | {"mcp_servers": [tool]}
         async with gateway_process(tmp_path / "home", configuration) as gateway:
@@ -227,7 +223,7 @@ async def test_telegram_approval(tmp_path: Path) -> None:
             for number, (label, effect) in enumerate(
                 [("Allow once", True), ("Deny", False), ("Allow for this session", True)]
             ):
-                fake.says('use fx_append_line {"line": "%d"}' % number)
+                fake.says(f'use fx_append_line {{"line": "{number}"}}')
 
                 def buttons() -> list[tuple[int, str, str]]:
                     out = []
@@ -257,7 +253,6 @@ async def test_telegram_approval(tmp_path: Path) -> None:
                         (tmp_path / "fx").read_text() if (tmp_path / "fx").exists() else ""
                     ):
                         await asyncio.sleep(0.05)
-                print([t for t in fake.texts(42)])
             assert (tmp_path / "fx").read_text().split() == ["0", "2"]
 
 
@@ -290,9 +285,7 @@ async def test_webhooks(tmp_path: Path) -> None:
                 assert answer.status == 404
             # 401 before the body: a peer that never sends it is answered
             reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
-            writer.write(
-                b"POST /webhooks/telegram HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\nContent-Type: application/json\r\n\r\n"
-            )
+            writer.write(b"POST /webhooks/telegram HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n")
             line = await asyncio.wait_for(reader.readline(), 3)
             assert b"401" in line, line
             writer.close()

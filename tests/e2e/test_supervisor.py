@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.gateway_process import Client, GatewayProcess, Refused, gateway_process
+from tests.e2e.gateway_process import ALICE, Client, GatewayProcess, Refused, gateway_process
 from tests.fakes.openai_server import OpenAIServer
+from tests.fakes.raw_bridge import RawBridge
 
 EFFECTS = str(Path(__file__).parent.parent / "fakes" / "effects_server.py")
 ASK = '!tool effects_append_line {"line": "done"}'
@@ -212,6 +213,7 @@ async def test_the_sums_agree_over_parts_retries_and_stopped_turns(tmp_path: Pat
             {"match": "unlucky", "do": "say lucky"},
         ]
         await client.ask("/mode multi")
+        assert "main: ready" in (await client.ask("/status"))["text"]
         done = await client.ask("divide")
         assert done["text"] == "all" and done["usage"]["total_tokens"] == sum(u["total_tokens"] for u in model.usage)
         await client.ask("/mode single")
@@ -250,4 +252,30 @@ async def test_stop_reaches_the_model_and_the_tool_within_100_ms(tmp_path: Path,
                 await asyncio.sleep(0.001)
             times.append(time.monotonic() - began)
             assert end["code"] == 1009
+        assert min(times) < 0.1, times
+
+
+async def test_stop_reaches_the_bridge_within_100_ms(tmp_path: Path) -> None:
+    async with (
+        house(tmp_path, ask=False) as (gateway, _),
+        RawBridge(gateway.ws.removesuffix("/ws") + "/tunnel") as laptop,
+        Client(gateway.ws) as client,
+    ):
+        await laptop.auth(ALICE)
+        await laptop.tools("fs_wait")
+        async with asyncio.timeout(5):
+            while "fs_wait" not in str(await client.call("tools.list")):
+                await asyncio.sleep(0.02)
+        times = []
+        for _ in range(3):
+            turn = (await client.call("chat.send_stream", text="!tool fs_wait {}"))["message_id"]
+            asked = await laptop.frame("MCP_REQUEST")
+            assert asked["ctl"]["traceparent"].startswith("00-")
+            began = time.monotonic()
+            await client.call("chat.send_stream", text="/stop")
+            assert (await laptop.frame("CANCEL"))["id"] == asked["id"]
+            times.append(time.monotonic() - began)
+            refusal = {"code": 1009, "message": "cancelled", "scope": "call", "retryable": False, "effect": "none"}
+            await laptop.send(type="ERROR", id=asked["id"], payload=refusal)
+            assert (await client.end(turn))["code"] == 1009
         assert min(times) < 0.1, times

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from agent.llm.breaker import Breaker
 from agent.llm.candidates import Known, order
@@ -128,7 +129,7 @@ class ModelPool:
             raise _summed_up(failures)
         self.retries += 1
         entry, first = failures[number]
-        retrying = await asyncio.to_thread(importlib.import_module, "stamina")  # needed by failures alone
+        retrying = await asyncio.to_thread(_retrying)  # needed by failures alone
         try:
             # What was tried above counts as the first attempt; the pause is what the model asked for.
             async for attempt in retrying.retry_context(
@@ -153,6 +154,13 @@ class ModelPool:
         for entry in self._entries:
             await entry.client.close()
         await self._demo.close()
+
+
+def _retrying() -> Any:
+    """`stamina`, which tells of a retry by our logging, and not on standard output where structlog happens to be."""
+    stamina = importlib.import_module("stamina")
+    stamina.instrumentation.set_on_retry_hooks((stamina.instrumentation.LoggingOnRetryHook,))
+    return stamina
 
 
 def _keys(settings: ModelSettings) -> list[ModelSettings]:

@@ -11,6 +11,12 @@ Event = dict[str, Any]
 TERMINAL = ("chat.done", "chat.error")
 
 
+def failure(event: Event) -> str:
+    """A `chat.error` in one line, with the trace id that the operator can look for."""
+    trace = event.get("trace_id")
+    return f"{event.get('message')} ({event.get('code')}{', trace ' + str(trace) if trace else ''})"
+
+
 @dataclass(slots=True)
 class Answer:
     """One turn as it grows. `restarted` counts how often its deltas were voided."""

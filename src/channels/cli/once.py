@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from channels.cli.blocks import REDRAW_SECONDS
-from channels.cli.follow import TERMINAL, Event
+from channels.cli.follow import TERMINAL, Event, failure
 from channels.cli.link import Link
 from channels.cli.words import say
 
@@ -72,7 +72,7 @@ async def next_event(link: Link, screen: "Screen | None") -> Event:
 def _end(event: Event, *, quiet: bool, out: TextIO, errors: TextIO, stopped: bool) -> int:
     if event["type"] == "chat.error":
         if not quiet:
-            print(f"{event.get('message')} ({event.get('code')})", file=errors)
+            print(failure(event), file=errors)
         return 0 if stopped else 1
     if not quiet:
         text = str(event.get("text") or "")

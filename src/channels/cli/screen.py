@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from channels.cli.blocks import REDRAW_SECONDS, finished
-from channels.cli.follow import Event
+from channels.cli.follow import Event, failure
 from channels.cli.words import readable, say
 
 CANCELLED = 1009
@@ -54,7 +54,7 @@ class Screen:
             if event.get("code") == CANCELLED:
                 self.notice(say("cut", self.language))
             else:
-                self.error(f"{event.get('message')} ({event.get('code')})")
+                self.error(failure(event))
         elif kind == "chat.message":
             self.settle()
             self.console.print(Text(f"[{event.get('channel')}] {readable(str(event.get('text', '')))}", style="cyan"))

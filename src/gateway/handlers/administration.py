@@ -4,6 +4,8 @@ Implements `agent.ports.Administration` and `agent.ports.Linker`. Who may use a 
 the registry's scope before; the functions check again, since they are the methods themselves.
 """
 
+from collections.abc import Callable, Sequence
+
 from bus.errors import BadParameters
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
@@ -23,6 +25,7 @@ class Administration:
     def __init__(
         self, *, users: UserMethods, house: HouseMethods, asking: AskingMethods, gate: Gate, preferences: Preferences,
         channels: Channels | None, platforms: frozenset[str], lending: Lending,
+        models: Callable[[], Sequence[JsonObject]] = tuple,
     ) -> None:  # fmt: skip
         self._users = users
         self._house = house
@@ -32,6 +35,7 @@ class Administration:
         self._channels = channels
         self._platforms = platforms
         self._lending = lending
+        self._models = models
 
     async def command(self, name: str, arguments: str, actor: Actor, session: SessionKey) -> str:
         """The answer to a command. Raises GatewayError."""
@@ -49,6 +53,8 @@ class Administration:
                 return "\n".join(lines) or say(actor, "No channel is on.", "没有启用任何频道。")
             case "bridge":
                 return await self._bridge(call, words, actor, session)
+            case "status":
+                return _models(self._models(), actor)
             case "usage":
                 return _usage(await self._asking.usage(call, Days()), actor)
             case "language":
@@ -115,6 +121,17 @@ class Administration:
                 say(actor, "/link is said on a chat platform, not here", "请在聊天平台中使用 /link，而不是这里")
             )
         return self._gate.redeem(code, actor.identity, actor.user)
+
+
+def _models(entries: Sequence[JsonObject], actor: Actor) -> str:
+    """The models and how they are; what failed, and when, is for admins."""
+    lines = []
+    for entry in entries:
+        line = f"- {entry.get('name')}: {entry.get('state', 'ready')}"
+        if "admin" in actor.scopes and entry.get("last_failure"):
+            line += f" ({entry['last_failure']})"
+        lines.append(line)
+    return "\n".join([say(actor, "Models:", "模型："), *dict.fromkeys(lines)]) if lines else ""
 
 
 def _usage(found: JsonObject, actor: Actor) -> str:

@@ -65,7 +65,7 @@ class Pairing:
         if asking.token is None:
             return "pending", {"status": "pending"}
         token, asking.token, asking.spent = asking.token, None, True
-        return "confirmed", {"status": "confirmed", "token": token, "bridge_id": asking.bridge_id}
+        return "confirmed", {"status": "confirmed", "token": token}
 
     def confirm(self, code: str, user: str) -> tuple[str, str, str]:
         """A person says yes: name, bridge id and token id. Raises NotFound, RateLimited."""
