@@ -77,18 +77,21 @@ class GatewayProcess:
         await self._reader
         return code
 
+    def _signal(self, number: int) -> None:
+        """Not where its output has ended: it is going by itself, and a signal would reap it before asyncio does."""
+        assert self.process is not None and self._reader is not None
+        if self.process.returncode is None and not self._reader.done():
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
     async def kill(self) -> None:
         """As a power cut does it to a process: SIGKILL."""
-        assert self.process is not None
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         await self._gone()
 
     async def stop(self, seconds: float = 40) -> int:
         """SIGTERM; the exit code."""
-        assert self.process is not None
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         async with asyncio.timeout(seconds):
             return await self._gone()
 
