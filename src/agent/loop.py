@@ -93,8 +93,8 @@ class AgentLoop(Conversations):
             lane.queue = deque(sorted(lane.queue, key=lambda pending: pending.seq))
             if any(not lane.window.holds(pending.message.message_id) for pending in lane.queue):
                 await self._lanes.reload(lane)
-        except GatewayError as error:
-            log.warning("a session could not be taken up again: %s", error.message)
+        except Exception:  # one session that can't be read must not keep the house from starting
+            log.exception("a session could not be taken up again")
         finally:
             self._resuming.discard(key)
             self._next(lane)
