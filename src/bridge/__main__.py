@@ -10,7 +10,7 @@ def main() -> None:
     plain = plain_run(sys.argv[1:])
     if plain is not None:
         sys.exit(run_plainly(*plain, _say))
-    from bridge.cli import run_command_line
+    from bridge.cli.root import run_command_line
 
     sys.exit(run_command_line(sys.argv[1:]))
 

@@ -23,7 +23,7 @@ from bridge.version import VERSION
 
 MASK = "***"
 AUDIT_RECORDS = 50
-_LIBRARIES = ("mcp", "websockets", "pydantic", "orjson", "psutil", "ruamel.yaml", "typer", "watchfiles")
+_LIBRARIES = ("mcp", "websockets", "pydantic", "orjson", "psutil", "ruamel.yaml", "typer")
 
 
 def collect(option: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from agent.accounts import Accounts
 from agent.llm.demo import DemoModel
 from agent.llm.fallback import ModelPool
 from agent.modes.multi import MAX_PARTS
-from agent.ports import ToolCall
+from agent.ports.tools import ToolCall
 from agent.settings import BudgetSettings, ModelSettings
 from bus.errors import ToolDenied
 from bus.events import AgentNote, ChatDelta, ChatDone, ChatError, ChatStarted, ToolFinished, ToolStarted

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from agent.ports import ToolSpec
+from agent.ports.tools import ToolSpec
 from bus.events import JsonObject
 from bus.json_integers import loads_exactly
 

@@ -15,7 +15,7 @@ import trustme
 from pydantic import SecretStr, ValidationError
 
 from agent.llm.openai_client import OpenAIModel
-from agent.ports import ModelFailed, ModelReply, ModelRequest
+from agent.ports.models import ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from tests.fakes.openai_server import OpenAIServer
 
