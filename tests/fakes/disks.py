@@ -67,6 +67,10 @@ class ForgetfulDisk(Disk):
             self._step()
             super().write(fd, data)
 
+    def write_synced(self, fd: int, data: bytes) -> None:
+        self.write(fd, data)
+        self.sync_data(fd)
+
     def sync_data(self, fd: int) -> None:
         with self._guard:
             self._step()
@@ -175,6 +179,10 @@ class RefusingDisk(Disk):
                 super().write(fd, data[: len(data) // 2])
             raise
         super().write(fd, data)
+
+    def write_synced(self, fd: int, data: bytes) -> None:
+        self.write(fd, data)
+        self.sync_data(fd)
 
     def sync_data(self, fd: int) -> None:
         self._check("sync_data", fd)

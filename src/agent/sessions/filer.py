@@ -1,8 +1,8 @@
 """Brings committed entries into their files behind the writer's back, so that no commit waits for them.
 
-A thread with a short delay: what one turn appends arrives together, and the event loop,
-which has just been told that its records are durable, is not kept from the interpreter
-by work that nobody waits for. The files are read together with what is still on its way
+A thread with a short delay: what a turn appends arrives together and is written at once, and
+the event loop, which has just been told that its records are durable, is not kept from the
+interpreter by work that nobody waits for. The files are read together with what is still on its way
 (`view.py`), so nothing is missed meanwhile. Below is `filing.py`, above is the writer.
 """
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from agent.sessions.entry import Entry
 from agent.sessions.filing import Filing
 
-DELAY_SECONDS = 0.004
+DELAY_SECONDS = 0.02
 BACKLOG = 4096
 """Entries that may wait; beyond it the writer waits too."""
 
