@@ -147,13 +147,15 @@ class TurnRunner:
         await self._charge(turn)
         message_id = pending.message.message_id
         data: JsonObject = {"message_id": message_id, "code": code, "message": text, "retryable": retryable}
+        used = turn.usage if turn is not None and turn.usage.total_tokens else None
         if turn is not None and turn.text:
             data["partial"] = turn.text
-            data["usage"] = usage_data(turn.usage)
+        if used is not None:
+            data["usage"] = usage_data(used)
         seq = lane.take()
         event = events.ChatError(
             session=lane.key, message_id=message_id, seq=seq, code=code, message=text, retryable=retryable,
-            retry_after_ms=retry_after_ms, trace_id=context.current_trace_id(),
+            retry_after_ms=retry_after_ms, trace_id=context.current_trace_id(), usage=used,
         )  # fmt: skip
         await self._end(lane, pending, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
 
