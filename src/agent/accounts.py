@@ -144,6 +144,7 @@ class Accounts:
         self._database.execute("BEGIN")
         try:
             kept = [
+                # question marks alone
                 self._database.execute(f"INSERT OR IGNORE INTO charges VALUES ({marks})", row).rowcount > 0  # noqa: S608
                 for row in rows
             ]

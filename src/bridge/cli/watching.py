@@ -49,7 +49,7 @@ def approve(
             for question in waiting(database):
                 show(f"{question['challenge']}  {question['tool']}  {question['arguments']}  ({question['risk']})")
             return 0
-        if not approve_challenge(database, challenge, wanted):  # type: ignore[arg-type]
+        if not approve_challenge(database, challenge, wanted):  # type: ignore[arg-type]  # it is one of DECISIONS
             raise Exit(1, f"{challenge[:64]}: unknown, answered already, or too late")
     finally:
         database.close()
