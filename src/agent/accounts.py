@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from agent.ports import Charge
+from agent.ports.people import Charge
 from agent.settings import Budget, BudgetSettings
 from bus.errors import RateLimited
 from bus.events import Actor, JsonObject

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from agent.ports import ToolSpec
+from agent.ports.tools import ToolSpec
 from agent.settings import AgentProfile, Binding
 
 MAIN = "main"

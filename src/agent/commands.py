@@ -11,7 +11,9 @@ from typing import Protocol
 
 from agent.loop import AgentLoop
 from agent.modes.choose import MODES
-from agent.ports import Administration, Approvals, Linker, SessionHead, SessionStore, ToolSource
+from agent.ports.people import Administration, Linker
+from agent.ports.sessions import SessionHead, SessionStore
+from agent.ports.tools import Approvals, ToolSource
 from agent.sessions import records as kinds
 from bus import commands as registry
 from bus.commands import Command

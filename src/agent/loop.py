@@ -17,7 +17,8 @@ from agent import acceptance
 from agent.conversations import Conversations
 from agent.lane import Held, Lane, Pending, record
 from agent.lanes import Lanes
-from agent.ports import Accountant, SessionStore
+from agent.ports.people import Accountant
+from agent.ports.sessions import SessionStore
 from agent.recovery import pending_turns
 from agent.runner import ABORT, PAUSE, REFUSED, Supervisor, TurnRunner
 from agent.sessions import records as kinds

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from agent.lane import Lane, Pending, record
-from agent.ports import Accountant, ModelFailed
+from agent.ports.models import ModelFailed
+from agent.ports.people import Accountant
 from agent.sessions import records as kinds
 from agent.settings import LimitSettings
 from agent.slots import UserSlots

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from agent.ports import SessionStore
+from agent.ports.sessions import SessionStore
 from agent.tools.builtin.schedule_book import Due, Scheduler
 from bus.context import new_id
 from bus.errors import GatewayError

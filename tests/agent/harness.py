@@ -11,7 +11,8 @@ from typing import Any
 from agent.agents import Agents
 from agent.commands import CommandRunner
 from agent.loop import AgentLoop
-from agent.ports import Approvals, LanguageModel, ToolCall, ToolResult, ToolSource, ToolSpec
+from agent.ports.models import LanguageModel
+from agent.ports.tools import Approvals, ToolCall, ToolResult, ToolSource, ToolSpec
 from agent.sessions.jsonl_store import JsonlStore
 from agent.settings import AgentSettings, LimitSettings
 from agent.supervisor import SupervisorAgent

@@ -10,17 +10,9 @@ from typing import NamedTuple
 
 from agent import files
 from agent.modes.choose import FAST
-from agent.ports import (
-    LanguageModel,
-    MediaStore,
-    ModelReply,
-    ModelRequest,
-    RequestedCall,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    ToolUpdate,
-)
+from agent.ports.media import MediaStore
+from agent.ports.models import LanguageModel, ModelReply, ModelRequest, RequestedCall
+from agent.ports.tools import ToolCall, ToolResult, ToolSpec, ToolUpdate
 from agent.resume import Round
 from agent.settings import AgentSettings
 from agent.tools.calls import outcome_unknown

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.ports import Duplicate
+from agent.ports.sessions import Duplicate
 from agent.sessions.summary import Summary
 from bus.keys import SessionKey
 

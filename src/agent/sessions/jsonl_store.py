@@ -9,7 +9,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from agent.ports import SessionHead
+from agent.ports.sessions import SessionHead
 from agent.sessions.backup import copy_store
 from agent.sessions.catalogue import Catalogue
 from agent.sessions.entry import Entry

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from agent.ports import Duplicate, Record, SessionHead, SessionState
+from agent.ports.sessions import Duplicate, Record, SessionHead, SessionState
 from agent.sessions.catalogue import Catalogue
 from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Checkpointer
 from agent.sessions.courier import Courier

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from agent.ports import SessionHead
+from agent.ports.sessions import SessionHead
 from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Changes
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry

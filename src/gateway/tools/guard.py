@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from agent.ports import (
+from agent.ports.tools import (
     ApprovalAnswered,
     ApprovalAsked,
     Policy,

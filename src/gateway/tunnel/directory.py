@@ -7,9 +7,10 @@ for lists. A bridge belongs to its token's user whatever it says about itself.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bridge.protocol import Hello, Limits, new_key
 from bus.context import new_id
@@ -275,8 +276,8 @@ class Directory:
         )  # fmt: skip
         self._own(asyncio.to_thread(self._remembered.save, row))
 
-    def _own(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._saving.add(task)
         task.add_done_callback(self._saved)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions.jsonl_store import JsonlStore
 from bus.errors import GatewayError
 from bus.keys import SessionKey

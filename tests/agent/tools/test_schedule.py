@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.ports import ToolResult
+from agent.ports.tools import ToolResult
 from agent.tools.builtin.schedule import ScheduleTool
 from agent.tools.builtin.schedule_book import Due, Scheduler
 from agent.tools.builtin.schedule_times import check_cron, moment, next_time, zone_named
