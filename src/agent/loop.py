@@ -32,6 +32,8 @@ from bus.message_bus import MessageBus
 
 log = logging.getLogger("agent.loop")
 
+TAKE_UP_SECONDS = 1.0
+"""Between two tries to read what a session left unfinished, while the disk refuses."""
 RunCommand = Callable[["AgentLoop", commands.Command, str, InboundMessage], Awaitable[str]]
 
 
@@ -75,15 +77,31 @@ class AgentLoop(Conversations):
             leave = self._bus.accept_with(self.accept)
             self.accepting.set()
             try:
-                for key in tuple(self._resuming):
-                    await self._resume(key)
+                await self._take_up()
                 await asyncio.Event().wait()
             finally:
                 leave()
                 self._tasks = None
 
+    async def _take_up(self) -> None:
+        """What was left unfinished, session by session; where the disk refuses now, again in a moment."""
+        while self._resuming:
+            for key in tuple(self._resuming):
+                try:
+                    await self._resume(key)
+                except Overloaded as error:
+                    log.warning("a session waits to be taken up again: %s", error.message)
+                    continue
+                except Exception:  # one session that can't be read must not keep the house from starting
+                    log.exception("a session could not be taken up again")
+                self._resuming.discard(key)
+                if (lane := self._lanes.get(key)) is not None:
+                    self._next(lane)
+            if self._resuming:
+                await asyncio.sleep(TAKE_UP_SECONDS)
+
     async def _resume(self, key: SessionKey) -> None:
-        """Take up what a session left unfinished, before anything that has come since."""
+        """Take up what a session left unfinished, before anything that has come since. Raises GatewayError."""
         lane = await self._lanes.enter(key)
         try:
             for pending in await pending_turns(self._store, key):
@@ -94,11 +112,7 @@ class AgentLoop(Conversations):
             lane.queue = deque(sorted(lane.queue, key=lambda pending: pending.seq))
             if any(not lane.window.holds(pending.message.message_id) for pending in lane.queue):
                 await self._lanes.reload(lane)
-        except Exception:  # one session that can't be read must not keep the house from starting
-            log.exception("a session could not be taken up again")
         finally:
-            self._resuming.discard(key)
-            self._next(lane)
             self._lanes.leave(lane)
 
     async def drain(self, seconds: float) -> None:

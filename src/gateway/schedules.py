@@ -77,7 +77,11 @@ class Schedules:
 
     async def _told(self, event: ChatDone | ChatError) -> None:
         """Tell the answer where the task was asked for; a repeat tells nothing twice."""
-        state = await self._store.state(event.session)
+        try:
+            state = await self._store.state(event.session)
+        except GatewayError as error:
+            log.warning("a scheduled answer is only in its own session: %s", error.message)
+            return
         place = None if state is None else state.head.settings.get("tell")
         if state is None or place is None:
             return

@@ -138,7 +138,7 @@ def _perhaps_more(synced: bytes, now: bytes, chance: random.Random) -> bytes:
 
 
 class RefusingDisk(Disk):
-    """Refuses what is asked for by name while it is set: `write`, `sync_data`, `truncate`, `replace`.
+    """Refuses what is asked for by name while it is set: `write`, `sync_data`, `truncate`, `replace`, `open_read`.
 
     With `torn`, half of a refused write gets through. `only` limits it to files whose name holds it.
     """
@@ -155,6 +155,11 @@ class RefusingDisk(Disk):
         if what in self.refuses and (fd is None or self.only in self._files.get(fd, "")):
             self.refused += 1
             raise OSError(self.error, os.strerror(self.error))
+
+    def open_read(self, path: Path) -> int:
+        if self.only in path.name:
+            self._check("open_read")
+        return super().open_read(path)
 
     def open_append(self, path: Path) -> int:
         fd = super().open_append(path)
