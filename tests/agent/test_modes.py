@@ -181,6 +181,7 @@ async def test_no_plan_is_the_tool_loop(server: OpenAIServer, tmp_path: Path) ->
         assert notes(agent, end) == [("supervisor", "handover")]
 
 
+@pytest.mark.quiet
 async def test_an_abort_in_the_middle_ends_all_parts(server: OpenAIServer, tmp_path: Path) -> None:
     async with at_work(server, tmp_path, "multi") as agent:
         server.script = [{"match": "task-", "do": "silent"}, {"match": "first thing", "do": PLAN}]

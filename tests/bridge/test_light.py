@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.bridge.conftest import HOSTILE
 from tests.bridge.test_app import BridgeProcess, gateway, make, server
@@ -31,6 +32,7 @@ def test_importing_the_bridge_pulls_in_nothing_foreign() -> None:
     assert not loaded & {"mcp", "mcp_types", "httpx2", "anyio", "rich", "jsonschema"}
 
 
+@pytest.mark.quiet
 def test_help_comes_quickly() -> None:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-m", "bridge", "--help"], capture_output=True, check=True)

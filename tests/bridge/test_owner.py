@@ -25,6 +25,7 @@ async def test_a_good_server() -> None:
         assert first_text(await call(owner, "echo", {"text": "hällo"})) == "hällo"
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(45)
 async def test_a_crash_at_the_start_is_told_and_given_up() -> None:
     async with running(hostile("crash")) as owner:
@@ -104,6 +105,7 @@ async def test_a_repeatable_call_is_sent_again(tmp_path: Path) -> None:
     assert lines.count("again") > 1
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(45)
 async def test_death_is_noticed_at_once_even_when_idle() -> None:
     changes: list[float] = []

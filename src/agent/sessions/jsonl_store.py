@@ -91,7 +91,7 @@ class JsonlStore(SessionLog):
     def _take_away(self, key: SessionKey, summary: Summary) -> None:
         entry = Entry(key, head=b"", lines=(), before=summary, after=None, generation=self._courier.generation)
         self._overlay.add(entry)
-        self._writer.put(entry)
+        self._courier.send(entry)
 
     # ------------------------------------------------------------ out of one session
 

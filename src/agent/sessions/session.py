@@ -9,6 +9,7 @@ the file. A tail that a crash tore is cut, and kept aside in `<name>.corrupt`.
 import errno
 import hashlib
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +28,14 @@ _TAIL = 1 << 16
 
 
 def file_of(folder: Path, key: SessionKey) -> Path:
-    """Where a key's file lies: a hash, so that no two share one even where case is folded, and none leaves `folder`."""
+    """Where a key's file lies."""
+    return Path(place_of(folder, key))
+
+
+def place_of(folder: Path, key: SessionKey) -> str:
+    """The same as a text: a hash, so that no two share one even where case is folded, and none leaves `folder`."""
     name = hashlib.blake2b(key.identity.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
-    return folder / name[:2] / f"{name}.jsonl"
+    return f"{folder}{os.sep}{name[:2]}{os.sep}{name}.jsonl"
 
 
 class _Open:

@@ -299,6 +299,7 @@ async def test_nobody_there() -> None:
     await model.close()
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(68)
 async def test_cancelling_closes_the_connection_at_once(server: OpenAIServer, make: Make) -> None:
     for said in ("!slow 20 1000", "!silent", "!deaf"):
