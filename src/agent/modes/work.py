@@ -22,7 +22,7 @@ from agent.tools.schema import BadArguments, parse_arguments
 from agent.turn import Turn, usage_data
 from agent.window import result_text
 from bus import tracing
-from bus.events import JsonObject, MediaRef, Usage
+from bus.events import JsonObject, MediaRef
 
 CHEAPEST, ABLE, BEST = 0, 1, 2
 """Tiers: for an answer without tools, for work with tools, for what a model of the tier before could not do."""
@@ -152,7 +152,7 @@ class Work:
             among=self.among,
             parameters=options.parameters if options is not None else {},
             language=message.actor.language,
-            lost=self._lost,
+            lost=lambda name, usage: self.turn.add_usage(usage, name),  # what was begun is paid for
         )
         with tracing.span(tracing.MODEL, request.model or self.turn.model) as span:
             reply = await self.model.stream(request, on_delta)
@@ -162,10 +162,6 @@ class Work:
             span.set("gen_ai.response.finish_reasons", reply.finish_reason)
         self.turn.add_usage(reply.usage, reply.model or "model")
         return reply
-
-    def _lost(self, name: str, usage: Usage) -> None:
-        """An attempt that was cut: what it used is paid for like any other."""
-        self.turn.add_usage(usage, name)
 
     async def count_what_a_crash_cut(self) -> None:
         """Rounds that nobody could count any more: their prompts are, for what was streamed of them is not known."""
