@@ -87,10 +87,10 @@ class ToolMethods:
         if before is not None and before.content != content:
             raise IdempotencyConflict("this idempotency key was used for another call")
         spec = await self._tools.find(call.who.actor(channel=call.channel), params.name)
-        # A bridge knows from its own ledger what it did under this key.
-        if before is not None and (before.state != "running" or spec is None or spec.source == "cloud"):
+        if before is not None:
             return before.outcome()
-        if spec is None or spec.read_only or spec.idempotent:
+        # A bridge keeps what it did under this key in a ledger of its own; what only reads may be done again.
+        if spec is None or spec.source == "bridge" or spec.read_only or spec.idempotent:
             return await self._run(call, params, passed)
         await self._kept.begin(user, key, content)
         asking: set[str] = set()
