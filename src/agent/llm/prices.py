@@ -1,7 +1,7 @@
 """What tokens cost: a bundled table, and the configuration's own prices before it.
 
 Used by the clients for `Usage.cost`. Prices are US dollars per million tokens. A model that neither knows has no
-price, and its cost is None rather than a guess.
+price, and its cost is None rather than a guess. `prices.json` says when it was checked, and against which pages.
 """
 
 import re
