@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bridge.aggregator import Aggregator
+from bridge.aggregator import Aggregator, Pins
 from bridge.audit import AuditLog
 from bridge.database import Database
 from bridge.definitions import Definitions
@@ -26,7 +26,6 @@ from bridge.servers.memory import Memory
 from bridge.servers.names import public_name
 from bridge.servers.owner import ServerOwner
 from bridge.settings import McpServerSettings
-from bridge.shown import Pins
 
 Say = Callable[[str], None]
 
