@@ -72,7 +72,7 @@ def _slim() -> None:
 
 
 def plain_run(arguments: list[str]) -> tuple[Path | None, bool] | None:
-    """`(config, verbose)` of a plain `run [--config F] [-v]`; None for anything else, which `cli.py` understands."""
+    """`(config, verbose)` of a plain `run [--config F] [-v]`; None for anything else, which `cli` understands."""
     if arguments[:1] != ["run"]:
         return None
     config, verbose, rest = None, False, arguments[1:]
