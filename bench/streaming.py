@@ -40,8 +40,8 @@ class Rig:
 
 
 async def first_delta(quick: bool) -> Figures:
-    """One chat at a time, relay and gateway in turn."""
-    rounds = 60 if quick else 400
+    """One chat at a time, relay and gateway in turn; conversations of ten questions."""
+    rounds, run = 60 if quick else 400, time.monotonic_ns()
     times: dict[str, list[float]] = {"relay": [], "gateway": [], "model": []}
     async with Rig() as rig:
         relay, ours = (await rig.clients("relay", 1))[0], (await rig.clients("gateway", 1))[0]
@@ -52,7 +52,7 @@ async def first_delta(quick: bool) -> Figures:
                 await response.content.readany()
                 direct = time.monotonic() - begun
                 await response.read()
-            key = f"first {number} {begun}"
+            key = f"first {number // 10} {run}"
             samples = {"model": direct, "relay": (await relay.ask("one")).first,
                        "gateway": (await ours.ask("one", key=key)).first}  # fmt: skip
             if number >= 20:

@@ -65,8 +65,8 @@ class Accounts:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
+        while self._writing is not None or self._waiting:
+            await (asyncio.sleep(0) if self._writing is None else asyncio.wait([self._writing]))
         await self._do(self._close)
         self._thread.shutdown()
 
@@ -143,8 +143,9 @@ class Accounts:
         ]  # fmt: skip
         kept = asyncio.get_running_loop().create_future()
         self._waiting.append((rows, kept))
-        if self._writing is None:
-            self._write()
+        if self._writing is None and len(self._waiting) == 1:
+            # Not at once: the thread takes the interpreter, and what this turn has just said is still to be sent.
+            asyncio.get_running_loop().call_soon(self._write)
         await asyncio.shield(kept)
 
     def _write(self) -> None:

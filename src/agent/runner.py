@@ -117,6 +117,8 @@ class TurnRunner:
     # ------------------------------------------------------------ the ends
 
     async def _done(self, lane: Lane, pending: Pending, turn: Turn, answer: Answer) -> None:
+        if not pending.accepted.done():  # nothing was told so far: what is ready goes out before the books are kept
+            await asyncio.wait([pending.accepted])
         await self._charge(turn)
         message_id, text = turn.message.message_id, turn.text
         data: JsonObject = {

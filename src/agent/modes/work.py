@@ -65,6 +65,8 @@ class Work:
         entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
         if not entries:
             return ""
+        if len(entries) == 1:
+            return str(entries[0]["name"])
         options = self.turn.message.options
         wanted = options.model if options is not None else None
         tier = CHEAPEST if mode == FAST else self.tier

@@ -160,6 +160,8 @@ class Guard:
         return replace(spec, policy=policy)
 
     def _policy(self, actor: Actor, spec: ToolSpec) -> Policy:
+        if not self._rules:
+            return spec.policy
         return strictest(spec.policy, *(rule(actor, spec) for rule in self._rules))
 
     def _allowed_in(self, spec: ToolSpec, actor: Actor, session: SessionKey | None) -> bool:
