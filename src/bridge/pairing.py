@@ -1,6 +1,6 @@
 """Asking a gateway for a place: a code that a person confirms in the chat, and then a token, once.
 
-Below `cli.py`. Plain HTTP requests by the standard library, since this runs once in a bridge's life.
+Below `cli/`. Plain HTTP requests by the standard library, since this runs once in a bridge's life.
 """
 
 import json
