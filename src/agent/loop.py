@@ -28,6 +28,7 @@ from bus.errors import GatewayError, IdempotencyConflict, Overloaded
 from bus.events import Accepted, InboundMessage, JsonObject
 from bus.keys import SessionKey
 from bus.message_bus import MessageBus
+from bus.wording import explain
 
 log = logging.getLogger("agent.loop")
 
@@ -222,7 +223,7 @@ class AgentLoop(Conversations):
         try:
             text = await self._run_command(self, command, arguments, message)
         except GatewayError as error:
-            text = error.message
+            text = explain(error.code, error.message, message.actor.language)
         return await self._keep_answered(lane, message, digest, text, command.name)
 
     async def tell(self, message: InboundMessage, answer: str) -> Accepted:

@@ -211,7 +211,7 @@ class ChatItems:
         if isinstance(error, MessageGone | EditExpired):
             if isinstance(error, EditExpired):
                 self._withdraw(item)
-            if item.kind == "approval":
+            if item.kind in ("approval", "question"):
                 self._settle(item, "sent", error.reason)
             else:
                 self._again(item)

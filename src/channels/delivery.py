@@ -36,6 +36,7 @@ from channels.items import (
     Edit,
     Item,
     Probe,
+    QuestionKind,
     React,
     Send,
     StreamMode,
@@ -109,10 +110,13 @@ class ChatDelivery(ChatItems):
         return self._add(Item(address=turn.address, want=Body(media=ref), kind="media", turn=turn.message_id,
                               owner=turn.user))  # fmt: skip
 
-    def approval(self, turn: Turn, reference: str, text: str, buttons: tuple[tuple[Button, ...], ...]) -> Item:
-        """A question with buttons."""
-        body = Body(markdown=text, buttons=buttons if self._can.buttons else ())
-        return self._add(Item(address=turn.address, want=body, kind="approval", turn=turn.message_id,
+    def question(
+        self, turn: Turn, kind: QuestionKind, reference: str, text: str, buttons: tuple[tuple[Button, ...], ...]
+    ) -> Item:
+        """A question with buttons; `reference` is its id. It is one message: what is too long for that is cut."""
+        piece, rest = self._take(text)
+        body = Body(markdown=piece if not rest else f"{piece[:-1]}…", buttons=buttons if self._can.buttons else ())
+        return self._add(Item(address=turn.address, want=body, kind=kind, turn=turn.message_id,
                               reference=reference, reply_to=turn.reply_to))  # fmt: skip
 
     # ------------------------------------------------------------ what to do

@@ -11,6 +11,8 @@ from bus.events import JsonObject, MediaRef
 from channels.base import Address, Button
 
 ItemState: TypeAlias = Literal["queued", "sent", "unknown", "refused"]
+QuestionKind: TypeAlias = Literal["approval", "question"]
+"""A call that needs a yes; what a tool server wants to know."""
 StreamMode: TypeAlias = Literal["draft", "edit", "off"]
 
 
@@ -64,11 +66,11 @@ class Item:
     want: Body | None
     turn: str = ""
     index: int = 0
-    kind: Literal["answer", "notice", "media", "approval", "stray"] = "answer"
+    kind: Literal["answer", "notice", "media", "approval", "question", "stray"] = "answer"
     """`stray`: an opener that may have been left behind, to be found and taken away."""
     reply_to: str | None = None
     reference: str = ""
-    """The approval's id, for an approval."""
+    """The id of what is asked, for an approval or a question."""
     owner: str = ""
     """Whose media it is."""
     platform_id: str | None = None

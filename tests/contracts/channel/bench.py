@@ -55,3 +55,11 @@ class Bench:
                 break
             await asyncio.sleep(0.02)
         assert seen == list(texts)
+
+    async def settled(self, platform: FakePlatform, count: int, **where: Any) -> None:
+        """`count` messages of the assistant are there, and no more come."""
+        async with asyncio.timeout(10):
+            while len(await platform.visible(**where)) < count:
+                await asyncio.sleep(0.02)
+        await self.quiet()
+        assert len(await platform.visible(**where)) == count
