@@ -111,7 +111,9 @@ class ChatItems:
                 item.in_flight, item.platform_id = False, platform_id
                 item.shown = body if item.attempts == 1 else None
                 self._know(platform_id)
-                self._look_for_others(item, openers.number_of(platform_id))
+                stray = openers.left_over(item, openers.number_of(platform_id))
+                if stray is not None:
+                    self._add(stray)
                 self._done_if_shown(item)
             case Edit(item, body):
                 item.shown = body
@@ -135,14 +137,9 @@ class ChatItems:
             elif not item.searching:
                 self._search_ended(item)
             return
-        item.platform_id, item.shown, item.searching = platform_id, PLACEHOLDER, False
-        self._look_for_others(item, None)
+        # An earlier one was not there when it was looked for; this is the last, and behind it there is none.
+        item.platform_id, item.shown, item.searching, item.doubts = platform_id, PLACEHOLDER, False, 0
         self._touch(item)
-
-    def _look_for_others(self, item: Item, until: int | None) -> None:
-        stray = openers.left_over(item, until)
-        if stray is not None:
-            self._add(stray)
 
     def _not_found_there(self, item: Item, error: DeliveryRejected) -> None:
         openers.not_this(item, exists=isinstance(error, EditExpired))

@@ -69,16 +69,15 @@ def _over(item: Item) -> bool:
 
 def looked_through(item: Item) -> bool:
     """Whether the search ended at its end, and not because it took too long."""
-    return item.until is None or int(candidate(item)) >= item.until
+    return item.until is not None and int(candidate(item)) >= item.until
 
 
-def left_over(item: Item, until: int | None) -> Item | None:
-    """What other sendings of an opener that is there now may have left: above `item.after`, and below `until` if
-    that is known. None where there can't be anything."""
+def left_over(item: Item, number: int | None) -> Item | None:
+    """What earlier sendings of an opener, which now is there as `number`, may have left in the chat, if anything."""
     doubts, item.doubts = item.doubts, 0
-    if not doubts or item.after is None or (until is not None and until <= item.after + 1):
+    if not doubts or item.after is None or number is None or number <= item.after + 1:
         return None
     stray = Item(address=item.address, want=None, kind="stray", placeholder=True, shown=PLACEHOLDER, after=item.after,
-                 until=until, doubts=doubts)  # fmt: skip
+                 until=number, doubts=doubts)  # fmt: skip
     search(stray)
     return stray

@@ -41,6 +41,7 @@ from gateway.identity.links import Links
 from gateway.identity.media import MediaFolder
 from gateway.identity.pairing import Pairing
 from gateway.identity.users import Users
+from tests.channels.pace import PACE, quick_channel
 
 Script = Callable[["Turn"], Any]
 
@@ -210,7 +211,8 @@ class TalkingAgent:
 class Rig:
     """One gateway's channels on one folder."""
 
-    def __init__(self, folder: Path, sections: dict[str, Any], script: Script = echo) -> None:
+    def __init__(self, folder: Path, sections: dict[str, Any], script: Script = echo, *, pace: float = PACE) -> None:
+        self.pace = pace
         self.folder = folder
         self.settings = ChannelsSettings.model_validate(sections)
         self.script = script
@@ -232,6 +234,7 @@ class Rig:
         )  # fmt: skip
         for host in self.manager.hosts():
             host.supervisor.retry_seconds, host.supervisor.auth_seconds = (0.05, 0.2), (0.2, 0.4)
+            host.supervisor._make = quick_channel(host.supervisor._make, self.pace)
         self._task = asyncio.get_running_loop().create_task(self.manager.run())
         if resume:
             self.agent.resume()

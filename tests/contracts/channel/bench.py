@@ -14,7 +14,7 @@ from tests.contracts.channel.platform import FakePlatform
 class Bench:
     """What the parts of the suite stand on. A subclass defines `make_platform`."""
 
-    settle = 0.25
+    settle = 0.15
     """Seconds after which nothing more is expected to happen."""
 
     def make_platform(self) -> FakePlatform:

@@ -45,7 +45,7 @@ class Talking(Bench):
         async def slowly(turn: Turn) -> None:
             for number in range(16):
                 turn.say(f"word{number} ")
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.05)
             turn.done()
 
         rig.agent.script = slowly
