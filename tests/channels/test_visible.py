@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels.rig import Rig, Turn, until
+from tests.channels.rig import Rig, Turn, echo, until
 from tests.fakes.discord_rest import rate_limit as discord_limit
 from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.faults import Fault
@@ -306,7 +306,7 @@ async def test_a_storm_of_faults_leaves_everybody_one_whole_answer(
 
     async def storm() -> None:
         while True:
-            await asyncio.sleep(chance.uniform(0.02, 0.1))
+            await asyncio.sleep(chance.uniform(0.05, 0.2))
             where = chance.choice([platform.any_send, platform.edit])
             kind = chance.choice(["lose_answer", "lose_request", "limit", "status", "drop"])
             if kind == "drop":
@@ -329,18 +329,22 @@ async def test_a_storm_of_faults_leaves_everybody_one_whole_answer(
         turn.say(f" {turn.message.text}")
         turn.done()
 
+    stage.rig.script = stage.rig.agent.script = echo
+    for person in people:  # Discord names no private channel that was never written in
+        await platform.fake.says(person, "hi")
+    await until(lambda: all(platform.fake.visible(person) == ["You said: hi"] for person in people))
     stage.rig.script = stage.rig.agent.script = answer
     weather = asyncio.create_task(storm())
     await asyncio.gather(*(converse(number, person) for number, person in enumerate(people)))
     for _ in range(crashes):
-        await asyncio.sleep(chance.uniform(0.1, 0.4))
+        await asyncio.sleep(chance.uniform(0.2, 0.6))
         await stage.rig.crash()
         await stage.rig.start()
-    await until(lambda: len(stage.rig.memory.ended) == len(people), 30)
+    await until(lambda: len(stage.rig.memory.ended) == 2 * len(people), 30)
     weather.cancel()
     await asyncio.gather(weather, return_exceptions=True)
     faults.clear()
-    expected = {person: [f"{WHOLE} question of {person}"] for person in people}
+    expected = {person: ["You said: hi", f"{WHOLE} question of {person}"] for person in people}
     await until(lambda: {person: platform.fake.visible(person) for person in people} == expected, 30)
     await nothing_waits(platform, stage)
     assert {person: platform.fake.visible(person) for person in people} == expected
