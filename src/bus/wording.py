@@ -47,6 +47,12 @@ _BY_CODE = {
     2005: "工具返回的结果无效或过大", 2006: "结果未知，不会自动重试", 2007: "需要有人确认", 2008: "工具服务未运行",
     3001: "离线时无法进行", 3002: "冲突", 3003: "缓存中没有",
 }  # fmt: skip
+_WORDS = {
+    "ready": "正常", "starting": "启动中", "degraded": "受限", "failed": "失败", "off": "未启用", "queued": "等待发送",
+    "sent": "已发送", "unknown": "结果未知", "refused": "被拒绝", "allow": "允许", "ask": "需确认", "deny": "禁止",
+    "started": "开始", "finished": "完成", "steered": "已采纳新消息", "plan": "计划", "handover": "移交",
+    "warning": "提醒", "idle": "空闲",
+}  # fmt: skip
 _COMPILED = tuple((re.compile(pattern, re.DOTALL), chinese) for pattern, chinese in _SENTENCES)
 
 
@@ -61,3 +67,8 @@ def explain(code: int, message: str, language: str) -> str:
         if found is not None:
             return chinese.format(next((group for group in found.groups() if group is not None), ""))
     return _BY_CODE.get(code, "出了错，请重试")
+
+
+def word(name: str, language: str) -> str:
+    """A state, a policy or a step in one word, in `language`; a word that isn't known stays."""
+    return _WORDS.get(name, name) if language.lower().startswith("zh") else name

@@ -22,7 +22,7 @@ from bus.events import (
     ToolProgress,
     ToolStarted,
 )
-from bus.wording import explain
+from bus.wording import explain, word
 from channels import approvals, forms
 from channels.base import Address
 from channels.delivery import ChatDelivery
@@ -30,7 +30,7 @@ from channels.forms import Form
 from channels.items import Item, Turn
 from channels.ledger import OpenApproval
 from channels.text import clean
-from channels.wording import decided, say, state
+from channels.wording import decided, say
 
 _ACTIVITY_CHARS = 140
 _ECHO_CHARS = 600
@@ -65,7 +65,7 @@ def tell(chat: ChatDelivery, turn: Turn, event: SessionEvent, now: float) -> Ope
             for ref in event.media:
                 chat.media(turn, ref)
         case AgentNote():
-            what = f"🧭 {clean(event.agent)}: {clean(event.text) or state(event.state, turn.language)}"
+            what = f"🧭 {clean(event.agent)}: {clean(event.text) or word(event.state, turn.language)}"
             chat.activity(turn.message_id, what[:_ACTIVITY_CHARS], now)
         case ApprovalRequested():
             return ask(chat, turn, event)

@@ -63,15 +63,6 @@ def refusal(error: GatewayError, language: str) -> str:
     return explain(error.code, error.message, language)
 
 
-_STATES = {"started": "开始", "finished": "完成", "failed": "失败", "steered": "已采纳新消息", "plan": "计划",
-           "handover": "移交", "warning": "提醒"}  # fmt: skip
-
-
-def state(word: str, language: str) -> str:
-    """What a sub-agent is doing."""
-    return _STATES.get(word, word) if language.lower().startswith("zh") else word
-
-
 def decided(decision: str, language: str) -> str:
     """What the text of a question says after the decision."""
     name = f"decided_{decision}"

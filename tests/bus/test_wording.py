@@ -7,7 +7,7 @@ import pytest
 
 from bus import errors
 from bus.errors import GatewayError
-from bus.wording import explain
+from bus.wording import explain, word
 
 LATIN = re.compile(r"[a-z]{3,}")
 CODES = sorted({cls.code for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, GatewayError)})
@@ -38,3 +38,9 @@ def test_every_code_has_a_sentence(code: int) -> None:
 
 def test_a_code_of_nobody() -> None:
     assert explain(9999, "what is this", "zh") == "出了错，请重试"
+
+
+def test_states_and_policies_in_one_word() -> None:
+    assert (word("degraded", "zh"), word("ask", "zh-CN"), word("ask", "en"), word("xyz", "zh")) == (
+        "受限", "需确认", "ask", "xyz",
+    )  # fmt: skip

