@@ -7,7 +7,8 @@ older messages' being forgotten when they leave the window.
 import logging
 
 from agent import prompts
-from agent.ports import Accountant, Charge, LanguageModel, ModelFailed, ModelRequest
+from agent.ports.models import LanguageModel, ModelFailed, ModelRequest
+from agent.ports.people import Accountant, Charge
 from bus.context import new_id
 from bus.events import Actor, JsonObject
 

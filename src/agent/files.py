@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.pdf_text import MISSING
-from agent.ports import MediaReader, MediaStore, ToolResult
+from agent.ports.media import MediaReader, MediaStore
+from agent.ports.tools import ToolResult
 from bus.errors import GatewayError
 from bus.events import JsonObject, MediaRef
 

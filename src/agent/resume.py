@@ -9,7 +9,7 @@ these that reached the disk.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions import records as kinds
 from bus.context import parse_timestamp
 from bus.events import JsonObject

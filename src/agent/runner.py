@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from agent.lane import Lane, Pending, record
-from agent.ports import Accountant, ModelFailed
+from agent.ports.models import ModelFailed
+from agent.ports.people import Accountant
 from agent.sessions import records as kinds
 from agent.settings import LimitSettings
 from agent.slots import UserSlots
@@ -116,6 +117,8 @@ class TurnRunner:
     # ------------------------------------------------------------ the ends
 
     async def _done(self, lane: Lane, pending: Pending, turn: Turn, answer: Answer) -> None:
+        if not pending.accepted.done():  # nothing was told so far: what is ready goes out before the books are kept
+            await asyncio.wait([pending.accepted])
         await self._charge(turn)
         message_id, text = turn.message.message_id, turn.text
         data: JsonObject = {

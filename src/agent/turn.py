@@ -11,17 +11,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from agent.lane import BLOCK, Lane, Pending, record
-from agent.ports import (
-    ApprovalAnswered,
-    ApprovalAsked,
-    Charge,
-    Progress,
-    QuestionAsked,
-    Record,
-    ToolCall,
-    ToolResult,
-    ToolUpdate,
-)
+from agent.ports.people import Charge
+from agent.ports.sessions import Record
+from agent.ports.tools import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, ToolCall, ToolResult, ToolUpdate
 from agent.resume import TurnProgress
 from agent.sessions import records as kinds
 from agent.tools.results import text_of

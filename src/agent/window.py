@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from agent.llm.tokens import estimate_message
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions import records as kinds
 from agent.tools.results import text_of
 from bus.events import JsonObject

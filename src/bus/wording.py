@@ -6,8 +6,8 @@ language already stays. Unknown words of ours become the sentence of their code,
 
 import re
 
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
-_USAGE = re.compile(r"/[a-z]+[ |\[A-Z]")
+_CHINESE = r"[\u3400-\u9fff]"
+_USAGE = r"/[a-z]+[ |\[A-Z]"
 
 _SENTENCES: tuple[tuple[str, str], ...] = (
     (r"no such approval, or it is over|no such approval", "没有这项授权请求，或已失效"),
@@ -53,17 +53,16 @@ _WORDS = {
     "started": "开始", "finished": "完成", "steered": "已采纳新消息", "plan": "计划", "handover": "移交",
     "warning": "提醒", "idle": "空闲",
 }  # fmt: skip
-_COMPILED = tuple((re.compile(pattern, re.DOTALL), chinese) for pattern, chinese in _SENTENCES)
 
 
 def explain(code: int, message: str, language: str) -> str:
     """`message` of an error with `code`, in `language` (`zh…` is Chinese, everything else English)."""
-    if not language.lower().startswith("zh") or _CHINESE.search(message):
+    if not language.lower().startswith("zh") or re.search(_CHINESE, message):
         return message
-    if _USAGE.match(message):
+    if re.match(_USAGE, message):
         return f"用法：{message}"
-    for pattern, chinese in _COMPILED:
-        found = pattern.fullmatch(message)
+    for pattern, chinese in _SENTENCES:
+        found = re.fullmatch(pattern, message, re.DOTALL)
         if found is not None:
             return chinese.format(next((group for group in found.groups() if group is not None), ""))
     return _BY_CODE.get(code, "出了错，请重试")

@@ -131,7 +131,7 @@ class Lane:
         return tracing.span(tracing.CHANNEL, self.channel, direction="out", call=type(call).__name__.lower())
 
     async def _total_rate(self) -> None:
-        while (wait := self._total.wait(time.monotonic())) > 0:  # noqa: ASYNC110
+        while (wait := self._total.wait(time.monotonic())) > 0:  # noqa: ASYNC110  # the wait is computed, not polled
             await asyncio.sleep(wait)
         self._total.take()
 

@@ -140,6 +140,7 @@ class ChannelManager:
 
     async def drained(self) -> None:
         """Returns when everything that can go out now has gone; the caller sets the deadline."""
+        # once in a life, and nothing there tells it
         while any(host.busy for host in self._hosts.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -153,7 +154,7 @@ class ChannelManager:
         if host is None:
             return
         try:
-            host.take(event, parts)  # type: ignore[arg-type]
+            host.take(event, parts)  # type: ignore[arg-type]  # it has a session, so it is an event of one
         except Exception:
             # The publisher is the agent: a mistake in showing a turn must not end it.
             log.exception("%s: an event could not be shown", parts.channel)

@@ -31,6 +31,7 @@ _CHANGING = ("want", "shown", "platform_id", "state", "reason", "in_flight", "pl
              "not_before", "number_after", "number_until", "doubts")  # fmt: skip
 _MARKS = ", ".join("?" * 25)
 _SET = ", ".join(f"{name} = excluded.{name}" for name in _CHANGING)
+# made of names in this file
 _UPSERT = f"INSERT INTO deliveries ({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (delivery_id) DO UPDATE SET {_SET}"  # noqa: S608
 
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from agent.persona import Personas
-from agent.ports import QuestionAsked, Report, ToolCall
+from agent.ports.tools import QuestionAsked, Report, ToolCall
 from agent.tools.builtin.catalogue import Builtins, builtins
 from agent.tools.builtin.memory_book import MemoryBook
 from agent.tools.builtin.schedule_book import Scheduler

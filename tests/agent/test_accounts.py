@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.accounts import Accounts
-from agent.ports import Charge
+from agent.ports.people import Charge
 from agent.settings import Budget, BudgetSettings
 from bus.errors import RateLimited
 from bus.events import Actor, ChatDone, Usage

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from agent import files
 from agent.llm.demo import DemoModel
 from agent.llm.fallback import ModelPool
-from agent.ports import ToolCall, ToolResult
+from agent.ports.tools import ToolCall, ToolResult
 from agent.settings import ModelSettings
 from bus.events import MediaRef, ToolFinished
 from bus.keys import default_key

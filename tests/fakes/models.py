@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent.ports import ModelFailed, ModelReply, ModelRequest, RequestedCall
+from agent.ports.models import ModelFailed, ModelReply, ModelRequest, RequestedCall
 from bus.events import JsonObject, Usage
 
 

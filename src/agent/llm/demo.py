@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from agent.llm.demo_answers import Answer, answer
 from agent.llm.tokens import estimate_messages, estimate_text
-from agent.ports import ModelReply, ModelRequest, RequestedCall
+from agent.ports.models import ModelReply, ModelRequest, RequestedCall
 from bus.context import new_id
 from bus.events import JsonObject, Usage
 

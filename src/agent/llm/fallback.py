@@ -17,7 +17,7 @@ from agent.llm.candidates import Known, order
 from agent.llm.failures import KINDS, UNUSABLE, failure
 from agent.llm.fair import FairShare
 from agent.llm.openai_client import OpenAIModel
-from agent.ports import LanguageModel, ModelFailed, ModelReply, ModelRequest
+from agent.ports.models import LanguageModel, ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.context import timestamp
 from bus.events import JsonObject

@@ -20,7 +20,7 @@ from agent.llm.failures import failure, kind_of_status
 from agent.llm.prices import Price, price_of, usage_of
 from agent.llm.stream import ReplyStream
 from agent.llm.stream_limits import Assembled, StreamBroken
-from agent.ports import ModelReply, ModelRequest
+from agent.ports.models import ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.events import JsonObject
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from agent.ports import RequestedCall
+from agent.ports.models import RequestedCall
 from bus.events import JsonObject
 
 MAX_CALLS = 2_048

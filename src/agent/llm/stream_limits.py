@@ -5,7 +5,7 @@ Below `stream.py`, which puts answers together.
 
 from dataclasses import dataclass
 
-from agent.ports import RequestedCall
+from agent.ports.models import RequestedCall
 from bus.events import JsonObject
 
 MAX_TEXT_CHARS = 262_144

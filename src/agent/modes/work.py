@@ -10,17 +10,9 @@ from typing import NamedTuple
 
 from agent import files
 from agent.modes.choose import FAST
-from agent.ports import (
-    LanguageModel,
-    MediaStore,
-    ModelReply,
-    ModelRequest,
-    RequestedCall,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    ToolUpdate,
-)
+from agent.ports.media import MediaStore
+from agent.ports.models import LanguageModel, ModelReply, ModelRequest, RequestedCall
+from agent.ports.tools import ToolCall, ToolResult, ToolSpec, ToolUpdate
 from agent.resume import Round
 from agent.settings import AgentSettings
 from agent.tools.calls import outcome_unknown
@@ -73,6 +65,8 @@ class Work:
         entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
         if not entries:
             return ""
+        if len(entries) == 1:
+            return str(entries[0]["name"])
         options = self.turn.message.options
         wanted = options.model if options is not None else None
         tier = CHEAPEST if mode == FAST else self.tier

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent import files
-from agent.ports import MediaStore, RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
+from agent.ports.media import MediaStore
+from agent.ports.models import RequestedCall
+from agent.ports.tools import ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
 from agent.tools.calls import CallIds, idempotency_key, needs_care, outcome_unknown, perform
 from agent.tools.loops import STOPPED_AFTER, TOLD_AFTER, LoopDetector, reminder
 from agent.tools.results import READ_RESULT, READ_RESULT_SPEC, ResultStore, problem, text_of

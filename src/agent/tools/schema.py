@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from agent.ports import ToolSpec
+from agent.ports.tools import ToolSpec
 from bus.events import JsonObject
 from bus.json_integers import loads_exactly
 
@@ -160,6 +160,7 @@ def _validator(schema: JsonObject) -> Any:
 
     base = validators.validator_for(schema, default=Draft202012Validator)
     # Patterns are regular expressions of a stranger: one that backtracks for ever would stop the house.
+    # the library has no types
     gentle: Any = validators.extend(base, {"pattern": _unchecked, "patternProperties": _unchecked})  # type: ignore[no-untyped-call]
     validator = gentle(schema, registry=Registry())
     _validators[id(schema)] = (schema, validator)

@@ -43,7 +43,7 @@ def show(file: FileArgument = None, config: ConfigOption = None, as_json: JsonOp
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.allow_unicode = True
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # its stub says None
     out = io.StringIO()
     yaml.dump(data, out)
     print(f"# from {loaded.source or 'the defaults and the environment'}; state in {loaded.home}")

@@ -6,7 +6,7 @@ A neighbour that is not composed is `None`: its lists are then empty and its thi
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from agent.ports import SessionHead, SessionStore
+from agent.ports.sessions import SessionHead, SessionStore
 from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
 

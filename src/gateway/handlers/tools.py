@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from agent.ports import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, ToolCall, ToolSource, ToolUpdate
+from agent.ports.tools import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, ToolCall, ToolSource, ToolUpdate
 from bus.context import new_id
 from bus.deadline import Deadline
 from bus.errors import IdempotencyConflict

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from agent.ports import (
+from agent.ports.tools import (
     ApprovalAnswered,
     ApprovalAsked,
     Policy,
@@ -160,6 +160,8 @@ class Guard:
         return replace(spec, policy=policy)
 
     def _policy(self, actor: Actor, spec: ToolSpec) -> Policy:
+        if not self._rules:
+            return spec.policy
         return strictest(spec.policy, *(rule(actor, spec) for rule in self._rules))
 
     def _allowed_in(self, spec: ToolSpec, actor: Actor, session: SessionKey | None) -> bool:

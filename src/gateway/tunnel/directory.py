@@ -7,13 +7,14 @@ for lists. A bridge belongs to its token's user whatever it says about itself.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bridge.protocol import Hello, Limits, new_key
 from bus.context import new_id
-from bus.errors import Forbidden, NotAuthenticated, NotFound
+from bus.errors import Forbidden, NotAuthenticated, NotFound, TokenExpired
 from bus.events import Actor, BridgeConnected, BridgeDisconnected, JsonObject, ToolsChanged
 from bus.message_bus import Events
 from gateway.tunnel.bridge import Bridge, Wire
@@ -95,7 +96,7 @@ class Directory:
                     continue
                 try:
                     self._gate.recheck(bridge.bearer)
-                except NotAuthenticated as error:
+                except (NotAuthenticated, TokenExpired) as error:
                     bridge.lock_out(error.message)
                     continue
                 effects = bridge.session.tick(time.monotonic())
@@ -275,8 +276,8 @@ class Directory:
         )  # fmt: skip
         self._own(asyncio.to_thread(self._remembered.save, row))
 
-    def _own(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._saving.add(task)
         task.add_done_callback(self._saved)
 

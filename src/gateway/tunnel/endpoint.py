@@ -56,7 +56,7 @@ class Socket:
         asyncio.get_running_loop().call_soon(self._uncork)
         self._flush()
         # asyncio tells only the protocol when there is room again, and that is aiohttp's: so look now and then.
-        while self._full():  # noqa: ASYNC110
+        while self._full():  # noqa: ASYNC110  # nothing can be awaited, see above
             await asyncio.sleep(_FULL_SECONDS)
 
     def _full(self) -> bool:

@@ -4,6 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.channels.rig import Rig, Turn, until
 from tests.channels.telegram.rigging import GROUP, section, slowly
 from tests.contracts.channel_contract import PNG
@@ -21,6 +23,7 @@ async def test_an_update_is_confirmed_only_when_it_is_durable(telegram: FakeTele
     await until(lambda: telegram.world.visible(42) == ["You said: hello"])
 
 
+@pytest.mark.quiet
 async def test_a_message_that_takes_long_to_take_in_holds_up_no_other_chat(telegram: FakeTelegram, rig: Rig) -> None:
     telegram.fault("getFile", kind="stall", seconds=0.8)
     telegram.world.person_sends(42, "photo", PNG)

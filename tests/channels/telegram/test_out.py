@@ -149,6 +149,7 @@ async def test_a_crash_while_a_send_is_under_way_is_listed(telegram: FakeTelegra
     assert len(telegram.world.visible(42)) <= 1
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(63)
 async def test_a_very_long_answer_does_not_hold_the_loop(telegram: FakeTelegram, rig: Rig) -> None:
     lags: list[float] = []
