@@ -107,3 +107,10 @@ def test_a_megabyte_is_split_in_reasonable_time() -> None:
 @pytest.mark.attack(32)
 def test_what_no_platform_takes_is_cleaned() -> None:
     assert clean("a\ud800b\x00c\r\nd") == "a\ufffdbc\nd"
+
+
+def test_a_fence_whose_end_fits_only_without_a_cut() -> None:
+    """All lines up to the fence's own end fit, one line less and a closing mark does not."""
+    document = "```python\n\n\n1\n1🇩\n1111111111111🇩🇩🇩\n111111111111111🇩🇩\n\n```"
+    pieces = split_markdown(document, 60, utf16)
+    assert all(utf16(piece) <= 60 for piece in pieces)
