@@ -16,19 +16,11 @@ from typing import Any
 import orjson
 
 from agent.llm.stream_calls import CallAssembler
-from agent.llm.stream_json import Surrogates, loose, thought, whole_completion
+from agent.llm.stream_document import Document
+from agent.llm.stream_json import Surrogates, loose, thought
 from agent.llm.stream_limits import (
-    FAILED_FINISH,
-    FINISH,
-    MAX_GARBAGE_LINES,
-    MAX_HELD_BYTES,
-    MAX_LINE_BYTES,
-    MAX_PIECE_CHARS,
-    MAX_STREAM_BYTES,
-    MAX_TEXT_CHARS,
-    MAX_THOUGHTS,
-    Assembled,
-    StreamBroken,
+    FAILED_FINISH, FINISH, MAX_GARBAGE_LINES, MAX_HELD_BYTES, MAX_LINE_BYTES, MAX_PIECE_CHARS, MAX_STREAM_BYTES,
+    MAX_TEXT_CHARS, MAX_THOUGHTS, Assembled, StreamBroken,
 )  # fmt: skip
 from agent.llm.stream_template import Template
 from bus.events import JsonObject
@@ -52,7 +44,7 @@ class ReplyStream:
         self._pieces: list[bytes] = []  # of a line that has not ended yet
         self._line_bytes = 0
         self._held = b""  # data lines of one event that are no JSON so far
-        self._whole: list[bytes] | None = None  # a body that is one JSON document, no event stream
+        self._whole: Document | None = None  # a body that is no event stream
         self._unknown = True  # nothing but white space so far
         self._bytes = 0
         self._chars = 0
@@ -101,9 +93,13 @@ class ReplyStream:
                 return
             self._unknown = False
             if data[:1] in (b"{", b"<"):
-                self._whole = []
+                self._whole = Document()
         if self._whole is not None:
-            self._collect(data)
+            try:
+                self._whole.add(data)
+            except StreamBroken:
+                self.done = True
+                raise
             return
         if self._bytes > self._max_bytes:
             self._stop("length")
@@ -132,7 +128,7 @@ class ReplyStream:
         """The connection has ended: the whole answer. Raises StreamBroken `truncated` where it is not whole."""
         if not self.done:
             if self._whole is not None:
-                self._document()
+                self._event(self._whole.chunk())
             elif self._pieces:
                 self._line(b"".join(self._pieces))
                 self._pieces.clear()
@@ -300,22 +296,3 @@ class ReplyStream:
     def _fail(self, kind: str, detail: str = "", status: str = "") -> None:
         self.done = True
         raise StreamBroken(kind, detail, status)
-
-    # ------------------------------------------------------------ servers that do not stream
-
-    def _collect(self, data: bytes) -> None:
-        if not self._whole and data[:1] == b"<":
-            self._fail("garbage", "a web page")
-        assert self._whole is not None
-        self._whole.append(data)
-        if self._bytes > MAX_LINE_BYTES:
-            self._fail("garbage", "an endless document")
-
-    def _document(self) -> None:
-        try:
-            event = loose(b"".join(self._whole or []))
-        except ValueError:
-            raise StreamBroken("garbage" if self._bytes else "truncated") from None
-        if not isinstance(event, dict) or not ("choices" in event or "error" in event):
-            raise StreamBroken("garbage")
-        self._event(whole_completion(event))
