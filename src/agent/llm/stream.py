@@ -19,8 +19,17 @@ from agent.llm.stream_calls import CallAssembler
 from agent.llm.stream_document import Document
 from agent.llm.stream_json import Surrogates, loose, thought
 from agent.llm.stream_limits import (
-    FAILED_FINISH, FINISH, MAX_GARBAGE_LINES, MAX_HELD_BYTES, MAX_LINE_BYTES, MAX_PIECE_CHARS, MAX_STREAM_BYTES,
-    MAX_TEXT_CHARS, MAX_THOUGHTS, Assembled, StreamBroken,
+    FAILED_FINISH,
+    FINISH,
+    MAX_GARBAGE_LINES,
+    MAX_HELD_BYTES,
+    MAX_LINE_BYTES,
+    MAX_PIECE_CHARS,
+    MAX_STREAM_BYTES,
+    MAX_TEXT_CHARS,
+    MAX_THOUGHTS,
+    Assembled,
+    StreamBroken,
 )  # fmt: skip
 from agent.llm.stream_template import Template
 from bus.events import JsonObject
