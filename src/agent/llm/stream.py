@@ -11,7 +11,6 @@ Text is handed to `on_delta` as it is read, synchronously; any cutting of the by
 
 import codecs
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 
@@ -104,11 +103,7 @@ class ReplyStream:
             if data[:1] in (b"{", b"<"):
                 self._whole = Document()
         if self._whole is not None:
-            try:
-                self._whole.add(data)
-            except StreamBroken:
-                self.done = True
-                raise
+            self._whole.add(data)
             return
         if self._bytes > self._max_bytes:
             self._stop("length")
@@ -247,7 +242,8 @@ class ReplyStream:
     def _event(self, event: JsonObject) -> None:
         error = event.get("error")
         if error:
-            self._server_error(error)
+            self.done = True
+            raise StreamBroken.by_server(error)
         model = event.get("model")
         if isinstance(model, str):
             self._model = model
@@ -297,11 +293,6 @@ class ReplyStream:
         self._finish = reason
         self.done = True
 
-    def _server_error(self, error: Any) -> None:
-        said = error if isinstance(error, dict) else {"message": error}
-        status = said.get("code") or said.get("type") or ""
-        self._fail("error", str(said.get("message") or "")[:500], str(status)[:64])
-
-    def _fail(self, kind: str, detail: str = "", status: str = "") -> None:
+    def _fail(self, kind: str, detail: str = "") -> None:
         self.done = True
-        raise StreamBroken(kind, detail, status)
+        raise StreamBroken(kind, detail)
