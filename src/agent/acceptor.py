@@ -22,6 +22,7 @@ from agent.settings import LimitSettings
 from bus import commands, context, events
 from bus.errors import GatewayError, IdempotencyConflict, Overloaded
 from bus.events import Accepted, InboundMessage, JsonObject
+from bus.wording import explain
 
 RunCommand = Callable[["Acceptor", commands.Command, str, InboundMessage], Awaitable[str]]
 
@@ -156,7 +157,7 @@ class Acceptor(Conversations):
         try:
             text = await self._run_command(self, command, arguments, message)
         except GatewayError as error:
-            text = error.message
+            text = explain(error.code, error.message, message.actor.language)
         return await self._keep_answered(lane, message, digest, text, command.name)
 
     async def tell(self, message: InboundMessage, answer: str) -> Accepted:

@@ -19,6 +19,7 @@ from bus import commands as registry
 from bus.commands import Command
 from bus.errors import BadParameters, Forbidden, NotFound
 from bus.events import Actor, Decision, InboundMessage
+from bus.wording import word
 
 SHOWN = 15
 QUEUES = ("followup", "collect", "steer", "interrupt")
@@ -116,13 +117,13 @@ class CommandRunner:
         specs = await self.tools.list_tools(message.actor)
         if not specs:
             return _say(message.actor, "No tools.", "没有可用的工具。")
-        away = _say(message.actor, "away", "离线")
-        return "\n".join(
-            f"- `{s.name}` ({s.policy}{'' if s.available else ', ' + away}) – {s.description.splitlines()[0][:100]}"
-            if s.description
-            else f"- `{s.name}` ({s.policy})"
-            for s in specs
-        )
+        language, away = message.actor.language, _say(message.actor, "away", "离线")
+        lines = []
+        for spec in specs:
+            state = word(spec.policy, language) + ("" if spec.available else f", {away}")
+            about = f" – {spec.description.splitlines()[0][:100]}" if spec.description else ""
+            lines.append(f"- `{spec.name}` ({state}){about}")
+        return "\n".join(lines)
 
     async def _mode(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         wanted = arguments.strip().lower()

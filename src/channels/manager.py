@@ -81,6 +81,7 @@ class ChannelManager:
             outbox=self._outbox,
             ledger=self._ledger,
             media=self._media,
+            desk=self._desk,
             answers=self._answers,
         )
 
@@ -89,7 +90,10 @@ class ChannelManager:
             key = SessionKey(session)
             host.question_closed(approval_id, key, parts_of(key, self.platforms))
 
-        taps = Taps(gatekeeper=self._gatekeeper, ledger=self._ledger, desk=self._desk, question_closed=closed)
+        taps = Taps(
+            gatekeeper=self._gatekeeper, ledger=self._ledger, desk=self._desk, questions=host.questions,
+            question_closed=closed,
+        )  # fmt: skip
         webhook = getattr(host.settings, "mode", "") == "webhook"
         return InboundPipeline(
             host,
