@@ -161,11 +161,12 @@ class Work:
             return frozenset()
         return frozenset(str(tool.get("function", {}).get("name")) for tool in options.tools)
 
-    def hands(self, *, own: bool = False) -> TurnTools:
-        """The tools of one worker: of the turn itself (`own`), or of one sub-agent."""
+    def hands(self, *, own: bool = False, only: Collection[str] = ()) -> TurnTools:
+        """The tools of one worker: of the turn itself (`own`), or of one sub-agent, who may need `only` some."""
         message = self.turn.message
+        specs = [spec for spec in self.specs if spec.name in only] or self.specs
         return self.executor.turn(
-            message.actor, self.specs, session=self.turn.lane.key, message_id=message.message_id,
+            message.actor, specs, session=self.turn.lane.key, message_id=message.message_id,
             attended=message.actor.role != "service" and message.actor.channel != "schedule",
             attachments=None if self.attached is None else self.attached.reader(here=own),
         )  # fmt: skip
