@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-INSTALL := $(PIP) install --require-hashes
+INSTALL := $(PIP) install --require-hashes --no-deps
 WORKERS ?= 3
 PROJECTS := pyproject.toml packaging/ai-bridge/pyproject.toml
 

@@ -47,6 +47,20 @@ def make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Rooms(config, log)
 
 
+def speakable(report: pytest.TestReport) -> pytest.TestReport:
+    """A report that can be sent: what a hostile test printed may hold half a character."""
+    report.sections = [(title, _whole(text)) for title, text in report.sections]
+    if report.longrepr is not None and not isinstance(report.longrepr, tuple):
+        text = str(report.longrepr)
+        if _whole(text) != text:
+            report.longrepr = _whole(text)
+    return report
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """Those that take longest first; otherwise as they came."""
     return sorted(items, key=lambda item: place(item.nodeid))

@@ -28,13 +28,19 @@ CREATE TABLE IF NOT EXISTS charges (
   message_id TEXT NOT NULL, attempt INTEGER NOT NULL, model TEXT NOT NULL,
   user TEXT NOT NULL, day TEXT NOT NULL,
   prompt INTEGER NOT NULL, completion INTEGER NOT NULL, cached INTEGER NOT NULL, total INTEGER NOT NULL,
-  cost REAL NOT NULL, priced INTEGER NOT NULL, tool_calls INTEGER NOT NULL,
+  cost REAL NOT NULL, priced INTEGER NOT NULL, tool_calls INTEGER NOT NULL, estimated INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (message_id, attempt, model)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS charges_by_user ON charges (user, day);
 """
-_INSERT = "INSERT OR IGNORE INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_Row = tuple[str, int, str, str, str, int, int, int, int, float, int, int]
+_INSERT = "INSERT OR IGNORE INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_Row = tuple[str, int, str, str, str, int, int, int, int, float, int, int, int]
 """As the columns of the table."""
+_SUMS = ("turns", "prompt_tokens", "completion_tokens", "cached_tokens", "total_tokens", "cost", "tool_calls",
+         "estimated_tokens", "unpriced_tokens")  # fmt: skip
+_BY_DAY = """
+SELECT day, COUNT(DISTINCT message_id), SUM(prompt), SUM(completion), SUM(cached), SUM(total), SUM(cost),
+  SUM(tool_calls), SUM(estimated), SUM(CASE WHEN priced THEN 0 ELSE total END)
+FROM charges WHERE user = ? AND day >= ? GROUP BY day ORDER BY day DESC"""
 _Batched = tuple[Sequence[_Row], "asyncio.Future[None]"]
 """The rows of one turn, and who waits for them."""
 
@@ -77,6 +83,9 @@ class Accounts:
         self._database = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
         self._file.chmod(0o600)
         self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        columns = {row[1] for row in self._database.execute("PRAGMA table_info(charges)")}
+        if "estimated" not in columns:  # a file of an earlier version
+            self._database.execute("ALTER TABLE charges ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0")
         oldest = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).strftime("%Y-%m-%d")
         self._database.execute("DELETE FROM charges WHERE day < ?", (oldest,))
 
@@ -137,7 +146,7 @@ class Accounts:
             (
                 c.message_id, c.attempt, c.model, c.actor.user, day, c.usage.prompt_tokens, c.usage.completion_tokens,
                 c.usage.cached_tokens, c.usage.total_tokens, c.usage.cost or 0.0, int(c.usage.cost is not None),
-                c.tool_calls,
+                c.tool_calls, c.usage.estimated_tokens or 0,
             )
             for c in charges
         ]  # fmt: skip
@@ -185,20 +194,20 @@ class Accounts:
         self._database.execute("COMMIT")
         return kept
 
-    async def usage(self, user: str, days: int) -> JsonObject:
-        """`{days: [{day, turns, prompt_tokens, …, cost, tool_calls}], total, budget}`, the newest day first."""
+    async def usage(self, user: str, days: int, role: str = "") -> JsonObject:
+        """`{days: [{day, turns, prompt_tokens, …, cost, tool_calls}], total, budget}`, the newest day first.
+
+        `estimated_tokens` are those of the total that no provider came to count; `unpriced_tokens` those whose
+        price isn't known. `cost` is that of all others, and None where there are no others.
+        """
         oldest = (datetime.now(UTC) - timedelta(days=days - 1)).strftime("%Y-%m-%d")
-        rows = await self._do(
-            lambda: self._database.execute(
-                "SELECT day, COUNT(DISTINCT message_id), SUM(prompt), SUM(completion), SUM(cached), SUM(total),"
-                " SUM(cost), SUM(tool_calls) FROM charges WHERE user = ? AND day >= ? GROUP BY day ORDER BY day DESC",
-                (user, oldest),
-            ).fetchall()
-        )
-        names = ("turns", "prompt_tokens", "completion_tokens", "cached_tokens", "total_tokens", "cost", "tool_calls")
-        by_day = [{"day": row[0]} | dict(zip(names, row[1:], strict=True)) for row in rows]
-        total = {name: sum(entry[name] for entry in by_day) for name in names}
-        budget = self._budgets.users.get(user) or self._budgets
+        rows = await self._do(lambda: self._database.execute(_BY_DAY, (user, oldest)).fetchall())
+        by_day = [{"day": row[0]} | dict(zip(_SUMS, row[1:], strict=True)) for row in rows]
+        total = {name: sum(entry[name] for entry in by_day) for name in _SUMS}
+        for entry in (*by_day, total):
+            if entry["unpriced_tokens"] and entry["unpriced_tokens"] == entry["total_tokens"]:
+                entry["cost"] = None
+        budget = self.budget_of(Actor(user=user, role=role))
         return {
             "days": by_day,
             "total": total,

@@ -63,6 +63,7 @@ class SupervisorAgent:
             among=tuple(profile.models),
         )  # fmt: skip
         turn.begin(choice.mode, work.model_name(choice.mode), choice.reason)
+        await work.count_what_a_crash_cut()
         if choice.mode == choose.FAST:
             finished = await fast.run(work)
             if finished is not None:

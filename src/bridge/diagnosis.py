@@ -1,6 +1,6 @@
 """`ai-bridge diag`: one text for whoever helps: versions, configuration, findings, state, the last audit records.
 
-Below `cli.py`; changes nothing. Values of secrets, of `env` and of `headers` are left out, names stay.
+Below `cli/`; changes nothing. Values of secrets, of `env` and of `headers` are left out, names stay.
 """
 
 import json

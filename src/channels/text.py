@@ -207,7 +207,7 @@ def _best_cut(lines: list[_Line], most: int, limit: int, measure: Measure) -> in
             if lines[at].block < 0 and not lines[at - 1].text.strip() and 2 * len(_before(lines, at)) >= limit:
                 return at
     for at in range(most, 0, -1):
-        # More lines may take less: before a fence's own end nothing closes it, but no cut may be there.
+        # fewer lines may be longer, since a cut inside a fence ends the piece with one more
         if not lines[at].glued and (at == most or measure(_before(lines, at)) <= limit):
             return at
     return 0

@@ -240,7 +240,8 @@ def _raise_file_limit(connections: int) -> None:
 def _why(error: OSError, loaded: Loaded) -> str:
     server = loaded.settings.server
     if error.errno is not None and "address" in (error.strerror or "").lower():
-        return f"cannot listen on {server.host}:{server.port} (server.host, server.port): {error.strerror}"
+        reason = os.strerror(error.errno).lower()
+        return f"cannot listen on {server.host}:{server.port} (server.host, server.port): {reason}"
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 

@@ -22,6 +22,7 @@ def test_a_signal_while_it_is_still_being_imported(tmp_path: Path, module: str, 
             def find_spec(self, name, path=None, target=None):
                 if name == {module!r}:
                     os.kill(os.getpid(), {int(number)})
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
         sys.meta_path.insert(0, Signalled())
         sys.argv[1:] = ["run", "--config", {str(config)!r}]
         from bridge.__main__ import main

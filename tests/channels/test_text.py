@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from channels.text import clean, count, split_markdown
@@ -30,6 +30,7 @@ def words_of(text: str) -> str:
 
 
 @given(DOCUMENT, st.integers(60, 300))
+@example("```python\n11111🇩🇩\n11111111\n1111111111111111🇩🇩🇩🇩🇩🇩\n\n```", 60)
 @settings(max_examples=300, deadline=None)
 def test_every_piece_fits_and_nothing_is_lost(document: str, limit: int) -> None:
     pieces = split_markdown(document, limit, utf16)

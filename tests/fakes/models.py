@@ -28,6 +28,9 @@ class EchoModel:
     def describe(self) -> Sequence[JsonObject]:
         return [{"name": "echo", "model": "echo", "tier": 0}]
 
+    def estimate(self, name: str, messages: Sequence[JsonObject]) -> Usage:
+        return Usage(prompt_tokens=5, total_tokens=5, estimated_tokens=5)
+
     async def close(self) -> None:
         pass
 

@@ -54,6 +54,10 @@ class DemoModel:
         """One entry, always ready."""
         return [{"name": "demo", "model": "demo", "tier": 0, "vision": False, "tools": True, "state": "ready"}]
 
+    def estimate(self, name: str, messages: Sequence[JsonObject]) -> Usage:
+        """It costs nothing, finished or not."""
+        return Usage()
+
     async def close(self) -> None:
         """Nothing is open."""
 

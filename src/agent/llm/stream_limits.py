@@ -16,6 +16,8 @@ MAX_HELD_BYTES = 65_536
 MAX_GARBAGE_LINES = 100
 MAX_PIECE_CHARS = 16_384
 """A longer delta is handed on in pieces of this size."""
+MAX_THOUGHTS = 100_000
+"""Pieces of what a model only thinks that are counted, where its provider does not count them."""
 
 FINISH = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",
@@ -35,6 +37,13 @@ class StreamBroken(Exception):
         self.kind = kind
         self.detail = detail
         self.status = status
+
+    @classmethod
+    def by_server(cls, error: object) -> "StreamBroken":
+        """The server says in the stream that it failed: `{message, code | type}`, or a mere text."""
+        said = error if isinstance(error, dict) else {"message": error}
+        status = said.get("code") or said.get("type") or ""
+        return cls("error", str(said.get("message") or "")[:500], str(status)[:64])
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class ModelRequest:
     """Names of the entries that may be asked; empty means all."""
     parameters: JsonObject = field(default_factory=dict)
     language: str = "en"
+    lost: Callable[[str, Usage], None] = lambda name, usage: None
+    """Told of each attempt that was cut after the model had begun: the entry, and what it used. It is paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,10 @@ class LanguageModel(Protocol):
 
     def describe(self) -> Sequence[JsonObject]:
         """For `/status` and `/v1/models`: name, model, tier, state, ... of each entry."""
+        ...
+
+    def estimate(self, name: str, messages: Sequence[JsonObject]) -> Usage:
+        """What a request to the entry `name` uses before its first word, as far as we can count and price it."""
         ...
 
     async def close(self) -> None: ...

@@ -17,7 +17,7 @@ def import_servers(
     everything: Annotated[bool, typer.Option("--all", help="All that are found")] = False,
     config: Config = None,
 ) -> int:
-    """Take over MCP servers from Claude, Cursor, Windsurf and VS Code."""
+    """Take over the MCP servers of other programs. Knows Claude, Cursor, Windsurf and VS Code."""
     from bridge.importing import run_import
 
     names = [name.strip() for name in select.split(",") if name.strip()] if select is not None else None
@@ -44,7 +44,7 @@ def check(config: Config = None, as_json: Json = False) -> int:
 
 
 def tools(config: Config = None, as_json: Json = False) -> int:
-    """List the tools as the gateway sees them, with the policy for each."""
+    """List the tools as the gateway sees them. Each with its policy."""
     from bridge.loading import load
     from bridge.local import list_tools
 

@@ -28,7 +28,7 @@ def service_install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done")] = False,
     config: Config = None,
 ) -> int:
-    """Start the bridge with this computer: systemd, launchd, or a Windows task."""
+    """Start the bridge with this computer. By systemd, launchd, or a Windows task."""
     from bridge.loading import load
     from bridge.service import install
 
@@ -50,7 +50,7 @@ def diag(
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Write down what somebody who helps needs to know, without secrets. Read it before you pass it on."""
+    """Write down what somebody who helps needs to know. It has no secrets; read it before you pass it on."""
     from bridge.diagnosis import as_text, collect, write
 
     told = collect(config, os.environ)
@@ -63,7 +63,7 @@ def diag(
 
 
 def completion(shell: Annotated[str, typer.Argument(help="bash, zsh, fish or pwsh")]) -> int:
-    """Print the completion script of a shell: eval "$(ai-bridge completion bash)"."""
+    """Print the completion script of a shell. For bash: eval "$(ai-bridge completion bash)"."""
     from typer._completion_shared import Shells, get_completion_script
 
     if shell not in {each.value for each in Shells}:

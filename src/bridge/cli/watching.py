@@ -68,7 +68,7 @@ def audit_tail(limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 50,
 
 
 def audit_verify(config: Config = None) -> int:
-    """Prove that nothing was edited or removed; exit 1 names the first bad record."""
+    """Prove that nothing was edited or removed. Exit 1 names the first bad record."""
     from bridge.audit import verify
     from bridge.loading import config_path
 

@@ -95,3 +95,5 @@ class Usage:
     cached_tokens: int = 0
     total_tokens: int = 0
     cost: float | None = None
+    estimated_tokens: int | None = None
+    """How many of the total we counted ourselves, because the provider did not come to say; None is none."""

@@ -70,7 +70,7 @@ class ChatDone:
 
 @dataclass(slots=True, kw_only=True)
 class ChatError:
-    """The turn's other end. `retry_after_ms` in milliseconds."""
+    """The turn's other end. `retry_after_ms` in milliseconds; `usage` where something had been used by then."""
 
     session: SessionKey
     message_id: str
@@ -80,6 +80,7 @@ class ChatError:
     retryable: bool
     retry_after_ms: int | None = None
     trace_id: str = ""
+    usage: Usage | None = None
     type: Literal["chat.error"] = "chat.error"
 
 

@@ -25,7 +25,7 @@ import typer
 from gateway.cli.failure import Failure
 from gateway.cli.output import ConfigOption
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 PATIENCE_SECONDS = 60.0
 STARTING_SECONDS = 20.0
 OTHERS_GATEWAYS = 3

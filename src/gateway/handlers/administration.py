@@ -146,6 +146,10 @@ def _usage(found: JsonObject, actor: Actor) -> str:
     for day in days[:7]:
         cost = day.get("cost")
         money = f" · ${cost:.4f}" if isinstance(cost, int | float) else ""
+        if day.get("unpriced_tokens"):
+            money += say(actor, " · {} without a known price", " · {} 价格未知").format(day["unpriced_tokens"])
+        if day.get("estimated_tokens"):
+            money += say(actor, " · {} estimated", " · {} 为估算").format(day["estimated_tokens"])
         lines.append(f"- {day.get('day')}: {day.get('total_tokens', 0)} tokens{money}")
     return "\n".join(lines) or say(actor, "Nothing was used yet.", "还没有用量。")
 

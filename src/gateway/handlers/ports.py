@@ -94,7 +94,7 @@ class Deliveries(Protocol):
 class UsageBook(Protocol):
     """Tokens, money and calls by day."""
 
-    async def usage(self, user: str, days: int) -> JsonObject: ...
+    async def usage(self, user: str, days: int, role: str = "") -> JsonObject: ...
 
 
 class Audit(Protocol):

@@ -73,6 +73,13 @@ class Guard:
         """What this person may see. With `session`, as it is there: a group where bridges are not lent has none."""
         return [spec for spec, _ in (await self._table(actor)).values() if self._allowed_in(spec, actor, session)]
 
+    async def find(self, actor: Actor, name: str) -> ToolSpec | None:
+        """One tool as its source has it, or None."""
+        try:
+            return (await self._find(actor, name))[0]
+        except NotFound:
+            return None
+
     async def call(self, call: ToolCall, *, deadline: Deadline, report: Report) -> ToolResult:
         """Run one call, if it may. Raises GatewayError with its effect."""
         self.calls += 1

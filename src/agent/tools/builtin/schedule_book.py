@@ -184,7 +184,7 @@ class Scheduler:
         return self._tasks
 
     def _read(self) -> dict[str, Task]:
-        """The tasks of the file. A damaged one is put aside, so that people can plan anew; a newer one is kept."""
+        """The tasks of the file. A damaged one is put aside, so that people can plan anew; a newer one is left."""
         try:
             data = orjson.loads(self._path.read_bytes())
             version = data["version"]
