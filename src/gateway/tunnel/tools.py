@@ -15,7 +15,7 @@ from bridge.protocol import Outgoing, arguments_hash
 from bus import tracing
 from bus.context import trace_id
 from bus.deadline import Deadline
-from bus.errors import CallCancelled, IdempotencyConflict, NotFound, Unreachable, from_code
+from bus.errors import CallCancelled, IdempotencyConflict, NotFound, ToolResultInvalid, Unreachable, from_code
 from bus.events import Actor, JsonObject
 from gateway.tunnel.bridge import Bridge
 from gateway.tunnel.directory import Directory
@@ -137,15 +137,19 @@ def actor_of(call: ToolCall) -> JsonObject:
 
 
 def result_of(payload: JsonObject, duration_ms: int) -> ToolResult:
-    """A JSON-RPC answer as the agent knows results; the server's own error is a result with `is_error`."""
+    """A JSON-RPC answer as the agent knows results; the server's own error is a result with `is_error`.
+
+    Raises ToolResultInvalid, effect `done`: the bridge looks at what its servers say, another kind of bridge may not.
+    """
     result = payload.get("result")
     if isinstance(result, dict):
         content = result.get("content")
         if content is None:
             content = [{"type": "text", "text": ""}] if "structuredContent" in result else []
-        blocks = tuple(block for block in content if isinstance(block, dict)) if isinstance(content, list) else ()
+        if type(content) is not list or not all(type(b) is dict and type(b.get("type")) is str for b in content):
+            raise ToolResultInvalid("the result of tools/call has no valid 'content'", effect="done")
         return ToolResult(
-            content=blocks, structured_content=result.get("structuredContent"),
+            content=tuple(content), structured_content=result.get("structuredContent"),
             is_error=result.get("isError") is True, duration_ms=duration_ms,
         )  # fmt: skip
     error = payload.get("error")
