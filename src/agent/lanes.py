@@ -72,9 +72,7 @@ class Lanes:
         window = self._empty(key)
         limit = self._settings.window_messages * 2
         before = None if since is None else since + 1
-        window.apply_all(
-            await self._store.read(key, before_seq=before, limit=limit, types=RELEVANT, newest=True)
-        )
+        window.apply_all(await self._store.read(key, before_seq=before, limit=limit, types=RELEVANT, newest=True))
         if since is not None:
             window.apply_all(await self._store.read(key, after_seq=since, types=RELEVANT))
         return window
