@@ -24,6 +24,7 @@ from bridge.errors import (
 )
 from bridge.execution import METHODS, Execution, LiveCall, Parts
 from bridge.ledger import content_of
+from bridge.ledger_rows import Row
 from bridge.policy import idempotent
 from bridge.ports import JsonObject, Route, Uplink
 from bridge.protocol.bridge_effects import Requested
@@ -65,16 +66,16 @@ class Calls:
         for key, call_id, answer in parts.ledger.unacknowledged():
             parts.outbox.answers[call_id] = answer
             self._keys[call_id] = key
-        for key, call_id, tool in parts.ledger.interrupted():
+        for key, row in parts.ledger.interrupted():
             method = "tools/call"
-            route = parts.executor.route(tool, method)
+            route = parts.executor.route(row.tool, method)
             if route is not None and idempotent(route.rules, route.own_name):
                 continue
             error = OutcomeUnknown("the bridge stopped in the middle of this call", effect="unknown")
             answer = error_answer(error)
-            parts.outbox.answers[call_id] = answer
-            self._keys[call_id] = key
-            parts.ledger.done_soon(key, answer, "unknown")
+            parts.outbox.answers[row.call_id] = answer
+            self._keys[row.call_id] = key
+            parts.ledger.done_soon(key, Row(row.call_id, row.content, row.tool, "done", answer, "unknown"))
         parts.ledger.prune()
 
     # ------------------------------------------------------------ what the tunnel hands in
@@ -244,8 +245,12 @@ class Calls:
 
     async def _keep(self, call: LiveCall, answer: Answer, effect: Effect) -> None:
         """Into the ledger, before it leaves."""
+        row = call.row("done", answer, effect)
+        if call.idempotent or not call.started:
+            self._parts.ledger.done_soon(call.request.key, row)
+            return
         with contextlib.suppress(Overloaded):  # the disk refuses: the person still gets the answer
-            await self._parts.ledger.done(call.request.key, answer, effect, wait=not call.idempotent and call.started)
+            await self._parts.ledger.done(call.request.key, row)
 
     def _finish(self, call: LiveCall, answer: Answer, effect: Effect) -> None:
         if self._live.pop(call.request.key, None) is None:

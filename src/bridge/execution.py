@@ -12,8 +12,9 @@ from bridge.answers import public_name, response, server_params, shape
 from bridge.clock import CallClock
 from bridge.confirm import Confirmations, Question
 from bridge.definitions import Definitions
-from bridge.errors import McpError, NotFound, OutcomeUnknown, Overloaded, ToolDenied
+from bridge.errors import Effect, McpError, NotFound, OutcomeUnknown, Overloaded, ToolDenied
 from bridge.ledger import Ledger
+from bridge.ledger_rows import Row
 from bridge.policy import Verdict, decide, idempotent
 from bridge.ports import Audit, Executor, JsonObject, Route
 from bridge.protocol.bridge_effects import Requested
@@ -40,6 +41,11 @@ class LiveCall:
     idempotent: bool = False
     task: "asyncio.Task[None] | None" = None
     question: str = ""
+
+    def row(self, state: str, answer: Answer | None = None, effect: Effect = "none") -> Row:
+        """As the ledger keeps it."""
+        request = self.request
+        return Row(request.id, self.content, public_name(request), state, answer, effect)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,7 +139,7 @@ class Execution:
         if request.confirm is not None:
             await parts.confirmations.redeem(request.confirm, question)
         else:
-            parts.ledger.received(request.key, request.id, call.content, name)
+            parts.ledger.received(request.key, call.row("received"))
             call.clock.pause()
             try:
                 await parts.confirmations.ask(question, lambda payload: self._progress(call, payload))
@@ -155,11 +161,9 @@ class Execution:
             record["trace_id"] = request.traceparent[3:35]
         if call.idempotent:
             parts.audit.note("tool.intent", **record)
-            await parts.ledger.started(request.key, request.id, call.content, name, synced=False)
+            parts.ledger.started_soon(request.key, call.row("started"))
         else:
-            await asyncio.gather(
-                self._record(record), parts.ledger.started(request.key, request.id, call.content, name, synced=True)
-            )
+            await asyncio.gather(self._record(record), parts.ledger.started(request.key, call.row("started")))
         call.started = True
 
     async def _record(self, record: JsonObject) -> None:
