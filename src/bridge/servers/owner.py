@@ -11,15 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
-from bridge.errors import BridgeError, McpError, OutcomeUnknown, ServerDown, TimedOut
-from bridge.servers.calls import Call, Clock, OnProgress, OnQuestion
+from bridge.errors import BridgeError, McpError, ServerDown, TimedOut
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
-from bridge.servers.jsonrpc import JsonObject, Reply
 from bridge.servers.link import Link, LinkLost
 from bridge.servers.offers import EVERYTHING, Offers
 from bridge.servers.opening import Authorise, open_link, reason_of
 from bridge.servers.pace import GIVEN_UP_DELAY, UNREACHABLE_DELAY, Pace
+from bridge.servers.requests import Requests
 from bridge.servers.session import Session
 from bridge.settings import McpServerSettings
 
@@ -45,16 +44,14 @@ class ServerOwner:
         self.offers = Offers()
         self.restarts = 0
         self.pid: int | None = None
-        self.in_flight = 0
+        self.requests = Requests(self)
+        self.request = self.requests.request
         self._groups = groups
         self._authorise = authorise
         self._changed = changed
         self._poll_seconds = poll_seconds
         self._pace = pace or Pace(given_up_delay=GIVEN_UP_DELAY if settings.kind == "stdio" else UNREACHABLE_DELAY)
         self._session: Session | None = None
-        self._served = False
-        self._used = 0.0
-        self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._wanted = asyncio.Event()
         self._again = False
         self._learning = False
@@ -69,50 +66,15 @@ class ServerOwner:
         """What the server offers, or offered when it ran last."""
         return self.offers.tools
 
-    # ------------------------------------------------------------ calls
+    # ------------------------------------------------------------ for `requests.py`
 
-    async def request(
-        self, method: str, params: JsonObject, *, timeout: float | None = None, on_progress: OnProgress | None = None,
-        on_question: OnQuestion | None = None, on_wait: Callable[[str], None] | None = None, repeatable: bool = False,
-        scope: str = "",
-    ) -> Reply:  # fmt: skip
-        """Send one request to the server, starting it where it sleeps.
+    @property
+    def session(self) -> Session | None:
+        """Where the server is ready: its conversation."""
+        session = self._session
+        return None if session is None or self.state != "ready" or session.lost.is_set() else session
 
-        `timeout` is in seconds, at most the server's own; it stands still while a person is asked. `on_wait` is told
-        `starting` or `queued`. A `repeatable` request is sent again where the server died in it.
-        Cancelling the task cancels the call. Raises McpError (the server's answer), ServerDown (2008, not started),
-        TimedOut (1004), OutcomeUnknown (2006), ToolResultInvalid (2005), ValueError (arguments that aren't JSON).
-        """
-        seconds = self.settings.timeout if timeout is None else min(timeout, self.settings.timeout)
-        sent = False
-        try:
-            async with Clock(seconds) as clock:
-                call = Call(clock, on_progress, on_question, scope)
-                if self._slots.locked() and on_wait is not None:
-                    on_wait("queued")
-                async with self._slots:
-                    while True:
-                        session = self._session
-                        if session is None or self.state != "ready" or session.lost.is_set():
-                            session = await self._ready(on_wait)
-                        try:
-                            return await self._once(session, method, params, call)
-                        except OutcomeUnknown:
-                            sent = True
-                            if not repeatable:
-                                raise
-                        except ServerDown:
-                            call.sent = False  # it was surely not seen: the next start may have it
-                        await self._gone(session)
-        except TimeoutError:
-            effect: Literal["none", "unknown"] = "unknown" if sent or call.sent else "none"
-            raise TimedOut(f"{self.name} did not answer within {round(seconds, 1):g} s", effect=effect) from None
-        except ServerDown as error:
-            if not sent:
-                raise
-            raise OutcomeUnknown(error.message, effect="unknown") from None
-
-    async def _gone(self, session: Session) -> None:
+    async def gone(self, session: Session) -> None:
         """Wait until a session that failed a call is put away; one that is still well is used again."""
         if session.lost.is_set():
             while self._session is session:
@@ -121,25 +83,16 @@ class ServerOwner:
         else:
             await asyncio.sleep(0.05)
 
-    async def _once(self, session: Session, method: str, params: JsonObject, call: Call) -> Reply:
-        self.in_flight += 1
-        try:
-            reply = await session.request(method, params, call)
-            self._served = True
-            return reply
-        finally:
-            self.in_flight -= 1
-            self._used = asyncio.get_running_loop().time()
-
-    async def _ready(self, on_wait: Callable[[str], None] | None) -> Session:
+    async def ready(self, on_wait: Callable[[str], None] | None) -> Session:
+        """Wait for the server, waking it where it sleeps. Raises ServerDown where it was given up."""
         self._wanted.set()
         if on_wait is not None and self.state != "failed":
             on_wait("starting")
         self._waiters += 1
         try:
             while True:
-                if self.state == "ready" and self._session is not None and not self._session.lost.is_set():
-                    return self._session
+                if self.session is not None:
+                    return self.session
                 if self.state == "failed":
                     raise ServerDown(f"{self.name} is down: {self.error}")
                 self._turned.clear()
@@ -196,7 +149,7 @@ class ServerOwner:
         self._again = False
         if self.state != "failed":
             self._turn("starting", self.error)
-        self._served = False
+        self.requests.served = False
         began = asyncio.get_running_loop().time()
         quiet = False
         hopeless = False
@@ -218,7 +171,7 @@ class ServerOwner:
 
     async def _recover(self, reason: str, lived: float, hopeless: bool) -> None:
         self.restarts += 1
-        delay, given_up = self._pace.ended(lived, useful=self._served, hopeless=hopeless)
+        delay, given_up = self._pace.ended(lived, useful=self.requests.served, hopeless=hopeless)
         self._log.warning("%s; %s", reason, "given up" if given_up else f"starting again in {delay:.1f} s")
         self._turn("failed" if given_up else "starting", reason)
         self._wake.clear()
@@ -248,8 +201,8 @@ class ServerOwner:
                 raise TimedOut(f"no answer to the handshake within {limit:g} s") from None
             except LinkLost as lost:
                 raise ServerDown(session.reason or lost.reason) from None
-            self._served = False
-            self._used = asyncio.get_running_loop().time()
+            self.requests.served = False
+            self.requests.used = asyncio.get_running_loop().time()
             self._session = session
             self._turn("ready", None)
             learnt, self._learning = self._learning, False
@@ -300,9 +253,9 @@ class ServerOwner:
         """Seconds until this server has been unused for long enough to stop."""
         if self.settings.idle_stop is None:
             return float("inf")
-        if self.in_flight:
+        if self.requests.in_flight:
             return max(self.settings.idle_stop, 0.01)
-        return self._used + self.settings.idle_stop - now
+        return self.requests.used + self.settings.idle_stop - now
 
     async def _look_again(self, session: Session) -> None:
         stale, self._stale = self._stale, set()

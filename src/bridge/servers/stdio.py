@@ -19,7 +19,7 @@ from bridge.servers.containers import Container, container_of
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import JsonObject, encode
 from bridge.servers.lines import MAX_LINE, LineBuffer, Tail
-from bridge.servers.link import Closed, LinkLost, Receive
+from bridge.servers.link import Closed, LinkLost, Post, Receive
 from bridge.servers.process import (
     TAG,
     child_environment,
@@ -120,6 +120,17 @@ class StdioLink:
 
     async def send(self, message: JsonObject) -> None:
         """Raises LinkLost, ValueError (not JSON)."""
+        self._post(message)
+        if not self.writable.is_set():
+            await self.writable.wait()
+            if self._reason is not None:
+                raise LinkLost(self._reason, sent=True)
+
+    def quick(self) -> Post | None:
+        """Where the pipe takes what it is given."""
+        return self._post if self._reason is None and self.writable.is_set() else None
+
+    def _post(self, message: JsonObject) -> None:
         data = encode(message) + b"\n"
         if self._reason is not None:
             raise LinkLost(self._reason)
@@ -129,10 +140,6 @@ class StdioLink:
             self._corked = True
             asyncio.get_running_loop().call_soon(self._uncork)
             self._write()
-        if not self.writable.is_set():
-            await self.writable.wait()
-            if self._reason is not None:
-                raise LinkLost(self._reason, sent=True)
 
     def _uncork(self) -> None:
         self._corked = False
