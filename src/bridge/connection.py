@@ -30,6 +30,7 @@ from bridge.protocol.bridge_effects import (
 from bridge.protocol.bridge_side import BridgeLink
 from bridge.protocol.frames import AUTH_SECONDS, Close, decode
 from bridge.protocol.outbox import Outbox
+from bridge.servers import turn
 from bridge.socket import TunnelSocket
 
 WRITE_LIMIT = 256 * 1024
@@ -77,7 +78,7 @@ class Connection:
         writer = asyncio.get_running_loop().create_task(self._write())
         self._link.authenticate()
         self._wake.set()
-        self._socket.hand_over_to(self._receive, self.flush)
+        self._socket.hand_over_to(self._receive)
         try:
             await self._socket.wait_closed()
         finally:
@@ -148,12 +149,10 @@ class Connection:
         self._socket.transport.abort()
 
     def flush(self) -> None:
-        """Send what waits: at once, and what comes in the same turn of the loop together."""
-        if self._corked or not self._link.waiting:
-            return
-        self._corked = True
-        asyncio.get_running_loop().call_soon(self._uncork)
-        self._send_unless_full()
+        """Send what waits, together with what else comes of the input that is being worked off."""
+        if not self._corked and self._link.waiting:
+            self._corked = True
+            turn.at_the_end(self._uncork)
 
     def _uncork(self) -> None:
         self._corked = False
@@ -221,6 +220,7 @@ class Connection:
                 self.abort()
                 return
             self._perform(effects)
+            self.flush()
         except Exception:  # whatever a gateway sends, it may cost this link and not the bridge
             _LOG.exception("a frame of the gateway could not be handled")
             self._complaint = "a frame of the gateway could not be handled"

@@ -50,7 +50,7 @@ class QuickCalls:
         except ValueError as error:
             self._end(call, ServerDown(f"the call failed: {type(error).__name__}", effect="none"))
             return True
-        call.clock.watch(partial(self.stop, call, TimedOut(effect="unknown")))
+        call.clock.watch(partial(self._late, call))
         return True
 
     def stop(self, call: LiveCall, error: BridgeError) -> None:
@@ -58,6 +58,9 @@ class QuickCalls:
         if call.posted is not None:
             call.posted.abandon()
             self._end(call, error)
+
+    def _late(self, call: LiveCall) -> None:
+        self.stop(call, TimedOut(effect="unknown"))
 
     def drop(self, call: LiveCall) -> None:
         """The bridge stops: no answer, it ends in 2006 after the next start or is run again."""

@@ -1,7 +1,7 @@
 """The bridge's WebSocket: one of `websockets`, which hands each whole message over as soon as it is parsed.
 
 The library itself wakes a task for what came, by a queue; here whoever was given to `hand_over_to` is called for every
-message of a piece that was read, and once at its end: what calls need is done before the loop goes round. Above is
+message of a piece that was read, so that what calls need is done before the loop goes round. Above is
 `connection.py`; what a message means is not known here.
 """
 
@@ -13,6 +13,8 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event
 
+from bridge.servers import turn
+
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 
@@ -22,22 +24,23 @@ class TunnelSocket(ClientConnection):
     def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
         super().__init__(protocol, **options)
         self._message: Callable[[bytes], None] | None = None
-        self._turn: Callable[[], None] | None = None
         self._early: list[bytes] = []
         self._parts: list[bytes] = []
 
-    def hand_over_to(self, message: Callable[[bytes], None], turn: Callable[[], None]) -> None:
-        """From now on call `message` for each message, and `turn` after those that came together. They never raise."""
+    def hand_over_to(self, message: Callable[[bytes], None]) -> None:
+        """From now on call `message` for each message. It never raises."""
         early, self._early = self._early, []
-        self._message, self._turn = message, turn
+        self._message = message
         for data in early:
             message(data)
-        turn()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._turn is not None:
-            self._turn()
+        outermost = turn.begin()
+        try:
+            super().data_received(data)
+        finally:
+            if outermost:
+                turn.end()
 
     def process_event(self, event: Event) -> None:
         if not isinstance(event, Frame) or event.opcode not in _DATA:
