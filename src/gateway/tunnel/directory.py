@@ -59,7 +59,7 @@ class Directory:
 
     # ------------------------------------------------------------ connections
 
-    async def attach(self, hello: Hello, bearer: Bearer, wire: Wire) -> Attached:
+    def attach(self, hello: Hello, bearer: Bearer, wire: Wire) -> Attached:
         """Let a connection in. Raises Forbidden without the scope `tunnel`, NotAuthenticated for a revoked bridge."""
         if "tunnel" not in bearer.scopes:
             raise Forbidden("this token may not open a tunnel")
@@ -69,10 +69,10 @@ class Directory:
         bridge.revoked = False
         self._last_epoch = max(self._last_epoch + 1, int(time.time() * 1000))
         epoch = self._last_epoch
-        await bridge.attach(hello, bearer, wire, epoch=epoch, key=new_key(), session_id=new_id("tun"))
+        bridge.attach(hello, bearer, wire, epoch=epoch, key=new_key(), session_id=new_id("tun"))
         return Attached(bridge, epoch)
 
-    async def refresh(self, attached: Attached, hello: Hello) -> None:
+    def refresh(self, attached: Attached, hello: Hello) -> None:
         """An AUTH on a live connection. Raises NotAuthenticated, TokenExpired, Forbidden (another user)."""
         bearer = self._gate.token(hello.token)
         if bearer.user != attached.bridge.user or "tunnel" not in bearer.scopes:
@@ -81,7 +81,7 @@ class Directory:
         if bridge.session.epoch != attached.epoch:
             return
         bridge.bearer, bridge.token_id = bearer, bearer.token_id
-        await bridge.perform(bridge.session.refresh(hello, time.monotonic()))
+        bridge.perform(bridge.session.refresh(hello, time.monotonic()))
 
     def detach(self, attached: Attached) -> None:
         attached.bridge.detach(attached.epoch)
@@ -100,12 +100,12 @@ class Directory:
                     continue
                 effects = bridge.session.tick(time.monotonic())
                 if effects:
-                    self._own(bridge.perform(effects))
+                    bridge.perform(effects)
 
     def drain(self, reconnect_after_ms: int = 1000) -> None:
         """The gateway stops soon: bridges look for another link."""
         for bridge in self._all():
-            self._own(bridge.perform(bridge.session.goaway("drain", reconnect_after_ms)))
+            bridge.perform(bridge.session.goaway("drain", reconnect_after_ms))
 
     def leave(self) -> None:
         """Close every link (1001), while there still is a listener that lets the goodbye out."""
@@ -197,7 +197,7 @@ class Directory:
             grant = {"user": user, "tool": own_tool, "session_key": session_key}
             bridge.pending = [*(kept for kept in bridge.pending if kept != grant), grant][-_MOST_PENDING:]
             self._save(bridge)
-            await bridge.perform(bridge.session.revoke_grants([grant]))
+            bridge.perform(bridge.session.revoke_grants([grant]))
 
     async def permission_given(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None:
         """Given once more: what was taken back before is not said again."""

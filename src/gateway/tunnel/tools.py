@@ -82,7 +82,7 @@ class BridgeTools:
             with tracing.span(tracing.TUNNEL, bridge.bridge_id, call_id=call.call_id, tool=own) as span:
                 # The bridge's own records and spans hang below this one.
                 outgoing.traceparent = _traceparent()
-                await bridge.start(outgoing, waiting)
+                bridge.start(outgoing, waiting)
                 answer = await waiting.result
                 span.set("error.type", "tool" if "error" in answer else "")
         except BridgeError as error:
@@ -101,7 +101,7 @@ class BridgeTools:
         if self._closing:
             bridge.waiters.pop(wire_id, None)
         else:
-            self._own(bridge.perform(bridge.give_up(wire_id, reason)))
+            bridge.perform(bridge.give_up(wire_id, reason))
 
     def closing(self) -> None:
         """The gateway stops: turns are cut, but what runs at bridges goes on for the turns that will go on."""

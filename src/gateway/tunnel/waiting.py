@@ -125,7 +125,7 @@ class Waiting:
         local = where == "bridge"
         if not local and (not self._call.attended or self._call.actor.role == "service"):
             self.reason = "nobody is there who could be asked"
-            self._spawn(self._bridge.perform(self._bridge.give_up(self._id, self.reason)))
+            self._bridge.perform(self._bridge.give_up(self._id, self.reason))
             self.failed(ConfirmationRequired("this call needs a person's yes, and nobody is there to ask"))
             return
         self._leave_questions("expired")  # a bridge that was restarted asks anew
@@ -153,7 +153,7 @@ class Waiting:
         self._report(ApprovalAnswered(approval_id=asked.approval_id, decision=decision or "expired", by=by))
         if decision in ("allow_once", "allow_session", "allow_always", "deny") and by != "bridge":
             confirm = {"challenge": asked.approval_id, "decision": decision, "by": by, "at": timestamp()}
-            await self._bridge.perform(self._bridge.session.tell(self._id, confirm=confirm))
+            self._bridge.perform(self._bridge.session.tell(self._id, confirm=confirm))
 
     def _input(self, payload: JsonObject) -> None:
         question_id, schema = payload.get("question_id"), payload.get("schema")
@@ -175,7 +175,7 @@ class Waiting:
                 self._deadline.resume()
                 self.arm()
         told = {"question_id": question_id, **answer}
-        await self._bridge.perform(self._bridge.session.tell(self._id, answer=told))
+        self._bridge.perform(self._bridge.session.tell(self._id, answer=told))
 
     def _leave_questions(self, decision: Literal["allow_once", "deny", "expired"]) -> None:
         """The bridge went on without the chat's answer: its terminal said something, or the time was over."""
