@@ -21,6 +21,7 @@ from gateway.tunnel.names import Names
 from gateway.tunnel.pairing import Pairing
 from gateway.tunnel.ports import Bearer, Gate, TokenMaker, Trail
 from gateway.tunnel.remembered import Remembered, Row
+from gateway.tunnel.saving import Saver
 
 MAX_BRIDGES = 50
 """Of one user; the one that is away for longest makes room."""
@@ -52,9 +53,9 @@ class Directory:
         self._bridges: dict[str, dict[str, Bridge]] = {}
         self._names: dict[str, Names] = {}
         self._last_epoch = 0
-        self._saving: set[asyncio.Task[None]] = set()
-        self._remembered = Remembered(home / "bridges.db")
-        for row in self._remembered.load():
+        remembered = Remembered(home / "bridges.db")
+        self._saver = Saver(remembered, self._row, trail)
+        for row in remembered.load():
             self._restore(row)
 
     # ------------------------------------------------------------ connections
@@ -116,9 +117,7 @@ class Directory:
     async def close(self) -> None:
         """Close every link and the file."""
         self.leave()
-        if self._saving:
-            await asyncio.wait(self._saving, timeout=5)
-        self._remembered.close()
+        await self._saver.close()
 
     # ------------------------------------------------------------ looking up
 
@@ -158,7 +157,7 @@ class Directory:
         name, bridge_id, token_id = self.pairing.confirm(code, actor.user)
         bridge = self._bridges.get(actor.user, {}).get(bridge_id) or self._make(actor.user, bridge_id, name)
         bridge.token_id, bridge.revoked = token_id, False
-        self._save(bridge)
+        self._saver.save(bridge)
         return bridge_id
 
     async def revoke(self, bridge_id: str, actor: Actor) -> bool:
@@ -172,7 +171,7 @@ class Directory:
         bridge.lock_out("this bridge was revoked")
         self._names[actor.user].free(bridge.bridge_id)
         bridge.adopt({})
-        self._save(bridge)
+        self._saver.save(bridge)
         self._trail.note("bridge.revoked", user=actor.user, bridge_id=bridge.bridge_id)
         self._publish(bridge, "tools")
         if self._tokens is not None and tunnel_only and bridge.token_id:
@@ -196,7 +195,7 @@ class Directory:
         if bridge is not None:
             grant = {"user": user, "tool": own_tool, "session_key": session_key}
             bridge.pending = [*(kept for kept in bridge.pending if kept != grant), grant][-_MOST_PENDING:]
-            self._save(bridge)
+            self._saver.save(bridge)
             bridge.perform(bridge.session.revoke_grants([grant]))
 
     async def permission_given(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None:
@@ -205,7 +204,7 @@ class Directory:
         if bridge is not None:
             grant = {"user": user, "tool": own_tool, "session_key": session_key}
             bridge.pending = [kept for kept in bridge.pending if kept != grant]
-            self._save(bridge)
+            self._saver.save(bridge)
 
     # ------------------------------------------------------------ inside
 
@@ -226,7 +225,7 @@ class Directory:
         if found is None:
             if paired is not None and paired.never_here:
                 del mine[paired.bridge_id]  # the place that its pairing kept for it
-                self._own(asyncio.to_thread(self._remembered.forget, bearer.user, paired.bridge_id))
+                self._saver.forget(paired)
             found = self._make(bearer.user, hello.bridge_id, hello.name or hello.bridge_id)
         return found
 
@@ -265,22 +264,11 @@ class Directory:
         self._events.publish(
             kind(user=bridge.user, bridge_id=bridge.bridge_id, name=bridge.name, tools=bridge.tool_count)
         )
-        self._save(bridge)
+        self._saver.save(bridge)
 
-    def _save(self, bridge: Bridge) -> None:
-        row = Row(
+    def _row(self, bridge: Bridge) -> Row:
+        return Row(
             user=bridge.user, bridge_id=bridge.bridge_id, name=bridge.name, token_id=bridge.token_id,
             since=bridge.since, catalogue=bridge.catalogue, names=self._names[bridge.user].given(bridge.bridge_id),
             pending=list(bridge.pending), revoked=bridge.revoked,
         )  # fmt: skip
-        self._own(asyncio.to_thread(self._remembered.save, row))
-
-    def _own(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
-        self._saving.add(task)
-        task.add_done_callback(self._saved)
-
-    def _saved(self, task: "asyncio.Task[None]") -> None:
-        self._saving.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._trail.note("tunnel.not_saved", reason=type(task.exception()).__name__)
