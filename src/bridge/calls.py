@@ -11,7 +11,7 @@ import time
 from collections.abc import Coroutine
 
 from bridge.answers import error_answer, for_id, public_name
-from bridge.clock import Alarm, CallClock
+from bridge.clock import CallClock
 from bridge.errors import (
     BridgeError,
     CallCancelled,
@@ -32,6 +32,7 @@ from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.outbox import Answer
 from bridge.questions import Questions
 from bridge.quick import CANCELLED, QuickCalls
+from bridge.servers.alarm import Alarm
 
 __all__ = ["Calls", "Parts"]
 _DRAIN_LOOK_SECONDS = 0.02

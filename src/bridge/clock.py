@@ -1,54 +1,11 @@
-"""The deadline of one call: runs while the bridge works, stands still while a person is being asked.
+"""The deadline of one call: runs while the bridge works, stands still while a person is being asked."""
 
-Calls end long before their deadlines, mostly: an `Alarm` is one timer of the loop for all clocks, where a timer for
-each would be made and thrown away with every call.
-"""
-
-import asyncio
 import time
 from collections.abc import Callable
 
+from bridge.servers.alarm import Alarm
+
 _FOREVER = float("inf")
-_FINE_SECONDS = 0.0005
-"""A timer of the loop may ring so much early."""
-
-
-class Alarm:
-    """Tells the clocks it was given when they are over; exactly, as it is set to the first of them."""
-
-    __slots__ = ("_clocks", "_rings", "_timer")
-
-    def __init__(self) -> None:
-        self._clocks: set[CallClock] = set()
-        self._rings = _FOREVER
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self, clock: "CallClock", end: float) -> None:
-        """Tell this clock at `end` (monotonic), or look at it again then."""
-        self._clocks.add(clock)
-        if end < self._rings:
-            self._set(end)
-
-    def forget(self, clock: "CallClock") -> None:
-        """Not this one any more. The timer stays: the next clocks mostly end after it."""
-        self._clocks.discard(clock)
-
-    def _set(self, end: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._rings = end
-        self._timer = asyncio.get_running_loop().call_at(end, self._ring)
-
-    def _ring(self) -> None:
-        self._timer, self._rings = None, _FOREVER
-        for clock in list(self._clocks):
-            if clock.running and clock.remaining() <= _FINE_SECONDS and clock in self._clocks:
-                self._clocks.discard(clock)
-                clock.over()
-        if self._clocks:
-            left = min((clock.remaining() for clock in self._clocks if clock.running), default=_FOREVER)
-            if left < _FOREVER:
-                self._set(time.monotonic() + left)
 
 
 class CallClock:

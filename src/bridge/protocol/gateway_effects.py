@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import orjson
+
 from bridge.errors import BridgeError, RateLimited
 from bridge.protocol.flow import Assembler
 from bridge.protocol.frames import CALL_CREDIT, MAX_FRAME_BYTES, RATE, Close, JsonObject, Send, error_frame
@@ -123,3 +125,8 @@ class Link:
                 return []
             case "enough":
                 return [Close(RATE, "too many frames")]
+
+
+def acknowledge(call_id: str) -> Send:
+    """The answer of this call has come."""
+    return Send(b'{"type":"ACK","payload":{"of":%s}}' % orjson.dumps(call_id), urgent=False)
