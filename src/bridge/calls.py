@@ -25,13 +25,13 @@ from bridge.errors import (
 )
 from bridge.execution import METHODS, Execution, LiveCall, Parts
 from bridge.ledger import content_of
-from bridge.ledger_rows import Row
 from bridge.policy import idempotent
 from bridge.ports import JsonObject, Route, Uplink
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.outbox import Answer
 from bridge.questions import Questions
 from bridge.quick import CANCELLED, QuickCalls
+from bridge.recovery import recover
 from bridge.servers.alarm import Alarm
 
 __all__ = ["Calls", "Parts"]
@@ -63,26 +63,8 @@ class Calls:
         return len(self._live)
 
     def recover(self) -> None:
-        """Before the first connection: answers from before a restart, and what the restart interrupted.
-
-        Where the person's policy says idempotent, an interrupted call may simply be sent again; any other ends
-        in 2006.
-        """
-        parts = self._parts
-        for key, call_id, answer in parts.ledger.unacknowledged():
-            parts.outbox.answers[call_id] = answer
-            self._keys[call_id] = key
-        for key, row in parts.ledger.interrupted():
-            method = "tools/call"
-            route = parts.executor.route(row.tool, method)
-            if route is not None and idempotent(route.rules, route.own_name):
-                continue
-            error = OutcomeUnknown("the bridge stopped in the middle of this call", effect="unknown")
-            answer = error_answer(error)
-            parts.outbox.answers[row.call_id] = answer
-            self._keys[row.call_id] = key
-            parts.ledger.done_soon(key, Row(row.call_id, row.content, row.tool, "done", answer, "unknown"))
-        parts.ledger.prune()
+        """Before the first connection: answers from before a restart, and what the restart interrupted."""
+        self._keys |= recover(self._parts)
 
     # ------------------------------------------------------------ what the tunnel hands in
 

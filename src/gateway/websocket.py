@@ -83,6 +83,7 @@ class WebSocket(asyncio.Protocol):
     def ping(self, data: bytes) -> None:
         """Ask the peer for an echo, which comes as `pong`."""
         if self._machine.state is State.OPEN:
+            self.flush()
             self._machine.send_ping(data)
             self._push()
 
@@ -111,9 +112,14 @@ class WebSocket(asyncio.Protocol):
                 continue
             if data:
                 transport.write(data)
+                continue
+            self._end_within(_CLOSE_SECONDS)
+            if self._machine.close_rcvd is None and transport.can_write_eof():
+                # It broke a rule and may still be sending: a line that is closed with something unread is reset,
+                # and the reason that we gave is lost on the way.
+                transport.write_eof()
             else:
                 transport.close()
-                self._end_within(_CLOSE_SECONDS)
 
     # ------------------------------------------------------------ in
 

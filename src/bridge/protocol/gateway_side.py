@@ -1,9 +1,8 @@
 """The gateway's side of one bridge's tunnel: a machine that outlives its connections.
 
-`receive` takes a frame and the time and returns what to do; so do the calls from above. It signs and sends
-calls, sends them again on a new connection, joins chunks, and knows which ids this bridge was ever sent. The
-shell (`gateway/tunnel`) performs the effects, checks tokens and asks people. Wherever `now` is taken it is
-monotonic seconds. A frame of an older connection is fenced by its epoch.
+`receive` takes a frame and the time (monotonic) and returns what to do; so do the calls from above. It signs and sends
+calls, again on a new connection, joins chunks, knows which ids this bridge was ever sent, and fences older connections
+by their epoch. The shell (`gateway/tunnel`) performs the effects, checks tokens and asks people.
 """
 
 import orjson
@@ -103,11 +102,7 @@ class GatewaySession:
                 (forget if state == "done" else cancel).append(call_id)
             else:
                 self._orphans.found(call_id, state, now)
-        payload = {
-            "ok": True, "bridge_id": self.bridge_id, "session_id": link.session_id, "epoch": link.epoch,
-            "heartbeat_ms": int(HEARTBEAT_SECONDS * 1000), "sign_key": link.key_text, "limits": self.limits.public(),
-            "forget": forget, "cancel": cancel,
-        }  # fmt: skip
+        payload = {**link.welcome(self.bridge_id, self.limits), "forget": forget, "cancel": cancel}
         return [Send(encode("AUTH", hello.frame_id or link.session_id, payload))]
 
     def detach(self, epoch: int) -> None:
