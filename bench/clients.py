@@ -35,8 +35,9 @@ class Stream:
         self._last = now
 
 
-ASKED = {"one": "mock:1:0;", "many": "mock:200:0;", "slow": "mock:100:20;"}
-"""What to say for one chunk, for many at once, for a hundred at 20 ms each."""
+ASKED = {"one": "mock:1:0;", "many": "mock:200:0;", "slow": "mock:100:20;", "long": "mock:200:20;"}
+"""What to say for one chunk, for many at once, for one or two hundred at 20 ms each."""
+TIMED = ("slow", "long")
 
 
 class RelayClient:
@@ -57,7 +58,7 @@ class RelayClient:
             if "done" in frame:
                 stream.seconds = time.monotonic() - begun
                 return stream
-            stream.saw(frame["delta"], begun, model == "slow")
+            stream.saw(frame["delta"], begun, model in TIMED)
 
     async def close(self) -> None:
         await self._socket.close()
@@ -94,7 +95,7 @@ class GatewayClient:
             if params is None:
                 continue
             if params["type"] == "chat.delta":
-                stream.saw(params["delta"], begun, model == "slow")
+                stream.saw(params["delta"], begun, model in TIMED)
             elif params["type"] == "tool.finished":
                 assert not params["is_error"], params
                 stream.tools += 1

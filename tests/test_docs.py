@@ -79,7 +79,7 @@ def test_the_site_names_what_leads_nowhere(tmp_path: Path):
 
 
 def test_commands_in_the_readme_exist():
-    from bridge.cli import app
+    from bridge.cli.root import app
     from gateway.cli.root import COMMANDS
 
     lent = {each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands}

@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,14 @@ import bus.errors
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+REASONED = [*SOURCES, *sorted((ROOT / "bench").rglob("*.py"))]
 MAX_LINES = 300
+TOO_LONG = {
+    "src/agent/llm/stream.py", "src/agent/turn.py", "src/bridge/aggregator.py",
+    "src/bridge/protocol/gateway_side.py", "src/bridge/servers/session.py",
+}  # fmt: skip
+"""Still to be split; nothing is added to these."""
+EXCUSE = re.compile(r"# (?:type: ignore(?:\[[\w, -]+\])?|noqa(?:: [A-Z]+\d+(?:, [A-Z]+\d+)*)?)")
 
 
 def run(*arguments: str) -> None:
@@ -42,8 +50,11 @@ def relative(path: Path) -> str:
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_a_file_is_a_room_one_can_see_through(path: Path):
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    assert len(lines) <= MAX_LINES, f"{len(lines)} lines: split it"
+    count = len(path.read_text(encoding="utf-8").splitlines())
+    if relative(path) in TOO_LONG:
+        assert count > MAX_LINES, "it is short enough now: take it off the list"
+    else:
+        assert count <= MAX_LINES, f"{count} lines: split it"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
@@ -71,16 +82,30 @@ def test_every_task_has_an_owner(path: Path):
         assert owner and owner != "asyncio" and "loop" not in owner, f"line {call.lineno}: a task without an owner"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+@pytest.mark.parametrize("path", REASONED, ids=relative)
 def test_a_broad_except_has_a_written_reason(path: Path):
     lines = path.read_text(encoding="utf-8").splitlines()
     for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.Call) and ast.unparse(node) in ("suppress(Exception)", "suppress(BaseException)"):
+            around = lines[max(0, node.lineno - 2) : node.lineno + 1]
+            assert any("#" in line for line in around), f"line {node.lineno}: why is everything suppressed here?"
         if not isinstance(node, ast.ExceptHandler):
             continue
         caught = ast.unparse(node.type) if node.type else ""
         if caught in ("", "BaseException", "Exception") and not _raises(node):
             around = lines[max(0, node.lineno - 2) : node.body[0].end_lineno or node.lineno]
             assert any("#" in line for line in around), f"line {node.lineno}: why is everything caught here?"
+
+
+@pytest.mark.parametrize("path", REASONED, ids=relative)
+def test_an_exception_to_a_rule_has_a_written_reason(path: Path):
+    """Beside `type: ignore` or `noqa`, or in a comment above: what makes this line right all the same."""
+    before = ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if (found := EXCUSE.search(line)) and not before.lstrip().startswith("#"):
+            reason = EXCUSE.sub("", line[found.start() :])
+            assert re.search(r"\w{3}", reason), f"line {number}: {line.strip()}"
+        before = line
 
 
 def _raises(node: ast.ExceptHandler) -> bool:

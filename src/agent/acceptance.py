@@ -7,7 +7,7 @@ restart: the actor with role and scopes as they were when the message was accept
 import hashlib
 from typing import Any
 
-from agent.ports import Record, SessionHead
+from agent.ports.sessions import Record, SessionHead
 from bus.context import timestamp
 from bus.errors import BadParameters
 from bus.events import Actor, ChatMessage, InboundMessage, JsonObject, MediaRef, TurnOptions

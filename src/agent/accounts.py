@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from agent.ports import Charge
+from agent.ports.people import Charge
 from agent.settings import Budget, BudgetSettings
 from bus.errors import RateLimited
 from bus.events import Actor, JsonObject
@@ -28,10 +28,21 @@ CREATE TABLE IF NOT EXISTS charges (
   message_id TEXT NOT NULL, attempt INTEGER NOT NULL, model TEXT NOT NULL,
   user TEXT NOT NULL, day TEXT NOT NULL,
   prompt INTEGER NOT NULL, completion INTEGER NOT NULL, cached INTEGER NOT NULL, total INTEGER NOT NULL,
-  cost REAL NOT NULL, priced INTEGER NOT NULL, tool_calls INTEGER NOT NULL,
+  cost REAL NOT NULL, priced INTEGER NOT NULL, tool_calls INTEGER NOT NULL, estimated INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (message_id, attempt, model)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS charges_by_user ON charges (user, day);
 """
+_INSERT = "INSERT OR IGNORE INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_Row = tuple[str, int, str, str, str, int, int, int, int, float, int, int, int]
+"""As the columns of the table."""
+_SUMS = ("turns", "prompt_tokens", "completion_tokens", "cached_tokens", "total_tokens", "cost", "tool_calls",
+         "estimated_tokens", "unpriced_tokens")  # fmt: skip
+_BY_DAY = """
+SELECT day, COUNT(DISTINCT message_id), SUM(prompt), SUM(completion), SUM(cached), SUM(total), SUM(cost),
+  SUM(tool_calls), SUM(estimated), SUM(CASE WHEN priced THEN 0 ELSE total END)
+FROM charges WHERE user = ? AND day >= ? GROUP BY day ORDER BY day DESC"""
+_Batched = tuple[Sequence[_Row], "asyncio.Future[None]"]
+"""The rows of one turn, and who waits for them."""
 
 
 @dataclass(slots=True)
@@ -50,6 +61,8 @@ class Accounts:
         self._budgets = budgets
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
         self._today: dict[str, _Today] = {}
+        self._waiting: list[_Batched] = []
+        self._writing: asyncio.Future[list[bool]] | None = None
 
     async def __aenter__(self) -> "Accounts":
         await self._do(self._open)
@@ -58,6 +71,8 @@ class Accounts:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        while self._writing is not None or self._waiting:
+            await (asyncio.sleep(0) if self._writing is None else asyncio.wait([self._writing]))
         await self._do(self._close)
         self._thread.shutdown()
 
@@ -68,6 +83,9 @@ class Accounts:
         self._database = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
         self._file.chmod(0o600)
         self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        columns = {row[1] for row in self._database.execute("PRAGMA table_info(charges)")}
+        if "estimated" not in columns:  # a file of an earlier version
+            self._database.execute("ALTER TABLE charges ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0")
         oldest = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).strftime("%Y-%m-%d")
         self._database.execute("DELETE FROM charges WHERE day < ?", (oldest,))
 
@@ -124,49 +142,72 @@ class Accounts:
         if not charges:
             return
         day = _day()
-        rows = [
+        rows: list[_Row] = [
             (
                 c.message_id, c.attempt, c.model, c.actor.user, day, c.usage.prompt_tokens, c.usage.completion_tokens,
                 c.usage.cached_tokens, c.usage.total_tokens, c.usage.cost or 0.0, int(c.usage.cost is not None),
-                c.tool_calls,
+                c.tool_calls, c.usage.estimated_tokens or 0,
             )
             for c in charges
         ]  # fmt: skip
-        fresh = await self._do(lambda: self._insert(rows))
-        for row, kept in zip(rows, fresh, strict=True):
-            known = self._today.get(row[3])
-            if kept and known is not None and known.day == day:
-                known.tokens += row[8]
-                known.cost += row[9]
+        kept = asyncio.get_running_loop().create_future()
+        self._waiting.append((rows, kept))
+        if self._writing is None and len(self._waiting) == 1:
+            # Not at once: the thread takes the interpreter, and what this turn has just said is still to be sent.
+            asyncio.get_running_loop().call_soon(self._write)
+        await asyncio.shield(kept)
 
-    def _insert(self, rows: Sequence[tuple[object, ...]]) -> list[bool]:
-        marks = ",".join("?" * 12)
+    def _write(self) -> None:
+        """Begin a transaction with what waits; turns that end meanwhile share the next one."""
+        batch, self._waiting = self._waiting, []
+        rows = [row for rows, _ in batch for row in rows]
+        self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._insert, rows)
+        self._writing.add_done_callback(lambda done: self._written(batch, rows, done))
+
+    def _written(self, batch: "list[_Batched]", rows: Sequence[_Row], done: "asyncio.Future[list[bool]]") -> None:
+        self._writing = None
+        error = done.exception()
+        if error is None:
+            for row, fresh in zip(rows, done.result(), strict=True):
+                known = self._today.get(row[3])
+                if fresh and known is not None and known.day == row[4]:
+                    known.tokens += row[8]
+                    known.cost += row[9]
+        for _, kept in batch:
+            if kept.done():
+                continue
+            if error is None:
+                kept.set_result(None)
+            else:
+                kept.set_exception(error)
+                kept.exception()  # whoever waited may have been cancelled
+        if self._waiting:
+            self._write()
+
+    def _insert(self, rows: Sequence[_Row]) -> list[bool]:
         self._database.execute("BEGIN")
         try:
-            kept = [
-                self._database.execute(f"INSERT OR IGNORE INTO charges VALUES ({marks})", row).rowcount > 0  # noqa: S608
-                for row in rows
-            ]
+            kept = [self._database.execute(_INSERT, row).rowcount > 0 for row in rows]
         except BaseException:
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
         return kept
 
-    async def usage(self, user: str, days: int) -> JsonObject:
-        """`{days: [{day, turns, prompt_tokens, …, cost, tool_calls}], total, budget}`, the newest day first."""
+    async def usage(self, user: str, days: int, role: str = "") -> JsonObject:
+        """`{days: [{day, turns, prompt_tokens, …, cost, tool_calls}], total, budget}`, the newest day first.
+
+        `estimated_tokens` are those of the total that no provider came to count; `unpriced_tokens` those whose
+        price isn't known. `cost` is that of all others, and None where there are no others.
+        """
         oldest = (datetime.now(UTC) - timedelta(days=days - 1)).strftime("%Y-%m-%d")
-        rows = await self._do(
-            lambda: self._database.execute(
-                "SELECT day, COUNT(DISTINCT message_id), SUM(prompt), SUM(completion), SUM(cached), SUM(total),"
-                " SUM(cost), SUM(tool_calls) FROM charges WHERE user = ? AND day >= ? GROUP BY day ORDER BY day DESC",
-                (user, oldest),
-            ).fetchall()
-        )
-        names = ("turns", "prompt_tokens", "completion_tokens", "cached_tokens", "total_tokens", "cost", "tool_calls")
-        by_day = [{"day": row[0]} | dict(zip(names, row[1:], strict=True)) for row in rows]
-        total = {name: sum(entry[name] for entry in by_day) for name in names}
-        budget = self._budgets.users.get(user) or self._budgets
+        rows = await self._do(lambda: self._database.execute(_BY_DAY, (user, oldest)).fetchall())
+        by_day = [{"day": row[0]} | dict(zip(_SUMS, row[1:], strict=True)) for row in rows]
+        total = {name: sum(entry[name] for entry in by_day) for name in _SUMS}
+        for entry in (*by_day, total):
+            if entry["unpriced_tokens"] and entry["unpriced_tokens"] == entry["total_tokens"]:
+                entry["cost"] = None
+        budget = self.budget_of(Actor(user=user, role=role))
         return {
             "days": by_day,
             "total": total,

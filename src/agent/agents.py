@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from agent.ports import ToolSpec
+from agent.ports.tools import ToolSpec
 from agent.settings import AgentProfile, Binding
 
 MAIN = "main"
@@ -54,6 +54,7 @@ class Agents:
     def __init__(self, profiles: dict[str, AgentProfile], bindings: Sequence[Binding]) -> None:
         self.profiles = profiles
         self.bindings = list(bindings)
+        self._default = AgentProfile()  # making one for each turn would cost a validation
 
     def replace(self, profiles: dict[str, AgentProfile], bindings: Sequence[Binding]) -> None:
         """Take over new settings; running turns end with those they began with."""
@@ -61,7 +62,7 @@ class Agents:
 
     def profile(self, agent_id: str) -> AgentProfile:
         """The agent's settings; an agent that is not configured is like `main`."""
-        return self.profiles.get(agent_id) or self.profiles.get(MAIN) or AgentProfile()
+        return self.profiles.get(agent_id) or self.profiles.get(MAIN) or self._default
 
     def route(self, *, channel: str, peer: str = "", group: str = "", account: str = "") -> Route:
         """Which agent answers there."""

@@ -9,14 +9,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.loop import AgentLoop
+from agent.acceptor import Acceptor
 from agent.modes.choose import MODES
-from agent.ports import Administration, Approvals, Linker, SessionHead, SessionStore, ToolSource
+from agent.ports.people import Administration, Linker
+from agent.ports.sessions import SessionHead, SessionStore
+from agent.ports.tools import Approvals, ToolSource
 from agent.sessions import records as kinds
 from bus import commands as registry
 from bus.commands import Command
 from bus.errors import BadParameters, Forbidden, NotFound
 from bus.events import Actor, Decision, InboundMessage
+from bus.wording import word
 
 SHOWN = 15
 QUEUES = ("followup", "collect", "steer", "interrupt")
@@ -50,14 +53,14 @@ class CommandRunner:
     linker: Linker
     memory: Memory | None = None
 
-    async def __call__(self, loop: AgentLoop, command: Command, arguments: str, message: InboundMessage) -> str:
+    async def __call__(self, loop: Acceptor, command: Command, arguments: str, message: InboundMessage) -> str:
         """Run it. Raises GatewayError; its message is then the answer."""
         actor = message.actor
         if command.admin and "admin" not in actor.scopes:
             raise Forbidden(_say(actor, "this command is for admins", "此命令仅限管理员"))
         if command.scope and not command.admin and command.scope not in actor.scopes:
             raise Forbidden(_say(actor, f"you may not use /{command.name}", f"你无权使用 /{command.name}"))
-        own: dict[str, Callable[[AgentLoop, str, InboundMessage], Awaitable[str]]] = {
+        own: dict[str, Callable[[Acceptor, str, InboundMessage], Awaitable[str]]] = {
             "new": self._new, "stop": self._stop, "status": self._status, "help": self._help,
             "sessions": self._sessions, "tools": self._tools, "mode": self._mode, "queue": self._queue,
             "last": self._last,
@@ -69,7 +72,7 @@ class CommandRunner:
             return await handler(loop, arguments, message)
         return await self.administration.command(command.name, arguments, actor, message.session)
 
-    async def _new(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _new(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         await loop.stop_all(message.session)
         await self.approvals.session_ended(message.session)
         if await self.store.state(message.session) is not None:
@@ -79,13 +82,13 @@ class CommandRunner:
                 pass  # deleted: the next message begins it anew
         return _say(message.actor, "A new conversation begins.", "新的对话开始了。")
 
-    async def _stop(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _stop(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         stopped = await loop.abort(user=message.actor.user, key=message.session)
         if stopped:
             return _say(message.actor, "Stopped.", "已停止。")
         return _say(message.actor, "Nothing is running.", "当前没有正在进行的回答。")
 
-    async def _status(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _status(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         actor = message.actor
         state = await self.store.state(message.session)
         count = 0 if state is None else state.head.message_count
@@ -101,28 +104,28 @@ class CommandRunner:
         extra = await self.administration.command("status", arguments, actor, message.session)
         return "\n".join([*lines, extra] if extra else lines)
 
-    async def _help(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _help(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         return registry.help_text(message.actor.language, admin="admin" in message.actor.scopes)
 
-    async def _sessions(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _sessions(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         heads, _ = await self.sessions.list_sessions(message.actor.user, limit=SHOWN)
         if not heads:
             return _say(message.actor, "No conversations yet.", "还没有会话。")
         return "\n".join(f"- {head.title or head.key.text} (`{head.key.text}`, {head.message_count})" for head in heads)
 
-    async def _tools(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _tools(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         specs = await self.tools.list_tools(message.actor)
         if not specs:
             return _say(message.actor, "No tools.", "没有可用的工具。")
-        away = _say(message.actor, "away", "离线")
-        return "\n".join(
-            f"- `{s.name}` ({s.policy}{'' if s.available else ', ' + away}) – {s.description.splitlines()[0][:100]}"
-            if s.description
-            else f"- `{s.name}` ({s.policy})"
-            for s in specs
-        )
+        language, away = message.actor.language, _say(message.actor, "away", "离线")
+        lines = []
+        for spec in specs:
+            state = word(spec.policy, language) + ("" if spec.available else f", {away}")
+            about = f" – {spec.description.splitlines()[0][:100]}" if spec.description else ""
+            lines.append(f"- `{spec.name}` ({state}){about}")
+        return "\n".join(lines)
 
-    async def _mode(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _mode(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         wanted = arguments.strip().lower()
         if not wanted:
             state = await self.store.state(message.session)
@@ -139,7 +142,7 @@ class CommandRunner:
         await loop.configure(message, {"mode": wanted})
         return _say(message.actor, f"Mode: {wanted}.", f"模式：{wanted}。")
 
-    async def _queue(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _queue(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         wanted = arguments.strip().lower()
         state = await self.store.state(message.session)
         if not wanted:
@@ -150,14 +153,14 @@ class CommandRunner:
         await loop.configure(message, {"queue": wanted})
         return _say(message.actor, f"Queue: {wanted}.", f"排队方式：{wanted}。")
 
-    async def _last(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _last(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         ends = await self.store.read(message.session, types=frozenset({kinds.DONE}), limit=20, newest=True)
         for record in reversed(ends):
             if not record.data.get("command") and record.data.get("text"):
                 return str(record.data["text"])
         return _say(message.actor, "There is no answer yet.", "还没有回答。")
 
-    async def _approve(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _approve(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         words = arguments.split()
         decisions: dict[str, Decision] = {"once": "allow_once", "session": "allow_session", "always": "allow_always"}
         if not words or (len(words) > 1 and words[1].lower() not in decisions):
@@ -165,7 +168,7 @@ class CommandRunner:
         decision = decisions[words[1].lower()] if len(words) > 1 else "allow_once"
         return await self._resolve(words[0], decision, message)
 
-    async def _deny(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _deny(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         if not arguments.strip():
             raise BadParameters("/deny ID")
         return await self._resolve(arguments.split()[0], "deny", message)
@@ -176,7 +179,7 @@ class CommandRunner:
             return _say(message.actor, "Denied.", "已拒绝。")
         return _say(message.actor, "Allowed.", "已允许。")
 
-    async def _approvals(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _approvals(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         words = arguments.split()
         if words and words[0].lower() == "revoke" and len(words) == 2:
             if not await self.approvals.revoke(words[1], message.actor):
@@ -187,7 +190,7 @@ class CommandRunner:
             return _say(message.actor, "You have allowed nothing for longer than one call.", "没有长期授权。")
         return "\n".join(f"- `{g['grant_id']}` {g['tool']} ({g['scope']}, {g['since']})" for g in grants)
 
-    async def _memory(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _memory(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         if self.memory is None:
             return _say(message.actor, "There is no memory here.", "没有启用记忆。")
         word, _, rest = arguments.strip().partition(" ")
@@ -199,7 +202,7 @@ class CommandRunner:
             return _say(message.actor, "I remember nothing of you.", "没有关于你的记忆。")
         return "\n".join(f"- {note}" for note in notes)
 
-    async def _link(self, loop: AgentLoop, arguments: str, message: InboundMessage) -> str:
+    async def _link(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         user = await self.linker.link(arguments.strip(), message.actor)
         return _say(message.actor, f"Linked: you are now {user} here.", f"已关联：你在这里的用户是 {user}。")
 

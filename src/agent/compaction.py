@@ -7,9 +7,10 @@ older messages' being forgotten when they leave the window.
 import logging
 
 from agent import prompts
-from agent.ports import Accountant, Charge, LanguageModel, ModelFailed, ModelRequest
+from agent.ports.models import LanguageModel, ModelFailed, ModelRequest
+from agent.ports.people import Accountant, Charge
 from bus.context import new_id
-from bus.events import Actor, JsonObject
+from bus.events import Actor, JsonObject, Usage
 
 log = logging.getLogger("agent.compaction")
 
@@ -27,6 +28,13 @@ class Compactor:
     async def __call__(self, messages: list[JsonObject], user: str) -> str:
         if all(entry.get("name") == "demo" for entry in self._model.describe()):
             return ""
+        charges: list[Charge] = []
+        number = new_id("sum")
+
+        def spent(name: str, usage: Usage) -> None:
+            charges.append(Charge(actor=Actor(user=user), message_id=number, attempt=len(charges) + 1,
+                                  model=name or "model", usage=usage, tool_calls=0))  # fmt: skip
+
         request = ModelRequest(
             messages=[
                 {"role": "system", "content": prompts.SUMMARY},
@@ -34,16 +42,17 @@ class Compactor:
             ],
             user=user,
             tier=0,
+            lost=spent,
         )
         try:
             reply = await self._model.stream(request, _unseen)
+            spent(reply.model, reply.usage)
         except ModelFailed as failed:
             log.info("no summary: %s", failed.kind or failed.code)
             return ""
-        if self._accountant is not None:
-            charge = Charge(actor=Actor(user=user), message_id=new_id("sum"), attempt=1, model=reply.model or "model",
-                            usage=reply.usage, tool_calls=0)  # fmt: skip
-            await self._accountant.charge([charge])
+        finally:
+            if self._accountant is not None and charges:
+                await self._accountant.charge(charges)
         return reply.text.strip()[:MAX_CHARS]
 
 

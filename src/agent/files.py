@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.pdf_text import MISSING
-from agent.ports import MediaReader, MediaStore, ToolResult
+from agent.ports.media import MediaReader, MediaStore
+from agent.ports.tools import ToolResult
 from bus.errors import GatewayError
 from bus.events import JsonObject, MediaRef
 
@@ -58,19 +59,26 @@ async def for_model(refs: Sequence[MediaRef], media: MediaReader, owner: str, *,
                 out.vision = True
                 images += 1
                 continue
-            if ref.mime.startswith(READ_AS_TEXT):
-                text = (await media.read(ref, owner)).decode("utf-8", "replace")
-            elif ref.mime == PDF:
-                text = await _read_pdf(await media.read(ref, owner), room)
-            else:
+            read = await text_of(ref, media, owner, room + 1)
+            if read is None:
                 continue  # its name stands in the message
+            text = read
         except (GatewayError, OSError) as error:
             log.warning("a file of a message can't be read: %s", type(error).__name__)
             text = "(it can't be read)"
-        text = text if len(text) <= room else text[:room] + "\n[cut here]"
+        text = text if len(text) <= room else text[:room] + f"\n[cut here] (attachment {ref.media_id} has all of it)"
         room = max(0, room - len(text))
         out.parts.append({"type": "text", "text": f"[file {ref.name}]\n{text}"})
     return out
+
+
+async def text_of(ref: MediaRef, media: MediaReader, owner: str, characters: int) -> str | None:
+    """The text of a file, of a PDF at most so many `characters`; None for what is no text. Raises NotFound, OSError."""
+    if ref.mime.startswith(READ_AS_TEXT):
+        return (await media.read(ref, owner)).decode("utf-8", "replace")
+    if ref.mime == PDF:
+        return await _read_pdf(await media.read(ref, owner), characters)
+    return None
 
 
 async def _read_pdf(data: bytes, characters: int) -> str:

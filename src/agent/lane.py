@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.ports import Record, SessionHead, SessionState, SessionStore
+from agent.ports.sessions import Record, SessionHead, SessionState, SessionStore
 from agent.resume import TurnProgress
 from agent.sessions import records as kinds
 from agent.window import Window

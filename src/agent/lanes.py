@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from agent.lane import Lane, Pending
-from agent.ports import SessionStore
+from agent.ports.sessions import SessionStore
 from agent.settings import AgentSettings
 from agent.window import RELEVANT, Window
 from bus.events import Event

@@ -5,7 +5,7 @@ import time
 
 from agent.acceptance import from_record
 from agent.lane import Pending
-from agent.ports import SessionStore
+from agent.ports.sessions import SessionStore
 from agent.resume import progress_of
 from agent.sessions import records as kinds
 from bus.keys import SessionKey

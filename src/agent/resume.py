@@ -9,7 +9,7 @@ these that reached the disk.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions import records as kinds
 from bus.context import parse_timestamp
 from bus.events import JsonObject
@@ -46,6 +46,8 @@ class TurnProgress:
     """Usage by model up to the last pause, what no round tells of (sub-agents, plans) included."""
     tool_calls: int = 0
     """Made up to the last pause."""
+    cut: dict[int, str] = field(default_factory=dict)
+    """Attempts that a crash cut while a model was asked, and the model; what they had streamed is not known."""
     by_agents: dict[str, JsonObject] = field(default_factory=dict)
     """What sub-agents called, by call id: {name, arguments, result, asking}; result None where there is none."""
 
@@ -58,16 +60,20 @@ class TurnProgress:
 def progress_of(message_id: str, records: Iterable[Record], now: float) -> TurnProgress:
     """The progress of one turn; `now` in seconds since the epoch."""
     progress = TurnProgress()
+    begun: tuple[int, str] | None = None
     for record in records:
         data = record.data
         if data.get("message_id") != message_id:
             continue
         match record.type:
             case kinds.TURN_STARTED:
+                _note_cut(progress, begun)
+                begun = data.get("attempt") or 0, data.get("model") or ""
                 progress.mode = data.get("mode") or progress.mode
                 if now - _seconds(record.timestamp, now) < ATTEMPT_WINDOW_SECONDS:
                     progress.attempts += 1
             case kinds.TURN_PAUSED:
+                begun = None  # a pause has counted all there was
                 progress.attempts = max(0, progress.attempts - 1)
                 if "spent" in data:
                     progress.spent, progress.tool_calls = data["spent"], data.get("tool_calls", 0)
@@ -94,7 +100,15 @@ def progress_of(message_id: str, records: Iterable[Record], now: float) -> TurnP
                 progress.by_agents[data["call_id"]]["result"] = data
             case kinds.APPROVAL_REQUESTED | kinds.APPROVAL_RESOLVED:
                 _asked(progress, data["call_id"], record.type == kinds.APPROVAL_REQUESTED)
+    _note_cut(progress, begun)
     return progress
+
+
+def _note_cut(progress: TurnProgress, begun: tuple[int, str] | None) -> None:
+    """An attempt ended without an end: in the middle of its tools, or else while a model was asked."""
+    last = progress.rounds[-1] if progress.rounds else None
+    if begun is not None and (last is None or all(call["call_id"] in last.results for call in last.calls)):
+        progress.cut[begun[0]] = begun[1]
 
 
 def _asked(progress: TurnProgress, call_id: str, waiting: bool) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from agent.lane import Lane, Pending, record
-from agent.ports import Accountant, ModelFailed
+from agent.ports.models import ModelFailed
+from agent.ports.people import Accountant
 from agent.sessions import records as kinds
 from agent.settings import LimitSettings
 from agent.slots import UserSlots
@@ -116,6 +117,8 @@ class TurnRunner:
     # ------------------------------------------------------------ the ends
 
     async def _done(self, lane: Lane, pending: Pending, turn: Turn, answer: Answer) -> None:
+        if not pending.accepted.done():  # nothing was told so far: what is ready goes out before the books are kept
+            await asyncio.wait([pending.accepted])
         await self._charge(turn)
         message_id, text = turn.message.message_id, turn.text
         data: JsonObject = {
@@ -146,13 +149,15 @@ class TurnRunner:
         await self._charge(turn)
         message_id = pending.message.message_id
         data: JsonObject = {"message_id": message_id, "code": code, "message": text, "retryable": retryable}
+        used = turn.usage if turn is not None and turn.usage.total_tokens else None
         if turn is not None and turn.text:
             data["partial"] = turn.text
-            data["usage"] = usage_data(turn.usage)
+        if used is not None:
+            data["usage"] = usage_data(used)
         seq = lane.take()
         event = events.ChatError(
             session=lane.key, message_id=message_id, seq=seq, code=code, message=text, retryable=retryable,
-            retry_after_ms=retry_after_ms, trace_id=context.current_trace_id(),
+            retry_after_ms=retry_after_ms, trace_id=context.current_trace_id(), usage=used,
         )  # fmt: skip
         await self._end(lane, pending, [(kinds.ERROR, data, event), *self._merged(lane, pending)])
 

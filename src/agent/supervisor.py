@@ -11,7 +11,9 @@ from agent import prompts
 from agent.agents import Agents, tools_of
 from agent.modes import choose, fast, multi, single
 from agent.modes.work import Work
-from agent.ports import GuardedTools, LanguageModel, MediaStore, ToolSpec
+from agent.ports.media import MediaStore
+from agent.ports.models import LanguageModel
+from agent.ports.tools import GuardedTools, ToolSpec
 from agent.settings import AgentProfile, AgentSettings
 from agent.tools.executor import Executor
 from agent.turn import Turn
@@ -61,6 +63,7 @@ class SupervisorAgent:
             among=tuple(profile.models),
         )  # fmt: skip
         turn.begin(choice.mode, work.model_name(choice.mode), choice.reason)
+        await work.count_what_a_crash_cut()
         if choice.mode == choose.FAST:
             finished = await fast.run(work)
             if finished is not None:

@@ -11,17 +11,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from agent.lane import BLOCK, Lane, Pending, record
-from agent.ports import (
-    ApprovalAnswered,
-    ApprovalAsked,
-    Charge,
-    Progress,
-    QuestionAsked,
-    Record,
-    ToolCall,
-    ToolResult,
-    ToolUpdate,
-)
+from agent.ports.people import Charge
+from agent.ports.sessions import Record
+from agent.ports.tools import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, ToolCall, ToolResult, ToolUpdate
 from agent.resume import TurnProgress
 from agent.sessions import records as kinds
 from agent.tools.results import text_of
@@ -59,6 +51,7 @@ class Turn:
         self.warning = ""
         """Said beside the answer: the budget runs low."""
         self._spent: dict[str, Usage] = {}
+        self._cut: dict[tuple[int, str], Usage] = {}
         self._tool_calls = 0
         self._asked: dict[str, str] = {}
         """Who is being asked what: question id -> call id."""
@@ -145,6 +138,11 @@ class Turn:
         if model:
             self._spent[model] = together(self._spent.get(model, Usage()), usage)
 
+    def add_cut(self, attempt: int, model: str, usage: Usage) -> None:
+        """What a round used that a crash cut in an earlier attempt."""
+        self.usage = together(self.usage, usage)
+        self._cut[attempt, model] = usage
+
     @property
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
@@ -157,7 +155,7 @@ class Turn:
         its own number, so that they count once where it had after all.
         """
         calls: dict[int, int] = {self.attempt: self._tool_calls + self.progress.tool_calls}
-        spent: dict[tuple[int, str], Usage] = {(self.attempt, model): usage for model, usage in self._spent.items()}
+        spent = self._cut | {(self.attempt, model): usage for model, usage in self._spent.items()}
         for step in self.progress.rounds:
             if step.model:
                 key = (step.attempt or self.attempt, step.model)
@@ -309,6 +307,7 @@ def together(one: Usage, other: Usage) -> Usage:
         cached_tokens=one.cached_tokens + other.cached_tokens,
         total_tokens=one.total_tokens + other.total_tokens,
         cost=cost,
+        estimated_tokens=(one.estimated_tokens or 0) + (other.estimated_tokens or 0) or None,
     )
 
 
@@ -322,4 +321,6 @@ def usage_data(usage: Usage) -> JsonObject:
     }
     if usage.cost is not None:
         data["cost"] = usage.cost
+    if usage.estimated_tokens:
+        data["estimated_tokens"] = usage.estimated_tokens
     return data

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from agent.llm.tokens import estimate_message
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions import records as kinds
 from agent.tools.results import text_of
-from bus.events import JsonObject
+from bus.events import JsonObject, MediaRef
 
 RELEVANT = frozenset(
     {kinds.MESSAGE, kinds.TOOL_STARTED, kinds.TOOL_FINISHED, kinds.DONE, kinds.ERROR, kinds.UPDATED, kinds.SUMMARY},
@@ -33,6 +33,8 @@ class _Entry:
     """The assistant message of the round whose results are still missing, by call id."""
     tokens: int = 0
     ended: bool = False
+    files: list[MediaRef] = field(default_factory=list)
+    """What came along with the message."""
 
 
 class Window:
@@ -97,9 +99,10 @@ class Window:
         text = data.get("text") or ""
         if self.group:
             text = f"[{data.get('actor', {}).get('user', '')}] {text}"
-        names = [f"[file {f.get('name')}, {f.get('mime')}, {f.get('size')} bytes]" for f in data.get("media") or ()]
-        text = "\n".join(part for part in (text, *names) if part)
         entry = _Entry(data["message_id"], seq)
+        entry.files = [_ref(one) for one in data.get("media") or ()]
+        names = [f"[file {f.name}, {f.mime}, {f.size} bytes] (attachment {f.media_id})" for f in entry.files]
+        text = "\n".join(part for part in (text, *names) if part)
         self._add(entry, {"role": "user", "content": text})
         entry.ended = not data.get("wants_reply", True)
         self._entries.append(entry)
@@ -199,6 +202,11 @@ class Window:
         return None if entry is None else entry.messages[0]
 
     @property
+    def files(self) -> dict[str, MediaRef]:
+        """What came along with the messages that are held, by handle."""
+        return {ref.media_id: ref for entry in self._entries for ref in entry.files}
+
+    @property
     def turns(self) -> int:
         """How many of the person's messages are held."""
         return len(self._entries)
@@ -207,6 +215,10 @@ class Window:
     def size(self) -> int:
         """Tokens held, as estimated."""
         return sum(entry.tokens for entry in self._entries)
+
+
+def _ref(data: JsonObject) -> MediaRef:
+    return MediaRef(media_id=data["media_id"], mime=data["mime"], name=data["name"], size=data["size"])
 
 
 def result_text(data: JsonObject) -> str:

@@ -1,18 +1,29 @@
 """`python -m bridge`, and the script `ai-bridge`."""
 
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from bridge.running import plain_run, run_plainly
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["run"]:
+        signal.signal(signal.SIGTERM, _leave)  # until the bridge is put together and stops in its own way
+    try:
+        from bridge.running import plain_run, run_plainly
 
-    plain = plain_run(sys.argv[1:])
-    if plain is not None:
-        sys.exit(run_plainly(*plain, _say))
-    from bridge.cli import run_command_line
+        plain = plain_run(arguments)
+        if plain is not None:
+            sys.exit(run_plainly(*plain, _say))
+        from bridge.cli.root import run_command_line
 
-    sys.exit(run_command_line(sys.argv[1:]))
+        sys.exit(run_command_line(arguments))
+    except KeyboardInterrupt:  # Ctrl-C while this was still being imported
+        sys.exit(0)
+
+
+def _leave(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from bridge.protocol.outbox import Outbox
 from bridge.servers.groups import ProcessGroups, sweep
 from bridge.servers.memory import Memory
 from bridge.settings import BridgeSettings
-from bridge.status import remove_status, write_status
+from bridge.status import remove_status, status_of, write_status
 from bridge.tunnel import LinkStatus, Tunnel, TunnelRefused
 from bridge.version import VERSION
 
@@ -243,28 +242,6 @@ class Bridge:
                 self._tunnel_task.cancel()
         elif new.server.token is not None and new.server.token != old.server.token:
             self._tunnel.rotate(new.server.token)
-
-
-def status_of(
-    settings: BridgeSettings, link: LinkStatus | None, aggregator: Aggregator, calls: Calls
-) -> dict[str, Any]:
-    """What `ai-bridge status` shows."""
-    return {
-        "version": VERSION, "name": settings.server.name, "url": settings.server.url,
-        "link": {
-            "state": link.state if link else "connecting", "reason": link.reason if link else "",
-            "since": datetime.fromtimestamp(link.since if link else time.time(), UTC).isoformat(timespec="seconds"),
-        },
-        "servers": [
-            {
-                "name": owner.name, "state": owner.state, "error": owner.error, "tools": len(owner.tools),
-                "pid": owner.pid, "restarts": owner.restarts, "in_flight": owner.requests.in_flight,
-            }
-            for owner in aggregator.owners
-        ],
-        "calls": {"running": calls.running, "finished": calls.finished, "refused": calls.refused},
-        "problems": aggregator.problems()[:20],
-    }  # fmt: skip
 
 
 def bridge_id(folder: Path) -> str:

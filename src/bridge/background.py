@@ -5,6 +5,7 @@ be written and run is computed first (`plan`), so that `--dry-run` can show it. 
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,8 @@ def plan(program: Program, environ: Mapping[str, str], system: str = sys.platfor
     return _systemd(program, variables, base)
 
 
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
+
 # Seccomp and rlimits only: what needs a mount or user namespace (ProtectSystem=, PrivateTmp=) keeps a user unit from
 # starting on machines that forbid unprivileged namespaces, and MCP servers write where their owner lets them.
 _HARDENING = """\
@@ -103,6 +106,7 @@ WantedBy=default.target
 def _systemd_word(word: str, *, command: bool = False) -> str:
     """Quoted as systemd.syntax(7) says; `%` is a specifier everywhere, `$` a variable in commands only."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped)  # a line's end would end the setting
     return f'"{escaped.replace("$", "$$") if command else escaped}"'
 
 

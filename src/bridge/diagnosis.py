@@ -1,6 +1,6 @@
 """`ai-bridge diag`: one text for whoever helps: versions, configuration, findings, state, the last audit records.
 
-Below `cli.py`; changes nothing. Values of secrets, of `env` and of `headers` are left out, names stay.
+Below `cli/`; changes nothing. Values of secrets, of `env` and of `headers` are left out, names stay.
 """
 
 import json
@@ -23,7 +23,7 @@ from bridge.version import VERSION
 
 MASK = "***"
 AUDIT_RECORDS = 50
-_LIBRARIES = ("mcp", "websockets", "pydantic", "orjson", "psutil", "ruamel.yaml", "typer", "watchfiles")
+_LIBRARIES = ("mcp", "websockets", "pydantic", "orjson", "psutil", "ruamel.yaml", "typer")
 
 
 def collect(option: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def collect(option: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
     told["audit"] = (
         list(tail(path.parent / "audit.jsonl", AUDIT_RECORDS)) if (path.parent / "audit.jsonl").exists() else []
     )
-    return _without(told, sorted(secrets, key=len, reverse=True))  # type: ignore[no-any-return]
+    cleaned: dict[str, Any] = _without(told, sorted(secrets, key=len, reverse=True))
+    return cleaned
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What may be wrong with a bridge, each finding with the next command. Below `cli.py`; changes nothing."""
+"""What may be wrong with a bridge, each finding with the next command. Below `cli/`; changes nothing."""
 
 import os
 import socket

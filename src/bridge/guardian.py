@@ -26,6 +26,7 @@ def _end(group: int) -> None:
 
 def _remove(container: "dict[str, dict[str, str] | str]") -> None:
     try:
+        # without pathlib: it is a process of its own, and small
         with open(str(container["cidfile"])) as file:  # noqa: PTH123
             identity = file.read().strip()
     except OSError:
@@ -33,6 +34,7 @@ def _remove(container: "dict[str, dict[str, str] | str]") -> None:
     if identity and hasattr(os, "fork") and os.fork() == 0:
         tool, environment = str(container["tool"]), container["environment"]
         try:
+            # our own file; a mapping by the way it was written, and no shell
             os.execvpe(tool, [tool, "rm", "-f", identity], dict(environment))  # type: ignore[arg-type]  # noqa: S606
         finally:
             os._exit(1)

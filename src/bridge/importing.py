@@ -46,8 +46,8 @@ def run_import(
         sys.stdout.write("".join(f"{item.name}\n" for item in chosen))
     for note in notes:
         say(note)
-    kept = f", {len(held)} secrets to {secrets}" if held else ""
-    say(f"{len(chosen)} servers written to {path}{kept}; next: ai-bridge check")
+    kept = f", {_count(len(held), 'secret')} to {secrets}" if held else ""
+    say(f"{_count(len(chosen), 'server')} written to {path}{kept}; next: ai-bridge check")
     return 0
 
 
@@ -96,3 +96,7 @@ def ticked(line: str, names: Sequence[str]) -> list[str]:
         else:
             raise ImportFailed(f"there is no {word[:40]!r} in the list")
     return chosen
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

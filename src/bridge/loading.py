@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.configuration import ConfigurationError, Place, Problem, References, expand, load_text, validate
+from bridge.configuration import ConfigurationError, Place, Problem, References, load_text, read
 from bridge.configuration import Path as KeyPath
 from bridge.jsonc import looks_like_json, plain_json
 from bridge.settings import BridgeSettings, source_location
@@ -73,8 +73,7 @@ def parse(text: str, source: str, references: References) -> BridgeSettings:
     """The settings in a text, YAML or JSON with comments. Raises ConfigurationError, RefusedForSafety."""
     document = load_text(plain_json(text) if looks_like_json(text) else text, source)
     document.data = document.data or {}
-    kept = expand(document, references, _enabled)
-    return validate(document, BridgeSettings, kept=kept, locate=source_location)
+    return read(document, references, BridgeSettings, enabled=_enabled, locate=source_location)
 
 
 def _enabled(path: KeyPath, section: Mapping[str, Any]) -> bool:

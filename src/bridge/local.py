@@ -1,6 +1,6 @@
 """Using the person's servers from the terminal, with no gateway at all: `check`, `tools`, `call`.
 
-Below `cli.py`; above the aggregator. `call` keeps the policy and the audit log exactly as a call from afar does.
+Below `cli/`; above the aggregator. `call` keeps the policy and the audit log exactly as a call from afar does.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Asking a gateway for a place: a code that a person confirms in the chat, and then a token, once.
 
-Below `cli.py`. Plain HTTP requests by the standard library, since this runs once in a bridge's life.
+Below `cli/`. Plain HTTP requests by the standard library, since this runs once in a bridge's life.
 """
 
 import json
@@ -82,13 +82,24 @@ def _ask(url: str, body: dict[str, str] | None) -> dict[str, Any]:
         with error:
             raise PairingFailed(_refusal(error.code)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
         raise PairingFailed(
-            f"the gateway can't be reached: {reason}; is it running there, and the address right?"
+            f"the gateway can't be reached: {_reason(error)}; is it running there, and the address right?"
         ) from None
     if not isinstance(answer, dict):
         raise PairingFailed("the gateway's answer is no pairing code")
     return answer
+
+
+def _reason(error: Exception) -> str:
+    """In words, without numbers and the names of source files."""
+    found = getattr(error, "reason", None)
+    inner = found if isinstance(found, Exception) else error  # urllib wraps what went wrong
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {inner.verify_message}"
+    if isinstance(inner, ssl.SSLError):
+        plain = inner.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+        return "there is no TLS at that port (ws:// would be without)" if plain else f"TLS: {inner.reason}"
+    return str(getattr(inner, "strerror", None) or inner).lower()
 
 
 def _refusal(status: int) -> str:

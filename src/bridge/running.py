@@ -1,6 +1,6 @@
 """`ai-bridge run`: from a configuration to a running bridge and its exit code.
 
-Apart from `cli.py`, so that a bridge that runs for weeks does not carry the command line's library. Below is `app.py`.
+Apart from `cli/`, so that a bridge that runs for weeks does not carry the command line's library. Below is `app.py`.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ def _slim() -> None:
 
 
 def plain_run(arguments: list[str]) -> tuple[Path | None, bool] | None:
-    """`(config, verbose)` of a plain `run [--config F] [-v]`; None for anything else, which `cli.py` understands."""
+    """`(config, verbose)` of a plain `run [--config F] [-v]`; None for anything else, which `cli/` understands."""
     if arguments[:1] != ["run"]:
         return None
     config, verbose, rest = None, False, arguments[1:]

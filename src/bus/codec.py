@@ -20,7 +20,7 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="t
 _MESSAGE: TypeAdapter[InboundMessage] = TypeAdapter(InboundMessage)
 _HIDDEN = frozenset({"session", "origin", "user", "at"})
 _OPTIONAL = frozenset({"seq", "from_seq", "media", "total", "message", "where", "tool_calls", "retry_after_ms",
-                       "trace_id", "agent", "reason", "title"})  # fmt: skip
+                       "trace_id", "usage", "agent", "reason", "title"})  # fmt: skip
 _NAMES: dict[type, tuple[str, ...]] = {}
 
 

@@ -16,6 +16,7 @@ nothing is case-folded or normalised. Who may use a key is not decided here.
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import NewType
 
 from bus.errors import BadParameters
@@ -121,8 +122,9 @@ def parse_key(text: str, user: str, platforms: frozenset[str]) -> SessionKey:
     return SessionKey(parts.text)
 
 
+@lru_cache(maxsize=256)
 def take_apart(text: str, platforms: frozenset[str]) -> KeyParts:
-    """The parts of a key text; a text outside the grammar is PRIVATE, agent `main`."""
+    """The parts of a key text; a text outside the grammar is PRIVATE, agent `main`. A turn asks several times."""
     known = USER_CHANNELS | platforms
     words = text.split(":")
     found = _grammar(words, known) or _alias(words, known)

@@ -24,6 +24,7 @@ def buttons(token: str, language: str) -> tuple[tuple[Button, ...], ...]:
     """Four decisions, one a row."""
     styles = {"o": "primary", "d": "danger"}
     return tuple(
+        # the three styles, by letter
         (Button(say(decision, language), f"ap:{token}:{letter}", styles.get(letter, "default")),)  # type: ignore[arg-type]
         for letter, decision in DECISIONS.items()
     )

@@ -79,6 +79,9 @@ class Capabilities:
     """Native streaming previews in private chats, which vanish when the message comes."""
     nonce_seconds: float = 0.0
     """How long the platform remembers a nonce, so that a send may be repeated and is shown once; 0: no nonce."""
+    counts_messages: bool = False
+    """Ids are numbers that rise with each message, and an edit of what isn't ours, or isn't there, is refused as
+    `EditExpired` or `MessageGone`: an opener that was lost in doubt can be looked for."""
     final_edit: bool = False
     """A streaming message must be told that it is final, even where its text stays."""
     buttons: bool = True

@@ -7,6 +7,7 @@ the chat has to wait. Times are seconds of a monotonic clock.
 
 from dataclasses import replace
 
+from channels import openers
 from channels.base import Capabilities
 from channels.errors import (
     ChannelAuthFailed,
@@ -17,7 +18,7 @@ from channels.errors import (
     OutcomeUnknown,
     RateLimited,
 )
-from channels.items import Body, Call, Delete, Draft, Edit, Item, ItemState, Send, Turn, requeue
+from channels.items import PLACEHOLDER, Body, Call, Delete, Draft, Edit, Item, ItemState, Probe, Send, Turn, requeue
 
 BACKOFF_SECONDS = (1.0, 60.0)
 AUTH_SECONDS = 15.0
@@ -33,6 +34,10 @@ class ChatItems:
         self.items: list[Item] = []
         self.turns: dict[str, Turn] = {}
         self.changed: dict[str, Item] = {}
+        self._highest: int | None = None
+        """The highest number of a message known in this chat."""
+        self._text_lost_after: int | None = None
+        """Since this number a text of ours may stand there under a number that nobody knows."""
 
     # ------------------------------------------------------------ what shall be shown
 
@@ -41,7 +46,7 @@ class ChatItems:
         if item.want == body or (item.settled and item.platform_id is None):
             return
         item.want = body
-        if body is None and item.platform_id is None and not item.in_flight:
+        if body is None and item.platform_id is None and not item.in_flight and not item.doubts:
             self._settle(item, "sent", "withdrawn")
             return
         item.state = "queued"
@@ -50,8 +55,13 @@ class ChatItems:
     def restore(self, item: Item, now: float) -> None:
         """An item from before the restart. A send that was under way is repeated only while its nonce holds."""
         self.not_before = max(self.not_before, item.not_before)
+        self._know(item.platform_id)
         if item.in_flight and item.platform_id is None and not self._nonce_holds(item, now):
-            self._settle(item, "unknown", "the gateway stopped while it was being sent")
+            self._in_doubt(item, "the gateway stopped while it was being sent")
+        elif item.state == "unknown" and not item.placeholder:
+            self._text_lost(item)
+        elif item.doubts and item.platform_id is None:
+            openers.search(item)
         self.items.append(item)
         turn = self.turns.get(item.turn)
         if turn is not None and item.kind == "answer" and item.want is not None:
@@ -60,6 +70,8 @@ class ChatItems:
     def resend(self, item: Item) -> None:
         """An admin's wish: once more as a new message."""
         requeue(item)
+        if item.kind == "stray":
+            openers.search_on(item)
         if item not in self.items:
             self.items.append(item)
         self._touch(item)
@@ -76,7 +88,7 @@ class ChatItems:
             self._hold(now + error.retry_after)
         elif isinstance(error, ChannelAuthFailed):
             self._hold(now + AUTH_SECONDS)
-        elif isinstance(call, Send | Edit | Delete) and not isinstance(error, DeliveryRejected):
+        elif isinstance(call, Send | Edit | Delete | Probe) and not isinstance(error, DeliveryRejected):
             self._back_off(now)
         match call:
             case Send(item, _):
@@ -86,6 +98,9 @@ class ChatItems:
             case Delete(item):
                 if isinstance(error, DeliveryRejected):
                     self._settle(item, "sent", "withdrawn")
+            case Probe(item, _):
+                if isinstance(error, DeliveryRejected):
+                    self._not_found_there(item, error)
             case Draft(turn, _):
                 if isinstance(error, DeliveryRejected):
                     turn.mode, turn.draft_shown, turn.dirty, turn.next_at = "edit", False, True, 0.0
@@ -95,14 +110,52 @@ class ChatItems:
             case Send(item, body):
                 item.in_flight, item.platform_id = False, platform_id
                 item.shown = body if item.attempts == 1 else None
+                self._know(platform_id)
+                stray = openers.left_over(item, openers.number_of(platform_id))
+                if stray is not None:
+                    self._add(stray)
                 self._done_if_shown(item)
             case Edit(item, body):
                 item.shown = body
                 self._done_if_shown(item)
             case Delete(item):
                 self._settle(item, "sent", "withdrawn")
+            case Probe(item, found):
+                self._found(item, found)
             case Draft(turn, _):
                 turn.draft_shown = True
+
+    def _found(self, item: Item, platform_id: str) -> None:
+        """An opener whose sending was in doubt stands there: the answer goes on in it; a stray is taken away."""
+        self._know(platform_id)
+        openers.not_this(item, exists=True)
+        item.doubts -= 1
+        if item.kind == "stray":
+            self._add(Item(address=item.address, want=None, kind="notice", platform_id=platform_id, shown=PLACEHOLDER))
+            if not item.doubts:
+                self._settle(item, "sent", "withdrawn")
+            elif not item.searching:
+                self._search_ended(item)
+            return
+        # An earlier one was not there when it was looked for; this is the last, and behind it there is none.
+        item.platform_id, item.shown, item.searching, item.doubts = platform_id, PLACEHOLDER, False, 0
+        self._touch(item)
+
+    def _not_found_there(self, item: Item, error: DeliveryRejected) -> None:
+        openers.not_this(item, exists=isinstance(error, EditExpired))
+        if not isinstance(error, EditExpired | MessageGone):
+            item.searching = False
+        if not item.searching:
+            self._search_ended(item)
+        self._touch(item)
+
+    def _search_ended(self, item: Item) -> None:
+        if item.kind == "stray" and openers.looked_through(item):
+            self._settle(item, "sent", "withdrawn")
+        elif item.kind == "stray":
+            self._settle(item, "unknown", "a message without text may have been left in the chat")
+        elif item.want is None:
+            self._settle(item, "sent", "withdrawn")
 
     def _done_if_shown(self, item: Item) -> None:
         self._touch(item)
@@ -115,12 +168,38 @@ class ChatItems:
         if isinstance(error, DeliveryRejected):
             self._refuse(item, error.reason)
         elif isinstance(error, OutcomeUnknown) and not self._nonce_holds(item, now):
-            self._settle(item, "unknown", error.reason)
+            self._in_doubt(item, error.reason)
         elif not isinstance(error, OutcomeUnknown):
             if item.attempts == 1:
                 item.tried_at, item.attempts, item.in_flight = None, 0, False
             item.not_before = self.not_before
             self._touch(item)
+
+    def _in_doubt(self, item: Item, reason: str) -> None:
+        """It may stand in the chat, and no nonce tells. An opener is looked for; a text is never sent again."""
+        if item.placeholder and item.after is not None:
+            openers.doubt(item)
+            self._touch(item)
+            return
+        self._settle(item, "unknown", reason)
+        if not item.placeholder:
+            self._text_lost(item)
+
+    def _know(self, platform_id: str | None) -> None:
+        number = openers.number_of(platform_id)
+        if number is not None:
+            self._highest = max(number, self._highest or 0)
+
+    def _text_lost(self, item: Item) -> None:
+        known = item.after if item.after is not None else self._highest
+        self._text_lost_after = max(known or 0, self._text_lost_after or 0)
+
+    def _above(self) -> int | None:
+        """Above which number a message that leaves now will be; None where a text of ours may be there too,
+        or nothing is known."""
+        if not self._can.counts_messages or self._highest is None:
+            return None
+        return self._highest if self._text_lost_after is None or self._highest > self._text_lost_after else None
 
     def _nonce_holds(self, item: Item, now: float) -> bool:
         return item.tried_at is not None and now - item.tried_at < self._can.nonce_seconds
@@ -129,7 +208,7 @@ class ChatItems:
         if isinstance(error, MessageGone | EditExpired):
             if isinstance(error, EditExpired):
                 self._withdraw(item)
-            if item.kind == "approval":
+            if item.kind in ("approval", "question"):
                 self._settle(item, "sent", error.reason)
             else:
                 self._again(item)

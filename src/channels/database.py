@@ -19,13 +19,14 @@ from typing import TypeVar
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE deliveries (
   delivery_id TEXT PRIMARY KEY, channel TEXT NOT NULL, kind TEXT NOT NULL, place TEXT NOT NULL, chat TEXT NOT NULL,
   thread TEXT, turn TEXT NOT NULL, number INTEGER NOT NULL, reply_to TEXT, reference TEXT NOT NULL, owner TEXT NOT NULL,
   want TEXT, shown TEXT, platform_id TEXT, state TEXT NOT NULL, reason TEXT NOT NULL, in_flight INTEGER NOT NULL,
-  placeholder INTEGER NOT NULL, tried_at REAL, attempts INTEGER NOT NULL, not_before REAL NOT NULL, at REAL NOT NULL);
+  placeholder INTEGER NOT NULL, tried_at REAL, attempts INTEGER NOT NULL, not_before REAL NOT NULL, at REAL NOT NULL,
+  number_after INTEGER, number_until INTEGER, doubts INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX deliveries_open ON deliveries (channel, state);
 CREATE INDEX deliveries_turn ON deliveries (turn);
 CREATE INDEX deliveries_reference ON deliveries (reference) WHERE reference <> '';
@@ -42,6 +43,11 @@ CREATE TABLE approvals (
   language TEXT NOT NULL, session TEXT NOT NULL, question TEXT NOT NULL, delivery_id TEXT NOT NULL, at REAL NOT NULL);
 CREATE INDEX approvals_id ON approvals (approval_id);
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+_FROM_1 = """
+ALTER TABLE deliveries ADD COLUMN number_after INTEGER;
+ALTER TABLE deliveries ADD COLUMN number_until INTEGER;
+ALTER TABLE deliveries ADD COLUMN doubts INTEGER NOT NULL DEFAULT 0;
 """
 
 
@@ -98,8 +104,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > VERSION:
             raise RuntimeError(f"{path.name} was written by a newer version of this program")
-        if found == 0:
-            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
+        if found < VERSION:
+            steps = _FROM_1 if found == 1 else _SCHEMA
+            connection.executescript(f"BEGIN;{steps}PRAGMA user_version={VERSION};COMMIT;")
         connection.execute("SELECT count(*) FROM deliveries").fetchone()
     except BaseException:
         connection.close()

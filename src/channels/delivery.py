@@ -9,8 +9,9 @@ The rules that keep a person from seeing two answers or a frozen half:
 
 * New messages go out in order; one that may have been sent is sent again only
   under the platform's nonce, and then its text is edited in.
-* Where there is no nonce, what streams is begun by a placeholder and the text
-  travels in edits, which may be repeated; a finished text that was never begun
+* Where there is no nonce, what streams is begun by an opener without text and the
+  text travels in edits, which may be repeated; an opener that was lost is looked
+  for where messages are counted (`openers.py`). A finished text that was never begun
   goes whole. Lost on the way it is `unknown`, kept and listed, never sent again.
 * The final text goes before streaming edits, which leave it a call in the bucket.
 
@@ -22,6 +23,7 @@ channel's `take` as a function.
 from collections.abc import Callable, Iterator
 
 from bus.events import MediaRef
+from channels import openers
 from channels.base import Address, Button, Capabilities
 from channels.bucket import Bucket
 from channels.chat_items import ChatItems
@@ -33,6 +35,8 @@ from channels.items import (
     Draft,
     Edit,
     Item,
+    Probe,
+    QuestionKind,
     React,
     Send,
     StreamMode,
@@ -71,6 +75,7 @@ class ChatDelivery(ChatItems):
     def begin(self, turn: Turn, mode: StreamMode) -> None:
         """A turn was accepted, or is taken up after a restart."""
         turn.mode = mode
+        self._know(turn.reply_to)
         self.turns.setdefault(turn.message_id, turn)
 
     def started(self, message_id: str) -> None:
@@ -105,10 +110,13 @@ class ChatDelivery(ChatItems):
         return self._add(Item(address=turn.address, want=Body(media=ref), kind="media", turn=turn.message_id,
                               owner=turn.user))  # fmt: skip
 
-    def approval(self, turn: Turn, reference: str, text: str, buttons: tuple[tuple[Button, ...], ...]) -> Item:
-        """A question with buttons."""
-        body = Body(markdown=text, buttons=buttons if self._can.buttons else ())
-        return self._add(Item(address=turn.address, want=body, kind="approval", turn=turn.message_id,
+    def question(
+        self, turn: Turn, kind: QuestionKind, reference: str, text: str, buttons: tuple[tuple[Button, ...], ...]
+    ) -> Item:
+        """A question with buttons; `reference` is its id. It is one message: what is too long for that is cut."""
+        piece, rest = self._take(text)
+        body = Body(markdown=piece if not rest else f"{piece[:-1]}…", buttons=buttons if self._can.buttons else ())
+        return self._add(Item(address=turn.address, want=body, kind=kind, turn=turn.message_id,
                               reference=reference, reply_to=turn.reply_to))  # fmt: skip
 
     # ------------------------------------------------------------ what to do
@@ -149,19 +157,33 @@ class ChatDelivery(ChatItems):
                 yield Edit(item, item.want), 1, 0
             else:
                 streaming.append((Edit(item, item.want), 1, 1))
-        unsent = next((item for item in self.items if not item.settled and item.platform_id is None), None)
-        if unsent is not None:
-            want = unsent.want or PLACEHOLDER  # sent under its nonce it may be there already, and then it goes
-            yield Send(unsent, self._first_body(want)), 1, 0 if want.final else 1
+        unsent = [item for item in self.items if not item.settled and item.platform_id is None]
+        first = next((item for item in unsent if item.kind != "stray"), None)
+        if first is not None:
+            want = first.want or PLACEHOLDER  # sent under its nonce it may be there already, and then it goes
+            number = openers.candidate(first) if first.searching else ""
+            yield Probe(first, number) if number else Send(first, self._first_body(first, want)), 1, int(not want.final)
         yield from streaming
         for turn in self.turns.values():
             if turn.draft is not None and not turn.ended:
                 yield Draft(turn, turn.draft), 1, 1
-            if self._can.typing and not turn.ended and not turn.draft_shown and now >= turn.next_typing:
+            if self._can.typing and not turn.ended and now >= turn.next_typing:
                 yield Typing(turn), TYPING_COST, 1
+        for item in unsent:
+            if item.kind == "stray" and item.searching:
+                yield Probe(item, openers.candidate(item)), 1, 1
 
-    def _first_body(self, want: Body) -> Body:
-        return want if want.final or self._can.nonce_seconds else PLACEHOLDER
+    def _first_body(self, item: Item, want: Body) -> Body:
+        """What a message begins as: the opener where a repeated send could not be told from a new one.
+
+        A finished text goes whole; but of a text in several messages none may be missing, and after an opener
+        that was lost the next send may be lost too.
+        """
+        turn = self.turns.get(item.turn) if item.kind == "answer" and self._can.counts_messages else None
+        several = turn is not None and (len(turn.items) > 1 or bool(turn.taken and not turn.ended))
+        if item.doubts or several or not (want.final or self._can.nonce_seconds):
+            return PLACEHOLDER
+        return want
 
     def _soonest_due(self, now: float) -> float | None:
         """When something that isn't due yet will be."""
@@ -171,7 +193,7 @@ class ChatDelivery(ChatItems):
                 continue
             if turn.dirty:
                 times.append(self._due(turn))
-            if self._can.typing and not turn.draft_shown:
+            if self._can.typing:
                 times.append(turn.next_typing)
             if turn.draft_shown:
                 times.append(draft_due(turn))
@@ -242,6 +264,7 @@ class ChatDelivery(ChatItems):
             case Send(item, body):
                 item.in_flight, item.attempts, item.placeholder = True, item.attempts + 1, body == PLACEHOLDER
                 item.tried_at = item.tried_at or now
+                item.after = item.after if item.doubts else self._above()
                 self._touch(item)
             case Typing(turn):
                 turn.next_typing = now + self._can.typing_seconds

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from bus.events import (
     TERMINAL,
+    Actor,
     ApprovalRequested,
     ApprovalResolved,
     ChatMessage,
@@ -24,12 +25,15 @@ from channels import narrator
 from channels.base import Address, BaseChannel, ChannelState, address_of
 from channels.bucket import Bucket
 from channels.delivery import ChatDelivery
+from channels.echoes import Echoes
 from channels.inbound import InboundPipeline
 from channels.items import Item, StreamMode, Turn
 from channels.lane import Lane
 from channels.ledger import Ledger, OpenApproval, OpenTurn
+from channels.narrator import OpenQuestion
 from channels.outbox import Outbox
-from channels.ports import Answers, MediaStore
+from channels.ports import Answers, ApprovalDesk, MediaStore
+from channels.questions import Answered, Questions
 from channels.settings import ChannelSettings
 from channels.supervision import Supervisor
 from channels.tasks import Tasks
@@ -57,6 +61,7 @@ class ChannelHost:
         outbox: Outbox,
         ledger: Ledger,
         media: MediaStore,
+        desk: ApprovalDesk,
         answers: Answers | None,
     ) -> None:
         self.name = name
@@ -66,6 +71,8 @@ class ChannelHost:
         self._media = media
         self._answers = answers
         self._tasks = Tasks(f"channel {name}")
+        self.questions = Questions(desk=desk, ledger=ledger, outbox=outbox, lane=self._lane, spawn=self._tasks.spawn)
+        self._echoes = Echoes(name, ledger=ledger, spawn=self._tasks.spawn)
         inbound = pipeline(self)
         self.supervisor = Supervisor(
             name, load=load, make=lambda: make(inbound), prepare=self._prepare, ready=self._kick
@@ -138,6 +145,7 @@ class ChannelHost:
     def expect(self, turn: Turn) -> None:
         """A message is being submitted: events of this turn may come at any moment."""
         self._expected[turn.message_id] = turn
+        self._echoes.speaks(turn.session, turn.language)
 
     def forget(self, message_id: str) -> None:
         """It was not accepted after all, or is a repetition."""
@@ -149,6 +157,10 @@ class ChannelHost:
         if turn is not None and message_id not in self._ended and (lane := self._lane(turn.address)) is not None:
             lane.chat.begin(turn, self.mode_of(turn.address))
             lane.wake()
+
+    async def answered(self, text: str, to: Address, requester: str, actor: Actor) -> Answered | None:
+        """Whether the text answers a question that was asked there."""
+        return await self.questions.said(text, to, requester, actor)
 
     def mode_of(self, to: Address) -> StreamMode:
         """How a turn streams in this chat."""
@@ -163,14 +175,17 @@ class ChannelHost:
 
     def take(self, event: SessionEvent, parts: KeyParts) -> None:
         """An event of one of this channel's sessions. Never waits."""
-        if isinstance(event, ChatMessage | SessionUpdated) or event.session is None:
+        if isinstance(event, SessionUpdated) or event.session is None:
             return
         to = address_of(parts)
         if not self._restored or (lane := self._lane(to)) is None:
             self._early.append((event, parts))
             return
         if isinstance(event, ApprovalResolved):
-            self._decided(lane, event)
+            self.questions.decided(lane, event)
+            return
+        if isinstance(event, ChatMessage):
+            self._echoes.show(lane, event, to)
             return
         turn = self._turn(lane, event.session, event.message_id, to)
         if turn is None:
@@ -178,12 +193,16 @@ class ChannelHost:
         if isinstance(event, ApprovalRequested) and event.approval_id in self._asked_before:
             return  # the call that went on asks what it had asked: its buttons are there
         kept = narrator.tell(lane.chat, turn, event, time.monotonic())
+        if isinstance(kept, OpenQuestion):
+            self.questions.opened(kept)
+            kept = kept.kept
         if isinstance(kept, OpenApproval):
             lane.asked.append(replace(kept, channel=self.name))
         elif kept is not None:
             lane.finals.append((event.message_id, kept))
         if isinstance(event, TERMINAL):
             self._ended.append(event.message_id)
+            self.questions.over(event.message_id)
         lane.wake()
 
     def _turn(self, lane: Lane, session: SessionKey, message_id: str, to: Address) -> Turn | None:
@@ -207,29 +226,11 @@ class ChannelHost:
         if turn.message_id in lane.chat.turns:
             await self._ledger.open_turn(self.name, turn)
 
-    def _decided(self, lane: Lane, event: ApprovalResolved) -> None:
-        item = next((i for i in lane.chat.items if i.reference == event.approval_id), None)
-        if item is None:
-            self._tasks.spawn(self._decided_before(lane, event))
-            return
-        turn = lane.chat.turns.get(item.turn)
-        narrator.decide(lane.chat, item, event, turn.language if turn else "en")
-        lane.wake()
-
-    async def _decided_before(self, lane: Lane, event: ApprovalResolved) -> None:
-        """The question was asked before a restart."""
-        asked = await self._ledger.asked_about(event.approval_id)
-        for item in await self._outbox.by_reference(event.approval_id):
-            if item.platform_id is not None:
-                lane.chat.restore(item, time.monotonic())
-                narrator.decide(lane.chat, item, event, asked.language if asked else "en")
-        lane.wake()
-
     def question_closed(self, approval_id: str, session: SessionKey, parts: KeyParts) -> None:
         """A tap on a question that nobody asks any more: its buttons go."""
         if (lane := self._lane(address_of(parts))) is not None:
             event = ApprovalResolved(approval_id=approval_id, decision="closed", by="", user="", session=session)
-            self._decided(lane, event)
+            self.questions.decided(lane, event)
 
     # ------------------------------------------------------------ after a restart
 
@@ -246,6 +247,8 @@ class ChannelHost:
         for item in await self._outbox.load(self.name):
             if (lane := self._lane(item.address)) is not None:
                 lane.chat.restore(item, now)
+                if item.kind == "question":
+                    self.questions.over_since_the_restart(lane, item)
         self._restored = True
         early, self._early = list(self._early), deque(maxlen=EARLY_EVENTS)
         for event, parts in early:

@@ -27,6 +27,7 @@ from channels.items import Turn
 from channels.job import Job, quoting, says_nothing_new, sorry, spoken_name
 from channels.ledger import Ledger, Seen
 from channels.ports import Admitted, Gatekeeper, Hint, Identity, Place
+from channels.questions import Answered
 from channels.taps import Taps
 from channels.text import clean
 from channels.wording import say
@@ -45,6 +46,10 @@ class Chats(Protocol):
     def forget(self, message_id: str) -> None: ...
 
     def accepted(self, message_id: str) -> None: ...
+
+    async def answered(self, text: str, to: Address, requester: str, actor: Actor) -> Answered | None:
+        """Whether the text answers what this person has been asked there."""
+        ...
 
 
 AgentOf = Callable[[Place, Identity], str]
@@ -114,6 +119,8 @@ class InboundPipeline:
         before = None if incoming.edits is None else await self._seen(job.scoped(incoming.edits))
         if incoming.edits is not None and says_nothing_new(incoming, before, job.digest):
             return
+        if incoming.edits is None and await self._answers(job, admission.actor):
+            return
         message = await self._compose(job, admission.actor)
         if message is None:
             return
@@ -145,10 +152,27 @@ class InboundPipeline:
         if isinstance(admission, Hint):
             self._chats.notice(job.to, admission.text)
 
+    async def _answers(self, job: Job, actor: Actor) -> bool:
+        """Whether it answers a tool server's question: then it is no turn of its own."""
+        incoming = job.incoming
+        if incoming.media or not self._wants_reply(job) or commands.parse(incoming.text) is not None:
+            return False
+        answered = await self._chats.answered(clean(incoming.text), job.to, str(incoming.identity), actor)
+        if answered is None:
+            return False
+        if answered.notice:
+            self._chats.notice(job.to, answered.notice, reply_to=incoming.message_id)
+        await self._keep(job, new_id("msg"))
+        return True
+
+    def _wants_reply(self, job: Job) -> bool:
+        open_to_all = job.channel.settings.group_policy == "open"
+        return job.incoming.place.kind == "direct" or job.incoming.addressed or open_to_all
+
     async def _compose(self, job: Job, actor: Actor) -> InboundMessage | None:
         """The message as the agent gets it; None where nothing is in it."""
         incoming, settings = job.incoming, job.channel.settings
-        wants_reply = incoming.place.kind == "direct" or incoming.addressed or settings.group_policy == "open"
+        wants_reply = self._wants_reply(job)
         name = spoken_name(incoming.identity.name)
         text = quoting(clean(incoming.text), clean(incoming.quoted))
         media: tuple[MediaRef, ...] = ()

@@ -11,6 +11,8 @@ from bus.events import JsonObject, MediaRef
 from channels.base import Address, Button
 
 ItemState: TypeAlias = Literal["queued", "sent", "unknown", "refused"]
+QuestionKind: TypeAlias = Literal["approval", "question"]
+"""A call that needs a yes; what a tool server wants to know."""
 StreamMode: TypeAlias = Literal["draft", "edit", "off"]
 
 
@@ -64,10 +66,11 @@ class Item:
     want: Body | None
     turn: str = ""
     index: int = 0
-    kind: Literal["answer", "notice", "media", "approval"] = "answer"
+    kind: Literal["answer", "notice", "media", "approval", "question", "stray"] = "answer"
+    """`stray`: an opener that may have been left behind, to be found and taken away."""
     reply_to: str | None = None
     reference: str = ""
-    """The approval's id, for an approval."""
+    """The id of what is asked, for an approval or a question."""
     owner: str = ""
     """Whose media it is."""
     platform_id: str | None = None
@@ -81,6 +84,16 @@ class Item:
     attempts: int = 0
     not_before: float = 0.0
     at: float = 0.0
+    after: int | None = None
+    """The highest number known in the chat when it left, where the platform counts messages; see `openers.py`."""
+    until: int | None = None
+    """Where the search for a stray ends."""
+    doubts: int = 0
+    """How many sendings of the opener may have arrived."""
+    searching: bool = False
+    tried_numbers: int = 0
+    missing: int = 0
+    """The last three are of the search that is under way, and not kept over a restart."""
 
     @property
     def nonce(self) -> str:
@@ -94,9 +107,12 @@ class Item:
 
 
 def requeue(item: Item) -> None:
-    """Once more, as a new message, whatever became of it before."""
+    """Once more, as a new message, whatever became of it before; a stray is looked for once more."""
+    if item.kind == "stray":
+        item.state, item.reason = "queued", ""
+        return
     item.state, item.reason, item.in_flight, item.attempts, item.platform_id = "queued", "", False, 0, None
-    item.tried_at, item.shown, item.placeholder = None, None, False
+    item.tried_at, item.shown, item.placeholder, item.doubts, item.searching = None, None, False, 0, False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -156,6 +172,14 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Edit `platform_id` to show the opener: tells whether it is ours and changes nothing that isn't."""
+
+    item: Item
+    platform_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     turn: Turn
     body: Body
@@ -177,4 +201,4 @@ class Wait:
     seconds: float
 
 
-Call: TypeAlias = Send | Edit | Delete | Draft | Typing | React
+Call: TypeAlias = Send | Edit | Delete | Probe | Draft | Typing | React

@@ -13,7 +13,7 @@ from channels.base import BaseChannel, Incoming, address_of
 from channels.items import Turn
 from channels.ledger import Seen
 from channels.text import clean
-from channels.wording import say
+from channels.wording import refusal, say
 
 EDIT_SECONDS = 86_400.0
 _NAME_CHARS = 64
@@ -86,4 +86,4 @@ def sorry(error: GatewayError, language: str) -> str:
         return say("too_fast", language, seconds=max(1, round((error.retry_after_ms or 1000) / 1000)))
     if isinstance(error, Overloaded):
         return say("busy", language)
-    return say("refused", language, message=error.message)
+    return say("refused", language, message=refusal(error, language))

@@ -20,7 +20,7 @@ from channels.base import BaseChannel, Media, Text
 from channels.bucket import Bucket
 from channels.delivery import ChatDelivery
 from channels.errors import ChannelError, ChannelUnavailable, DeliveryRejected, OutcomeUnknown
-from channels.items import Body, Call, Delete, Draft, Edit, Item, React, Send, Typing, Wait
+from channels.items import PLACEHOLDER, Body, Call, Delete, Draft, Edit, Item, Probe, React, Send, Typing, Wait
 from channels.ledger import Ledger, OpenApproval
 from channels.outbox import Outbox
 
@@ -126,12 +126,12 @@ class Lane:
 
     def _span(self, call: Call) -> AbstractContextManager[tracing.Span]:
         """The span of a call to the platform, in the trace of the message that it answers."""
-        turn = self.chat.turns.get(call.item.turn) if isinstance(call, Send | Edit | Delete) else call.turn
+        turn = self.chat.turns.get(call.item.turn) if isinstance(call, Send | Edit | Delete | Probe) else call.turn
         context.trace_id.set((turn.trace_id if turn is not None else "") or context.new_trace_id())
         return tracing.span(tracing.CHANNEL, self.channel, direction="out", call=type(call).__name__.lower())
 
     async def _total_rate(self) -> None:
-        while (wait := self._total.wait(time.monotonic())) > 0:  # noqa: ASYNC110
+        while (wait := self._total.wait(time.monotonic())) > 0:  # noqa: ASYNC110  # the wait is computed, not polled
             await asyncio.sleep(wait)
         self._total.take()
 
@@ -143,6 +143,8 @@ class Lane:
                 await channel.edit(item.address, item.platform_id or "", _text(body), final=body.final)
             case Delete(item):
                 await channel.delete(item.address, item.platform_id or "")
+            case Probe(item, platform_id):
+                await channel.edit(item.address, platform_id, _text(PLACEHOLDER), final=False)
             case Draft(turn, body):
                 await channel.draft(turn.address, _draft_id(turn.message_id), _text(body))
             case Typing(turn):

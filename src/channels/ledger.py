@@ -167,6 +167,7 @@ class Ledger:
 
     async def _approval(self, column: str, value: str) -> OpenApproval | None:
         def read(connection: sqlite3.Connection) -> OpenApproval | None:
+            # one of two names, both written here
             row = connection.execute(f"SELECT * FROM approvals WHERE {column} = ?", (value,)).fetchone()  # noqa: S608
             return OpenApproval(**{name: row[name] for name in OpenApproval.__slots__}) if row else None
 

@@ -81,6 +81,7 @@ class ChannelManager:
             outbox=self._outbox,
             ledger=self._ledger,
             media=self._media,
+            desk=self._desk,
             answers=self._answers,
         )
 
@@ -89,7 +90,10 @@ class ChannelManager:
             key = SessionKey(session)
             host.question_closed(approval_id, key, parts_of(key, self.platforms))
 
-        taps = Taps(gatekeeper=self._gatekeeper, ledger=self._ledger, desk=self._desk, question_closed=closed)
+        taps = Taps(
+            gatekeeper=self._gatekeeper, ledger=self._ledger, desk=self._desk, questions=host.questions,
+            question_closed=closed,
+        )  # fmt: skip
         webhook = getattr(host.settings, "mode", "") == "webhook"
         return InboundPipeline(
             host,
@@ -136,6 +140,7 @@ class ChannelManager:
 
     async def drained(self) -> None:
         """Returns when everything that can go out now has gone; the caller sets the deadline."""
+        # once in a life, and nothing there tells it
         while any(host.busy for host in self._hosts.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -149,7 +154,7 @@ class ChannelManager:
         if host is None:
             return
         try:
-            host.take(event, parts)  # type: ignore[arg-type]
+            host.take(event, parts)  # type: ignore[arg-type]  # it has a session, so it is an event of one
         except Exception:
             # The publisher is the agent: a mistake in showing a turn must not end it.
             log.exception("%s: an event could not be shown", parts.channel)

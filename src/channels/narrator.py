@@ -4,7 +4,7 @@ Below is the pure `ChatDelivery`; above is `host.py`, which finds the chat. What
 tools and sub-agents do is shown beside the answer and never becomes part of it.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bus.errors import CallCancelled
 from bus.events import (
@@ -14,6 +14,7 @@ from bus.events import (
     ChatDelta,
     ChatDone,
     ChatError,
+    ChatMessage,
     ChatStarted,
     QuestionRequested,
     SessionEvent,
@@ -21,18 +22,33 @@ from bus.events import (
     ToolProgress,
     ToolStarted,
 )
-from channels import approvals
+from bus.wording import explain, word
+from channels import approvals, forms
+from channels.base import Address
 from channels.delivery import ChatDelivery
+from channels.forms import Form
 from channels.items import Item, Turn
 from channels.ledger import OpenApproval
 from channels.text import clean
 from channels.wording import decided, say
 
 _ACTIVITY_CHARS = 140
+_ECHO_CHARS = 600
 
 
-def tell(chat: ChatDelivery, turn: Turn, event: SessionEvent, now: float) -> "OpenApproval | str | None":
-    """Take `event` into `chat`. An approval to be kept comes back, or the final text of a turn that ended."""
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """A server's question that can be answered in the chat. `kept` is what its token stands for."""
+
+    kept: OpenApproval
+    form: Form
+    item: Item
+    turn: str
+    address: Address
+
+
+def tell(chat: ChatDelivery, turn: Turn, event: SessionEvent, now: float) -> OpenApproval | OpenQuestion | str | None:
+    """Take `event` into `chat`. A question to be kept comes back, or the final text of a turn that ended."""
     match event:
         case ChatDelta():
             chat.delta(turn.message_id, clean(event.delta), now)
@@ -49,12 +65,12 @@ def tell(chat: ChatDelivery, turn: Turn, event: SessionEvent, now: float) -> "Op
             for ref in event.media:
                 chat.media(turn, ref)
         case AgentNote():
-            what = f"🧭 {clean(event.agent)}: {clean(event.text or event.state)}"
+            what = f"🧭 {clean(event.agent)}: {clean(event.text) or word(event.state, turn.language)}"
             chat.activity(turn.message_id, what[:_ACTIVITY_CHARS], now)
         case ApprovalRequested():
             return ask(chat, turn, event)
         case QuestionRequested():
-            chat.notice(turn.address, say("asks", turn.language, message=clean(event.message)))
+            return inquire(chat, turn, event)
         case ChatDone() | ChatError():
             text = ending(event, turn)
             chat.finish(turn.message_id, text)
@@ -72,7 +88,7 @@ def ending(event: ChatDone | ChatError, turn: Turn) -> str:
     """The whole text that stays: never blank, and saying so where it isn't the whole answer."""
     if isinstance(event, ChatError):
         partial = "".join(turn.streamed).strip()
-        sign = say("failed", turn.language, message=clean(event.message))
+        sign = say("failed", turn.language, message=explain(event.code, clean(event.message), turn.language))
         if event.trace_id and event.code != CallCancelled.code:  # for whoever asks the operator what went wrong
             sign += f"\n`{event.trace_id}`"
         return f"{partial}\n\n{sign}" if partial else sign
@@ -89,18 +105,37 @@ def ask(chat: ChatDelivery, turn: Turn, event: ApprovalRequested) -> OpenApprova
     token = approvals.new_token()
     text = approvals.question(event, turn.language, by_buttons=chat.buttons)
     rows = () if event.where == "bridge" else approvals.buttons(token, turn.language)
-    item = chat.approval(turn, event.approval_id, text, rows)
+    item = chat.question(turn, "approval", event.approval_id, text, rows)
+    return _kept(turn, item, token, event.user, text)
+
+
+def inquire(chat: ChatDelivery, turn: Turn, event: QuestionRequested) -> OpenQuestion | None:
+    """A tool server's question: with buttons, or to be answered by a text, or a pointer to where it can be."""
+    form = forms.form_of(event.schema, turn.language)
+    if form is None:
+        chat.notice(turn.address, say("asks", turn.language, message=clean(event.message)))
+        return None
+    token = approvals.new_token()
+    text = forms.question(event.message, form, turn.language, by_buttons=chat.buttons)
+    rows = forms.buttons(token, form, turn.language)
+    item = chat.question(turn, "question", event.question_id, text, rows)
+    return OpenQuestion(_kept(turn, item, token, event.user, text), form, item, turn.message_id, turn.address)
+
+
+def _kept(turn: Turn, item: Item, token: str, user: str, text: str) -> OpenApproval:
     return OpenApproval(
-        token=token,
-        approval_id=event.approval_id,
-        channel="",
-        requester=turn.requester,
-        user=event.user,
-        language=turn.language,
-        session=turn.session,
-        question=text,
-        delivery_id=item.delivery_id,
-    )
+        token=token, approval_id=item.reference, channel="", requester=turn.requester, user=user,
+        language=turn.language, session=turn.session, question=text, delivery_id=item.delivery_id,
+    )  # fmt: skip
+
+
+def echo(event: ChatMessage, language: str) -> str:
+    """A question that was typed at another client of the same conversation, so that its answer has one here."""
+    text = clean(event.text).strip()
+    shown = text if len(text) <= _ECHO_CHARS else f"{text[:_ECHO_CHARS]}…"
+    lines = [f"> {line}" for line in shown.splitlines()] + [f"> 📎 {clean(ref.name)}" for ref in event.media]
+    head = [say("elsewhere", language)] if event.origin else []
+    return "\n".join([*head, *lines])
 
 
 def decide(chat: ChatDelivery, item: Item, event: ApprovalResolved, language: str) -> None:
@@ -109,3 +144,12 @@ def decide(chat: ChatDelivery, item: Item, event: ApprovalResolved, language: st
         return
     text = approvals.after(item.want.markdown, event.decision, language)
     chat.change(item, replace(item.want, markdown=text, buttons=()))
+
+
+def sign(chat: ChatDelivery, item: Item, words: str) -> None:
+    """What became of a server's question, below it; its buttons go."""
+    if item.want is None or not item.want.buttons:
+        return
+    if item not in chat.items:
+        chat.items.append(item)
+    chat.change(item, replace(item.want, markdown=f"{item.want.markdown}\n\n{words}", buttons=()))

@@ -24,12 +24,14 @@ PREVIEW_CHARS = 120
 
 _COLUMNS = (
     "delivery_id, channel, kind, place, chat, thread, turn, number, reply_to, reference, owner, want, shown, "
-    "platform_id, state, reason, in_flight, placeholder, tried_at, attempts, not_before, at"
+    "platform_id, state, reason, in_flight, placeholder, tried_at, attempts, not_before, at, "
+    "number_after, number_until, doubts"
 )
 _CHANGING = ("want", "shown", "platform_id", "state", "reason", "in_flight", "placeholder", "tried_at", "attempts",
-             "not_before")  # fmt: skip
-_MARKS = ", ".join("?" * 22)
+             "not_before", "number_after", "number_until", "doubts")  # fmt: skip
+_MARKS = ", ".join("?" * 25)
 _SET = ", ".join(f"{name} = excluded.{name}" for name in _CHANGING)
+# made of names in this file
 _UPSERT = f"INSERT INTO deliveries ({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (delivery_id) DO UPDATE SET {_SET}"  # noqa: S608
 
 
@@ -134,6 +136,7 @@ def _to_row(channel: str, item: Item) -> Sequence[Any]:
         item.delivery_id, channel, item.kind, item.address.kind, item.address.chat, item.address.thread, item.turn,
         item.index, item.reply_to, item.reference, item.owner, want, shown, item.platform_id, item.state, item.reason,
         item.in_flight, item.placeholder, _wall(item.tried_at), item.attempts, _wall(item.not_before) or 0.0, item.at,
+        item.after, item.until, item.doubts,
     )  # fmt: skip
 
 
@@ -158,6 +161,9 @@ def _from_row(row: sqlite3.Row) -> Item:
         attempts=row["attempts"],
         not_before=_monotonic(row["not_before"], 86_400.0) or 0.0,
         at=row["at"],
+        after=row["number_after"],
+        until=row["number_until"],
+        doubts=row["doubts"],
     )
 
 

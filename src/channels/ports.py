@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-from bus.events import Actor, Decision, Event, MediaRef
+from bus.events import Actor, Decision, Event, JsonObject, MediaRef
 from bus.keys import SessionKey
 
 
@@ -92,6 +92,10 @@ class ApprovalDesk(Protocol):
 
     async def resolve(self, approval_id: str, decision: Decision, actor: Actor) -> bool:
         """Raises NotFound, Forbidden."""
+        ...
+
+    async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
+        """A person's answer to a tool server: `accept` with a content, or `decline`. Raises NotFound, Forbidden."""
         ...
 
 

@@ -91,6 +91,7 @@ class ChannelsSettings(BaseModel):
             else:
                 errors.append({"type": "extra_forbidden", "loc": (name,), "input": data[name]})
         if errors:
+            # what errors() gives is taken back, says pydantic
             raise ValidationError.from_exception_data(cls.__name__, errors)  # type: ignore[arg-type]
         return checked
 

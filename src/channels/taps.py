@@ -6,12 +6,15 @@ who may decide is checked here and once more by the desk.
 
 from typing import Protocol
 
-from bus.errors import Forbidden, GatewayError, NotFound
+from bus.errors import GatewayError, NotFound
+from bus.events import Actor, Decision
+from channels import forms
 from channels.approvals import read_button
 from channels.base import BaseChannel, Tap
-from channels.ledger import Ledger
+from channels.ledger import Ledger, OpenApproval
 from channels.ports import Admitted, ApprovalDesk, Gatekeeper
-from channels.wording import decided, say
+from channels.questions import Questions, may_answer
+from channels.wording import decided, refusal, say
 
 
 class CloseQuestion(Protocol):
@@ -24,11 +27,13 @@ class Taps:
     """For one channel."""
 
     def __init__(
-        self, *, gatekeeper: Gatekeeper, ledger: Ledger, desk: ApprovalDesk, question_closed: CloseQuestion
-    ) -> None:
+        self, *, gatekeeper: Gatekeeper, ledger: Ledger, desk: ApprovalDesk, questions: Questions,
+        question_closed: CloseQuestion,
+    ) -> None:  # fmt: skip
         self._gate = gatekeeper
         self._ledger = ledger
         self._desk = desk
+        self._questions = questions
         self._question_closed = question_closed
 
     async def tap(self, channel: BaseChannel, tap: Tap) -> None:
@@ -36,23 +41,33 @@ class Taps:
         await tap.tell(await self._decide(channel, tap))
 
     async def _decide(self, channel: BaseChannel, tap: Tap) -> str:
-        button = read_button(tap.data)
-        if button is None or tap.identity.bot:
+        decision, answer = read_button(tap.data), forms.read_button(tap.data)
+        pressed = decision or answer
+        if pressed is None or tap.identity.bot:
             return ""
         admission = await self._gate.admit(tap.identity, tap.place)
-        asked = await self._ledger.asked(button[0])
+        asked = await self._ledger.asked(pressed[0])
         if not isinstance(admission, Admitted) or asked is None or asked.channel != channel.name:
             return ""
         actor = admission.actor
-        if (asked.requester and asked.requester != str(tap.identity)) or (asked.user and asked.user != actor.user):
+        if not may_answer(asked, str(tap.identity), actor):
             return ""
-        try:
-            resolved = await self._desk.resolve(asked.approval_id, button[1], actor)
-        except NotFound:
-            resolved = False
-        except (Forbidden, GatewayError) as error:
-            return error.message
-        if not resolved:
+        if answer is not None:
+            told = await self._questions.pressed(*answer, actor)
+        else:
+            assert decision is not None
+            told = await self._resolve(asked, decision[1], actor)
+        if told is None:
             self._question_closed(asked.approval_id, asked.session)
             return say("closed", actor.language)
-        return decided(button[1], actor.language)
+        return told
+
+    async def _resolve(self, asked: OpenApproval, decision: Decision, actor: Actor) -> str | None:
+        """What is said to a decision; None where nobody asks any more."""
+        try:
+            resolved = await self._desk.resolve(asked.approval_id, decision, actor)
+        except NotFound:
+            return None
+        except GatewayError as error:
+            return refusal(error, actor.language)
+        return decided(decision, actor.language) if resolved else None

@@ -207,7 +207,8 @@ def _best_cut(lines: list[_Line], most: int, limit: int, measure: Measure) -> in
             if lines[at].block < 0 and not lines[at - 1].text.strip() and 2 * len(_before(lines, at)) >= limit:
                 return at
     for at in range(most, 0, -1):
-        if not lines[at].glued:
+        # fewer lines may be longer, since a cut inside a fence ends the piece with one more
+        if not lines[at].glued and (at == most or measure(_before(lines, at)) <= limit):
             return at
     return 0
 

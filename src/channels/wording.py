@@ -1,6 +1,8 @@
 """What the channels themselves say to people, in English and Chinese. No platform, no logic."""
 
+from bus.errors import GatewayError
 from bus.events import Decision
+from bus.wording import explain
 
 _TEXTS: dict[str, tuple[str, str]] = {
     "allow_once": ("Allow once", "允许一次"),
@@ -21,6 +23,18 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "by_command": ("Answer with `/approve {id}` or `/deny {id}`.", "请回复 `/approve {id}` 或 `/deny {id}`。"),
     "asks": ("❓ {message}\n\nAnswer it in the web chat.", "❓ {message}\n\n请在网页聊天中回答。"),
+    "asked": ("❓ {message}", "❓ {message}"),
+    "agree": ("OK", "确定"),
+    "yes": ("Yes", "是"),
+    "no": ("No", "否"),
+    "decline": ("Don't answer", "不回答"),
+    "declined": ("🚫 Not answered", "🚫 未回答"),
+    "reply_text": ("Reply with your answer.", "请直接回复你的答案。"),
+    "reply_number": ("Reply with a number.", "请回复一个数字。"),
+    "reply_choice": ("Reply with one of them.", "请回复其中一项。"),
+    "wrong_number": ("A number is needed{range}.", "请回复一个数字{range}。"),
+    "wrong_length": ("The answer is too short or too long{range}.", "答案过短或过长{range}。"),
+    "elsewhere": ("🖥 **From another client:**", "🖥 **来自其他客户端：**"),
     "failed": ("⚠️ {message}", "⚠️ {message}"),
     "stopped": ("⏹ Stopped.", "⏹ 已停止。"),
     "cut": ("✂️ Cut: the answer reached its limit.", "✂️ 回答达到长度上限，已截断。"),
@@ -42,6 +56,11 @@ def say(name: str, language: str, **values: object) -> str:
     """The text `name` in `language` (`zh…` is Chinese, everything else English)."""
     english, chinese = _TEXTS[name]
     return (chinese if language.lower().startswith("zh") else english).format(**values)
+
+
+def refusal(error: GatewayError, language: str) -> str:
+    """What somebody is told to whom something was refused."""
+    return explain(error.code, error.message, language)
 
 
 def decided(decision: str, language: str) -> str:

@@ -27,6 +27,7 @@ from gateway.handlers.call import Call
 from gateway.identity.document import CorruptDocument
 from gateway.identity.logins import START_SECONDS
 from gateway.identity.roles import SCOPES
+from gateway.keeping import keep, once
 from gateway.protocol import RpcError
 from gateway.reloading import follow
 from gateway.routes import make_listener
@@ -120,13 +121,17 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
     async with asyncio.TaskGroup() as group:
         for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe, deltas=False)):
             del leave  # they stay as long as the bus
+        # The log and what stands on it end with their faults, and the house with them; the others begin again.
         services = [
-            group.create_task(run(), name=name)
+            group.create_task(gateway.bus.run(), name="bus"),
+            group.create_task(gateway.loop.run(), name="loop"),
+        ]
+        services += [
+            group.create_task(keep(name, run), name=name)
             for name, run in (
-                ("bus", gateway.bus.run), ("loop", gateway.loop.run), ("hub", gateway.hub.run),
-                ("sockets", gateway.sockets.run), ("channels", gateway.channels.run), ("care", lambda: _care(gateway)),
-                ("cloud tools", gateway.toolbox.cloud.run), ("bridges", gateway.toolbox.directory.run),
-                ("schedules", gateway.schedules.run),
+                ("hub", gateway.hub.run), ("sockets", gateway.sockets.run), ("channels", gateway.channels.run),
+                ("care", lambda: _care(gateway)), ("cloud tools", gateway.toolbox.cloud.run),
+                ("bridges", gateway.toolbox.directory.run), ("schedules", gateway.schedules.run),
                 ("agents", lambda: follow(gateway.loaded, gateway.agents)),
             )
         ]  # fmt: skip
@@ -137,9 +142,10 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         _greet(gateway, listener, say, time.monotonic() - begun)
-        services.append(group.create_task(gateway.model.warm(), name="warm"))
+        services.append(group.create_task(once("making the models ready", gateway.model.warm), name="warm"))
         if gateway.loaded.settings.models:  # `demo` calls tools when it is told to, and is light
-            services.append(group.create_task(gateway.toolbox.builtins.warm(), name="warm tools"))
+            warm = gateway.toolbox.builtins.warm
+            services.append(group.create_task(once("making the tools ready", warm), name="warm tools"))
         try:
             await stop.asked.wait()
             await _drain(gateway, listener, stop)
@@ -234,7 +240,8 @@ def _raise_file_limit(connections: int) -> None:
 def _why(error: OSError, loaded: Loaded) -> str:
     server = loaded.settings.server
     if error.errno is not None and "address" in (error.strerror or "").lower():
-        return f"cannot listen on {server.host}:{server.port} (server.host, server.port): {error.strerror}"
+        reason = os.strerror(error.errno).lower()
+        return f"cannot listen on {server.host}:{server.port} (server.host, server.port): {reason}"
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 

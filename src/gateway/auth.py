@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from bus.errors import Forbidden, NotAuthenticated
+from bus.errors import Forbidden, NotAuthenticated, TokenExpired
 from bus.events import Actor
 from gateway.identity.tokens import Token, Tokens
 
@@ -71,7 +71,7 @@ class Authenticator:
             return None
         try:
             return self.token(value)
-        except NotAuthenticated:
+        except (NotAuthenticated, TokenExpired):
             return None
 
     def recheck(self, principal: Principal) -> None:

@@ -211,7 +211,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     asking = AskingMethods(asking=toolbox.desk, bridges=toolbox.directory, usage=accounts, audit=audit)
     families = (
         house, chat, SessionMethods(hub=hub, access=access, sessions=store, turns=loop, asking=toolbox.desk),
-        ToolMethods(tools=tools, events=bus, seconds=settings.agent.tool_seconds), asking,
+        ToolMethods(tools=tools, kept=toolbox.kept_calls, events=bus, seconds=settings.agent.tool_seconds), asking,
         TokenMethods(
             tokens=people.tokens, users=people.users, letting_go=letting_go, audit=audit, rotated=admin.rotated
         ),

@@ -72,7 +72,7 @@ class GuardedHandler(web.RequestHandler):
     __slots__ = ("_patience", "_waiting_room")
 
     def __init__(self, manager: web.Server, waiting: Waiting, **options: object) -> None:
-        super().__init__(manager, **options)  # type: ignore[arg-type]
+        super().__init__(manager, **options)  # type: ignore[arg-type]  # handed through as they came
         self._waiting_room = waiting
         self._patience: asyncio.TimerHandle | None = None
 

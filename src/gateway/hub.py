@@ -81,9 +81,9 @@ class Hub:
             self._to_user(event)
             return
         topic = self._topic(session)
-        seq = event.seq  # type: ignore[union-attr]
+        seq = event.seq  # type: ignore[union-attr]  # it has a session, so it has a number
         if seq is not None:
-            self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]
+            self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]  # the same
         topic.touched = self._now()
         self._topics.move_to_end(session)
         packet = Packet(event)
@@ -223,9 +223,10 @@ class Hub:
         """
         held = reading.held
         if not (reading.explicit or reading.turns or reading.keep):
+            # only events of a session are held
             held = [p for p in held if (p.event.seq or 0) > accepted.seq]  # type: ignore[union-attr]
         known = {event.seq for event in missed}
-        fresh = [p for p in held if p.event.seq not in known]  # type: ignore[union-attr]
+        fresh = [p for p in held if p.event.seq not in known]  # type: ignore[union-attr]  # the same
         reading.held = [*(Packet(event) for event in missed), *fresh]
         if running and not any(_ends(p.event, accepted.message_id) for p in reading.held):
             reading.turns.add(accepted.message_id)

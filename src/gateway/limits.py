@@ -35,3 +35,9 @@ class MessageRate:
             wait = int((sent[0] + WINDOW - now) * 1000) + 1
             raise RateLimited(f"at most {self._limit} messages a minute", retry_after_ms=wait)
         sent.append(now)
+
+    def give_back(self, user: str, now: float) -> None:
+        """The message counted at `now` was not taken after all (1007) and comes again: it counts once."""
+        sent = self._sent.get(user)
+        if sent is not None and now in sent:
+            sent.remove(now)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bus.errors import Overloaded
 from bus.events import Accepted, Event, InboundMessage
 from bus.message_bus import Acceptor, Handler, MessageBus, Overflow, Selector, Sink, Subscription
 from gateway.limits import MessageRate
@@ -18,10 +19,17 @@ class MeteredBus:
         self._now = now
 
     async def submit(self, message: InboundMessage) -> Accepted:
-        """As the bus does; raises RateLimited (1005) too. What only becomes context is not counted."""
-        if message.wants_reply:
-            self._rate.take(message.actor.user, self._now())
-        return await self._inner.submit(message)
+        """As the bus does; raises RateLimited (1005) too. What only becomes context is not counted, nor what is
+        refused because we are overloaded (1007): its sender is asked to repeat it."""
+        if not message.wants_reply:
+            return await self._inner.submit(message)
+        user, now = message.actor.user, self._now()
+        self._rate.take(user, now)
+        try:
+            return await self._inner.submit(message)
+        except Overloaded:
+            self._rate.give_back(user, now)
+            raise
 
     def accept_with(self, acceptor: Acceptor) -> Callable[[], None]:
         return self._inner.accept_with(acceptor)

@@ -48,7 +48,8 @@ class People:
         folder = home / "identity"
         tokens = Tokens(Document(folder / "tokens.json"), settings.tokens)
         return cls(
-            users=Users(Document(folder / "users.json")), tokens=tokens, links=Links(Document(folder / "links.json")),
+            users=Users(Document(folder / "users.json"), {entry.user: entry.role for entry in settings.tokens}),
+            tokens=tokens, links=Links(Document(folder / "links.json")),
             pairing=Pairing(Document(folder / "pairing.json")), logins=Logins(Document(folder / "logins.json")),
             preferences=Preferences(Document(folder / "preferences.json")), authenticator=Authenticator(tokens),
         )  # fmt: skip

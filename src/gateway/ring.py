@@ -131,7 +131,7 @@ class Ring:
                 for index in range(max(0, after + 1 - item.first), item.count):
                     yield ChatDelta(session, item.message_id, item.first + index, item.piece(index))
             elif _first(item) > after:
-                yield item  # type: ignore[misc]
+                yield item  # type: ignore[misc]  # mypy does not narrow by `type(x) is`
 
     def started(self, message_id: str) -> int | None:
         """The number of the first event kept of a message's turn."""
@@ -146,6 +146,7 @@ def _count(item: _Run | SessionEvent) -> int:
 
 
 def _first(item: _Run | SessionEvent) -> int:
+    # mypy does not narrow by `type(x) is`
     return item.first if type(item) is _Run else item.seq or 0  # type: ignore[union-attr]
 
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from agent.ports import SessionStore
+from agent.ports.sessions import SessionStore
 from agent.tools.builtin.schedule_book import Due, Scheduler
 from bus.context import new_id
 from bus.errors import GatewayError
@@ -77,7 +77,11 @@ class Schedules:
 
     async def _told(self, event: ChatDone | ChatError) -> None:
         """Tell the answer where the task was asked for; a repeat tells nothing twice."""
-        state = await self._store.state(event.session)
+        try:
+            state = await self._store.state(event.session)
+        except GatewayError as error:
+            log.warning("a scheduled answer is only in its own session: %s", error.message)
+            return
         place = None if state is None else state.head.settings.get("tell")
         if state is None or place is None:
             return

@@ -25,9 +25,8 @@ from agent.settings import (
     SessionSettings,
     ToolSettings,
 )
-from bridge.configuration import ConfigurationError, Document, Place, Problem, References, expand, load_file, overlay
+from bridge.configuration import ConfigurationError, Document, Place, Problem, References, load_file, overlay, read
 from bridge.configuration import Path as KeyPath
-from bridge.configuration import validate as validate_document
 from bridge.settings import McpServers, source_location
 from bus.settings import BusSettings
 from channels.settings import ChannelsSettings, SpeechSettings
@@ -126,8 +125,8 @@ def load_settings(
         overlay(document, key, value, Place(option))
     _channel_credentials(document, environ)
     folder = source.absolute().parent if source else home
-    kept = expand(document, References(environ, folder), _enabled)
-    settings = validate_document(document, GatewaySettings, kept=kept, locate=source_location)
+    references = References(environ, folder)
+    settings = read(document, references, GatewaySettings, enabled=_enabled, locate=source_location)
     warnings = check(settings, document)
     return Loaded(settings=settings, source=source, home=home, warnings=tuple(warnings))
 

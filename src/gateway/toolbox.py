@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from agent.persona import Personas
-from agent.ports import QuestionAsked, Report, ToolCall
+from agent.ports.tools import QuestionAsked, Report, ToolCall
 from agent.tools.builtin.catalogue import Builtins, builtins
 from agent.tools.builtin.memory_book import MemoryBook
 from agent.tools.builtin.schedule_book import Scheduler
@@ -26,6 +26,7 @@ from gateway.tools.approvals import ApprovalDesk
 from gateway.tools.cloud_mcp import CloudMcp
 from gateway.tools.cloud_oauth import SignIn
 from gateway.tools.guard import Guard
+from gateway.tools.kept_calls import KeptCalls
 from gateway.tools.store import Store
 from gateway.tunnel.directory import Directory
 from gateway.tunnel.endpoint import Endpoint
@@ -37,6 +38,7 @@ class Toolbox:
     """What the rest of the composition needs of it."""
 
     guard: Guard
+    kept_calls: KeptCalls
     desk: ApprovalDesk
     directory: Directory
     endpoint: Endpoint
@@ -125,7 +127,8 @@ async def open_toolbox(
         standing=people.may_use_tools,
     )  # fmt: skip
     return Toolbox(
-        guard=guard, desk=desk, directory=directory, endpoint=Endpoint(directory, people.authenticator, trail),
+        guard=guard, kept_calls=KeptCalls(store), desk=desk,
+        directory=directory, endpoint=Endpoint(directory, people.authenticator, trail),
         bridge_tools=bridge_tools, cloud=cloud, sign_in=sign_in, memory=Memories(made.memory), scheduler=made.scheduler,
         personas=personas, trail=trail, builtins=made,
     )  # fmt: skip

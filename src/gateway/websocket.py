@@ -20,6 +20,7 @@ WRITE_LIMIT = 256 * 1024
 """What may wait for a peer that does not read, before we don't read from him either."""
 _MOST_FRAGMENTS = 1024
 _CLOSE_SECONDS = 1.0
+_LINGER_SECONDS = 0.1
 
 
 class Owner(Protocol):
@@ -114,10 +115,10 @@ class WebSocket(asyncio.Protocol):
                 transport.write(data)
                 continue
             self._end_within(_CLOSE_SECONDS)
-            if self._machine.close_rcvd is None and transport.can_write_eof():
+            if self._machine.close_rcvd is None:
                 # It broke a rule and may still be sending: a line that is closed with something unread is reset,
-                # and the reason that we gave is lost on the way.
-                transport.write_eof()
+                # and the reason that we gave is lost on the way. What comes meanwhile is thrown away.
+                asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.close)
             else:
                 transport.close()
 

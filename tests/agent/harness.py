@@ -11,7 +11,8 @@ from typing import Any
 from agent.agents import Agents
 from agent.commands import CommandRunner
 from agent.loop import AgentLoop
-from agent.ports import Approvals, LanguageModel, ToolCall, ToolResult, ToolSource, ToolSpec
+from agent.ports.models import LanguageModel
+from agent.ports.tools import Approvals, ToolCall, ToolResult, ToolSource, ToolSpec
 from agent.sessions.jsonl_store import JsonlStore
 from agent.settings import AgentSettings, LimitSettings
 from agent.supervisor import SupervisorAgent
@@ -84,6 +85,7 @@ class Agent:
         self.agents = Agents({}, [])
         self.media: Any = None
         self.persona: Any = None
+        self.disk: Any = None
         self.model = model
         self.tools = tools or Tools()
         self.limits = LimitSettings(**limits or {})
@@ -127,7 +129,7 @@ class Agent:
 @asynccontextmanager
 async def running(agent: Agent) -> AsyncIterator[Agent]:
     """The agent at work; leaving is a clean stop."""
-    async with JsonlStore(agent.folder) as store:
+    async with JsonlStore(agent.folder, disk=agent.disk) as store:
         agent.store = store  # type: ignore[attr-defined]
         nobody: Any = Nobody()
         approvals: Approvals = nobody

@@ -1,11 +1,14 @@
 """Sums that survive, agree and stop."""
 
+import contextlib
+import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from agent.accounts import Accounts
-from agent.ports import Charge
+from agent.ports.people import Charge
 from agent.settings import Budget, BudgetSettings
 from bus.errors import RateLimited
 from bus.events import Actor, ChatDone, Usage
@@ -67,3 +70,43 @@ async def test_a_turn_is_charged_as_the_provider_counted(tmp_path: Path) -> None
             refused = await agent.ask("more")
             assert (refused.code, refused.retryable) == (1005, True) and refused.retry_after_ms
             assert len(model.requests) == 2
+
+
+async def test_money_that_is_not_known_is_said_and_not_nothing(tmp_path: Path) -> None:
+    async with Accounts(tmp_path / "u", BudgetSettings()) as accounts:
+        assert (await accounts.usage("alice", 7))["total"]["cost"] == 0
+        await accounts.charge([charge(ALICE, 1, 10)])
+        found = await accounts.usage("alice", 7)
+        for sums in (found["total"], found["days"][0]):
+            assert (sums["total_tokens"], sums["unpriced_tokens"], sums["cost"]) == (10, 10, None)
+        await accounts.charge([charge(ALICE, 2, 5, 0.25)])
+        found = await accounts.usage("alice", 7)
+        for sums in (found["total"], found["days"][0]):
+            assert (sums["total_tokens"], sums["unpriced_tokens"], sums["cost"]) == (15, 10, 0.25)
+
+
+async def test_accounts_of_an_earlier_version_go_on(tmp_path: Path) -> None:
+    file = tmp_path / "u"
+    with contextlib.closing(sqlite3.connect(file)) as old:
+        old.execute(
+            "CREATE TABLE charges (message_id TEXT NOT NULL, attempt INTEGER NOT NULL, model TEXT NOT NULL,"
+            " user TEXT NOT NULL, day TEXT NOT NULL, prompt INTEGER NOT NULL, completion INTEGER NOT NULL,"
+            " cached INTEGER NOT NULL, total INTEGER NOT NULL, cost REAL NOT NULL, priced INTEGER NOT NULL,"
+            " tool_calls INTEGER NOT NULL, PRIMARY KEY (message_id, attempt, model)) WITHOUT ROWID"
+        )
+        today = datetime.now(UTC).strftime("%Y-%m-%d")
+        old.execute("INSERT INTO charges VALUES ('m0', 1, 'main', 'alice', ?, 1, 1, 0, 2, 0.5, 1, 0)", (today,))
+        old.commit()
+    for _ in range(2):
+        async with Accounts(file, BudgetSettings()) as accounts:
+            await accounts.charge([charge(ALICE, 1, 10, 0.5)])
+            total = (await accounts.usage("alice", 2))["total"]
+            assert (total["total_tokens"], total["cost"], total["estimated_tokens"]) == (12, 1.0, 0)
+
+
+async def test_the_budget_shown_is_the_one_that_holds(tmp_path: Path) -> None:
+    budgets = BudgetSettings(daily_usd=5, roles={"service": Budget(daily_usd=1.0)}, users={"carl": Budget(daily_usd=2)})
+    async with Accounts(tmp_path / "u", budgets) as accounts:
+        shown = [(await accounts.usage(user, 1, role))["budget"]["daily_usd"] for user, role in
+                 (("alice", "user"), ("bob", "service"), ("carl", "service"))]  # fmt: skip
+    assert shown == [5, 1, 2]

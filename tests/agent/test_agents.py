@@ -6,7 +6,7 @@ import pytest
 
 from agent.agents import Agents, route, tools_of
 from agent.persona import Personas
-from agent.ports import ToolSpec
+from agent.ports.tools import ToolSpec
 from agent.settings import AgentProfile, Binding
 from bus.errors import NotFound
 from bus.events import Actor

@@ -31,6 +31,7 @@ def test_without_tools_there_is_nothing_to_choose() -> None:
     assert choose("hi", tools=3, media=1).mode == "single"
 
 
+@pytest.mark.quiet
 def test_it_costs_microseconds() -> None:
     text = "please compare these two things " * 100
     start = time.perf_counter()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.compaction import Compactor
-from agent.ports import ModelReply, ModelRequest
+from agent.ports.models import ModelReply, ModelRequest
 from agent.sessions import records as kinds
 from agent.window import Window
 from tests.agent.harness import Agent, running

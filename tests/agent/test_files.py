@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from agent import files
 from agent.llm.demo import DemoModel
 from agent.llm.fallback import ModelPool
-from agent.ports import ToolCall, ToolResult
+from agent.ports.tools import ToolCall, ToolResult
 from agent.settings import ModelSettings
 from bus.events import MediaRef, ToolFinished
 from bus.keys import default_key
@@ -113,7 +113,7 @@ async def test_text_and_pdf_are_read_and_others_named(house: House) -> None:
     )
     await house.agent.ask("read", media=refs[1:])
     assert "[file page.pdf]\nHello from the page" in house.last()
-    assert "[file all.zip, application/zip, 4 bytes]" in house.last()
+    assert f"[file all.zip, application/zip, 4 bytes] (attachment {refs[2].media_id})" in house.last()
     await house.agent.ask("read", media=refs[:1])
     assert "first line" in house.last() and "[cut here]" in house.last() and len(house.last()) < 61_000
 
@@ -156,3 +156,60 @@ async def test_a_heap_of_pictures_is_bounded(house: House) -> None:
     refs = [await house.keep(PNG + bytes([n]), "image/png", f"{n}.png") for n in range(files.MAX_IMAGES + 3)]
     await house.agent.ask("look", media=tuple(refs))
     assert sum(part["type"] == "image_url" for part in house.last()) == files.MAX_IMAGES
+
+
+def reading(ref: MediaRef) -> str:
+    return "tool read_attachment " + json.dumps({"attachment": ref.media_id})
+
+
+def offered(house: House) -> set[str]:
+    return {tool["function"]["name"] for tool in house.server.requests[-1].get("tools", ())}
+
+
+async def test_files_of_earlier_turns_are_read_on_by_their_handle(house: House) -> None:
+    await house.agent.ask("hello")
+    assert "read_attachment" not in offered(house)
+    page = await house.keep(pdf("Hello from the page"), "application/pdf", "page.pdf")
+    long = await house.keep(b"first line\n" + b"x" * 70_000 + b"\nlast line", "text/plain", "long.txt")
+    house.server.script = [{"match": "keep these", "do": "say kept"}]
+    await house.agent.ask("keep these", media=(page, long))
+    assert f"[cut here] (attachment {long.media_id} has all of it)" in house.last()
+    house.server.script = [{"match": "the page again", "do": reading(page)}, {"match": "the end", "do": reading(long)}]
+    end = await house.agent.ask("the page again")
+    assert "read_attachment" in offered(house) and "Hello from the page" in end.text
+    asked = house.server.requests[-2]["messages"]
+    assert "Hello from the page" not in json.dumps(asked)  # it was only named until it was asked for
+    end = await house.agent.ask("the end")
+    [result] = [m for m in house.server.requests[-1]["messages"] if m["role"] == "tool"][-1:]
+    assert "Read on with read_result" in result["content"] and len(result["content"]) > 60_000
+    handle = json.loads(result["content"].rsplit("read_result ", 1)[1].rstrip("]"))
+    assert set(handle) == {"handle", "offset"}
+
+
+async def test_a_picture_of_an_earlier_turn_is_shown_when_it_is_asked_for(house: House) -> None:
+    ref = await house.keep(PNG, "image/png", "dot.png")
+    house.server.script = [{"match": "keep this", "do": "say kept"}]
+    await house.agent.ask("keep this", media=(ref,))
+    house.server.script = [{"match": "dot.png, as asked for", "do": "say seen"}, {"match": "again", "do": reading(ref)}]
+    end = await house.agent.ask("look at it again")
+    assert end.text == "seen"
+    *_, result, shown = house.server.requests[-1]["messages"]
+    assert result["role"] == "tool" and shown["role"] == "user"
+    assert shown["content"][1]["image_url"]["url"].endswith(base64.b64encode(PNG).decode())
+    assert house.server.requests[-1]["model"] == "echo"
+    assert {entry["name"]: entry["rounds"] for entry in house.pool.describe()}["eye"] == 2
+    await house.agent.ask("and now?")  # the next turn holds what was said, and no picture
+    assert "base64" not in json.dumps(house.server.requests[-1]["messages"])
+
+
+async def test_no_handle_opens_what_is_not_in_the_talk_or_somebody_elses(house: House) -> None:
+    mine = await house.keep(b"mine", "text/plain", "mine.txt")
+    bobs = await house.keep(b"bob's secret", "text/plain", "diary.txt", owner="bob")
+    await house.agent.ask("keep", media=(mine, bobs))
+    elsewhere = await house.keep(b"of another talk", "text/plain", "else.txt")
+    for number, ref in enumerate((bobs, elsewhere)):
+        house.server.script = [{"match": f"read {number}", "do": reading(ref)}]
+        await house.agent.ask(f"read {number}")
+    told = json.dumps(house.server.requests[-1]["messages"])
+    assert "no longer kept, or it is somebody else's" in told and "no such attachment in this talk" in told
+    assert "bob's secret" not in told and "of another talk" not in told

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.sessions.session import file_of
 from bus.errors import IdempotencyConflict, NotFound, Overloaded
 from bus.events import Actor, ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted
 from bus.keys import SessionKey, default_key
 from tests.agent.harness import Agent, Tools, running
+from tests.fakes.disks import RefusingDisk
 from tests.fakes.models import BreakingModel, EchoModel, ScriptedModel, StallingModel
 
 KEY = default_key("alice")
@@ -175,6 +177,27 @@ async def test_a_clean_stop_pauses_and_uses_no_attempt_up(tmp_path: Path) -> Non
         assert next(e.attempt for e in agent.events if isinstance(e, ChatStarted)) == 1
         assert (await agent.end(queued)).text == "half whole"
         assert len(agent.ends(item.message_id)) == 1
+
+
+async def test_what_the_disk_does_not_give_at_the_start_is_taken_up_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.loop.TAKE_UP_SECONDS", 0.05)
+    model = StallingModel()
+    async with running(Agent(tmp_path, model, limits={"drain_seconds": 0.02})) as agent:
+        item = await agent.send("a")
+        await agent.until(lambda: [e for e in agent.events if isinstance(e, ChatDelta)])
+    model.go_on.set()
+    agent = Agent(tmp_path, model)
+    agent.disk = disk = RefusingDisk()
+    disk.only, disk.refuses = file_of(tmp_path, KEY).name, {"open_read"}
+    async with running(agent), asyncio.timeout(10):
+        while disk.refused < 2:
+            await asyncio.sleep(0.01)
+        assert agent.events == []
+        disk.refuses = set()
+        assert (await agent.end(item)).text == "half whole"
+        assert (await agent.ask("b")).text == "half whole"
 
 
 async def test_tools_run_and_rounds_are_joined(tmp_path: Path) -> None:

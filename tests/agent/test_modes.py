@@ -15,7 +15,7 @@ from agent.accounts import Accounts
 from agent.llm.demo import DemoModel
 from agent.llm.fallback import ModelPool
 from agent.modes.multi import MAX_PARTS
-from agent.ports import ToolCall
+from agent.ports.tools import ToolCall
 from agent.settings import BudgetSettings, ModelSettings
 from bus.errors import ToolDenied
 from bus.events import AgentNote, ChatDelta, ChatDone, ChatError, ChatStarted, ToolFinished, ToolStarted
@@ -181,6 +181,7 @@ async def test_no_plan_is_the_tool_loop(server: OpenAIServer, tmp_path: Path) ->
         assert notes(agent, end) == [("supervisor", "handover")]
 
 
+@pytest.mark.quiet
 async def test_an_abort_in_the_middle_ends_all_parts(server: OpenAIServer, tmp_path: Path) -> None:
     async with at_work(server, tmp_path, "multi") as agent:
         server.script = [{"match": "task-", "do": "silent"}, {"match": "first thing", "do": PLAN}]

@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from agent.llm.demo import DemoModel
 from agent.llm.fallback import ModelPool
-from agent.ports import ModelReply, ModelRequest, Record, RequestedCall, ToolCall
+from agent.ports.models import ModelReply, ModelRequest, RequestedCall
+from agent.ports.sessions import Record
+from agent.ports.tools import ToolCall
 from agent.sessions import records as kinds
 from agent.settings import ModelSettings
 from bus.errors import ToolDenied

@@ -145,6 +145,7 @@ async def test_a_model_that_calls_for_ever_is_stopped_and_it_is_said(
     assert (await texts(agent))[0] == ("user", said)
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(68)
 async def test_stopping_in_mid_answer_closes_the_request_within_100_ms(agent: Any, server: OpenAIServer) -> None:
     accepted = await agent.send("!slow 10 1000")

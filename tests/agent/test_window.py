@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions import records as kinds
 from agent.window import Window, result_text
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agent.ports import ToolSpec
+from agent.ports.tools import ToolSpec
 from bus.errors import GatewayError, ToolDenied, Unreachable
 from tests.bridge.conftest import HOSTILE, ended
 from tests.bridge.test_real_servers import REAL

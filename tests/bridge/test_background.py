@@ -1,13 +1,17 @@
 """How the two programs are kept running, on systems that are here and on those that are not."""
 
 import plistlib
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bridge.background import Plan, Program, own_command, plan, uninstall
+from tests.fakes.systemd_units import NotAUnit, commands, environment, read_unit
 
 TASK = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
 ENVIRON = {
@@ -21,7 +25,7 @@ def made(system: str, python: str = "/py thon/bin/python") -> Plan:
     return plan(program, ENVIRON, system)
 
 
-def test_a_unit_that_systemd_understands(tmp_path: Path) -> None:
+def test_a_unit_that_systemd_understands() -> None:
     wanted = made("linux")
     [(path, text)] = wanted.files.items()
     assert path == Path("/h/.config/systemd/user/some-label.service")
@@ -35,12 +39,26 @@ def test_a_unit_that_systemd_understands(tmp_path: Path) -> None:
         "RestartPreventExitStatus=2 3",
     ):
         assert line in text.splitlines()
-    if shutil.which("systemd-analyze"):
-        unit = tmp_path / "some-label.service"
-        unit.write_text(text.replace("/py thon/bin/python", sys.executable))
-        done = subprocess.run(["systemd-analyze", "verify", "--user", str(unit)], capture_output=True, text=True)
-        ours = [line for line in done.stderr.splitlines() if "some-label" in line]
-        assert not ours, ours
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4))
+def test_systemd_reads_back_what_was_meant(words: list[str]) -> None:
+    command = ["/py thon/bin/python", "-m", "x", *HARD, *words]
+    variables = {f"N{number}": word for number, word in enumerate(words)}
+    [text] = plan(Program("l", "t", command, Path("/s"), variables), ENVIRON, "linux").files.values()
+    unit = read_unit(text)
+    assert commands(unit["Service"]["ExecStart"]) == [command]
+    assert environment(unit["Service"]["Environment"]) == {"PATH": ENVIRON["PATH"], **variables}
+    assert unit["Install"] == {"WantedBy": ["default.target"]}
+
+
+@pytest.mark.parametrize("wrong", [
+    "[Service]\nExecStart=x", "[Service]\nRestrart=always", "[Servce]\nUMask=0077", "UMask=0077", "[Service]\nUMask",
+    '[Service]\nExecStart="/x', '[Service]\nExecStart="/x"y', "[Service]\nExecStart=/x %q", "[Service]\nRestart=maybe",
+])  # fmt: skip
+def test_the_reader_of_units_refuses_what_systemd_refuses(wrong: str) -> None:
+    with pytest.raises(NotAUnit):
+        commands(read_unit(wrong)["Service"]["ExecStart"])
 
 
 def test_an_agent_that_launchd_understands() -> None:

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -153,6 +154,7 @@ def test_the_file_is_private(tmp_path: Path) -> None:
 
 # A `docker` that behaves as the real client does: the container is no child of it, and ends by `rm -f` alone.
 DOCKER = """#!/bin/sh
+if [ "$4" = missing ]; then exit 125; fi
 if [ "$1" = rm ]; then kill -9 "$3"; echo "removed $3" >> "$DOCKER_LOG"; exit 0; fi
 shift
 if [ "$1" = --cidfile ]; then cid="$2"; shift 2; fi
@@ -179,6 +181,32 @@ async def test_a_container_is_stopped_with_its_server(tmp_path: Path) -> None:
     async with running(settings) as owner:
         assert first_text(await call(owner, "good")) == "good"
     assert log.read_text().startswith("removed ")
+
+
+async def test_a_container_that_never_began_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker, own = docker_of(tmp_path), tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    entry = {"name": "d", "command": str(docker), "inherit_env": ["AI_BRIDGE_TEST"]}
+    async with running(McpServerSettings.model_validate(entry | {"args": ["run", "missing"]})) as owner:
+        assert owner.error
+    assert list(own.iterdir()) == []
+    docker.write_text("not a program")
+    async with running(McpServerSettings.model_validate(entry | {"args": ["run", "image"]})) as owner:
+        assert owner.error
+    assert list(own.iterdir()) == []
+
+
+def test_a_folder_of_somebody_else_stays(tmp_path: Path) -> None:
+    tool = docker_of(tmp_path)
+    (tmp_path / "theirs").mkdir()
+    told = container_of(str(tool), ["run", "--cidfile", str(tmp_path / "theirs" / "cid"), "image"], {})
+    assert told is not None
+    told.prepare()
+    told.remove()
+    assert (tmp_path / "theirs").is_dir()
 
 
 async def test_a_container_ends_with_a_killed_bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

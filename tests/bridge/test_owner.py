@@ -25,6 +25,7 @@ async def test_a_good_server() -> None:
         assert first_text(await call(owner, "echo", {"text": "hällo"})) == "hällo"
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(45)
 async def test_a_crash_at_the_start_is_told_and_given_up() -> None:
     async with running(hostile("crash")) as owner:
@@ -104,12 +105,13 @@ async def test_a_repeatable_call_is_sent_again(tmp_path: Path) -> None:
     assert lines.count("again") > 1
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(45)
 async def test_death_is_noticed_at_once_even_when_idle() -> None:
-    async with running(hostile()) as owner:
+    changes: list[float] = []
+    async with running(hostile(), changed=lambda: changes.append(time.monotonic())) as owner:
         assert owner.pid is not None
-        changes: list[float] = []
-        owner._changed = lambda: changes.append(time.monotonic())
+        changes.clear()
         began = time.monotonic()
         os.kill(owner.pid, signal.SIGKILL)
         await until(lambda: bool(changes))
@@ -321,9 +323,9 @@ async def test_a_changed_list_is_read_again() -> None:
 
 
 async def test_listings_are_polled() -> None:
-    async with running(hostile(), poll_seconds=0.05) as owner:
-        changed = asyncio.Event()
-        owner._changed = changed.set
+    changed = asyncio.Event()
+    async with running(hostile(), poll_seconds=0.05, changed=changed.set):
+        changed.clear()
         await asyncio.wait_for(changed.wait(), 2)
 
 

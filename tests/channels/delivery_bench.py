@@ -8,23 +8,34 @@ from channels.errors import (
     ChannelError,
     ChannelUnavailable,
     DeliveryRejected,
+    EditExpired,
+    MessageGone,
     OutcomeUnknown,
     RateLimited,
 )
-from channels.items import Call, Delete, Draft, Edit, Item, Send, Turn, Wait
+from channels.items import PLACEHOLDER, Call, Delete, Draft, Edit, Item, Probe, Send, Turn, Wait
 from channels.text import take_piece
 
 HERE = Address(kind="direct", chat="42")
 PLAIN = Capabilities(max_chars=100, edits=True, direct_rate=Rate(4, 1.0), total_rate=Rate(30, 30))
 NONCE = Capabilities(max_chars=100, edits=True, nonce_seconds=120, direct_rate=Rate(4, 1.0))
 DRAFTS = Capabilities(max_chars=100, edits=True, drafts=True, direct_rate=Rate(4, 1.0))
+COUNTED = Capabilities(max_chars=100, edits=True, counts_messages=True, direct_rate=Rate(4, 1.0))
 
 
 @dataclass
 class ForgetfulPlatform:
-    """Shows messages; may lose its answer after it showed one."""
+    """Shows messages; may lose its answer after it showed one.
+
+    Where it counts, `between` says what takes numbers before each of our messages: so many of other people's, and so
+    many in chats that we don't see.
+    """
 
     nonces: bool = False
+    counts: bool = False
+    between: list[tuple[int, int]] = field(default_factory=list)
+    last: int = 100
+    others: set[int] = field(default_factory=set)
     shown: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -46,17 +57,29 @@ class ForgetfulPlatform:
             return "", DeliveryRejected("blocked")
         if fault == "lost":
             return "", OutcomeUnknown("lost before")
+        if isinstance(call, Probe) and (refusal := self._try_number(call)) is not None:
+            return "", refusal
         found = self._do(call)
         return (found, OutcomeUnknown("timed out after it was accepted")) if fault == "timeout" else (found, None)
+
+    def _try_number(self, call: Probe) -> ChannelError | None:
+        if call.platform_id in self.shown:
+            assert self.shown[call.platform_id] == PLACEHOLDER.markdown, "a text of ours was overwritten"
+            return None
+        return EditExpired("not ours") if int(call.platform_id) in self.others else MessageGone("no such message")
+
+    def _number(self) -> str:
+        theirs, elsewhere = self.between.pop(0) if self.between else (0, 0)
+        self.others |= set(range(self.last + 1, self.last + 1 + theirs))
+        self.last += theirs + elsewhere + 1
+        return str(self.last)
 
     def _do(self, call: Call) -> str:
         match call:
             case Send(item, body):
                 if self.nonces and item.nonce in self.by_nonce:
                     return self.by_nonce[item.nonce]
-                identifier = str(len(self.by_nonce) + 100 + len(self.shown))
-                while identifier in self.shown:
-                    identifier += "x"
+                identifier = self._number() if self.counts else f"n{len(self.by_nonce)}"
                 self.by_nonce[item.nonce] = identifier
                 self.shown[identifier] = body.markdown
                 self.draft = ""
@@ -80,7 +103,9 @@ class Bench:
 
     def __init__(self, capabilities: Capabilities = PLAIN, faults: list[str] | None = None) -> None:
         self.now = 1000.0
-        self.platform = ForgetfulPlatform(nonces=bool(capabilities.nonce_seconds), faults=faults or [])
+        self.platform = ForgetfulPlatform(
+            nonces=bool(capabilities.nonce_seconds), counts=capabilities.counts_messages, faults=faults or []
+        )
         self.chat = self.machine(capabilities)
         self.capabilities = capabilities
         self.everything: dict[str, Item] = {}
@@ -90,7 +115,7 @@ class Bench:
         return ChatDelivery(capabilities, lambda m: take_piece(m, limit, len), group=False, now=self.now)
 
     def turn(self, mode: str = "edit", name: str = "m1") -> Turn:
-        turn = Turn(message_id=name, session="s", address=HERE, reply_to="7")
+        turn = Turn(message_id=name, session="s", address=HERE, reply_to="100")
         self.chat.begin(turn, mode)  # type: ignore[arg-type]
         return turn
 
@@ -118,7 +143,7 @@ class Bench:
         kept = sorted(self.everything.values(), key=lambda i: (i.index,))
         self.chat = self.machine(self.capabilities)
         for old in turns:
-            self.chat.begin(Turn(message_id=old.message_id, session="s", address=HERE), old.mode)
+            self.chat.begin(Turn(message_id=old.message_id, session="s", address=HERE, reply_to="100"), old.mode)
         for item in kept:
             if not item.settled or item.turn in self.chat.turns:
                 self.chat.restore(item, self.now)

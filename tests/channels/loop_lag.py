@@ -32,16 +32,17 @@ class Clock:
 
 
 async def main(name: str, section: str) -> None:
-    rig = Rig(Path(tempfile.mkdtemp()), {name: json.loads(section)})
-    clock = Clock()
-    ticking = asyncio.create_task(clock.run())
-    await asyncio.sleep(0.05)
-    clock.lag = 0.0
-    await rig.start()
-    await rig.ready(name)
-    lag = clock.lag
-    ticking.cancel()
-    await rig.crash()
+    with tempfile.TemporaryDirectory() as folder:
+        rig = Rig(Path(folder), {name: json.loads(section)})
+        clock = Clock()
+        ticking = asyncio.create_task(clock.run())
+        await asyncio.sleep(0.05)
+        clock.lag = 0.0
+        await rig.start()
+        await rig.ready(name)
+        lag = clock.lag
+        ticking.cancel()
+        await rig.crash()
     modules = sorted({module.partition(".")[0] for module in sys.modules})
     print(json.dumps({"lag": lag, "modules": modules}), flush=True)
 

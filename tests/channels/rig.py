@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bus.errors import NotFound, Overloaded
+from bus.errors import Forbidden, NotFound, Overloaded
 from bus.events import (
     Accepted,
     Actor,
@@ -25,6 +25,7 @@ from bus.events import (
     Decision,
     InboundMessage,
     MediaRef,
+    QuestionRequested,
     ToolFinished,
     ToolStarted,
     Usage,
@@ -40,6 +41,7 @@ from gateway.identity.links import Links
 from gateway.identity.media import MediaFolder
 from gateway.identity.pairing import Pairing
 from gateway.identity.users import Users
+from tests.channels.pace import PACE, quick_channel
 
 Script = Callable[["Turn"], Any]
 
@@ -105,6 +107,14 @@ class Turn:
             risk="deletes", expires_at="2099-01-01T00:00:00Z", user=self.message.actor.user, **more,
         )  # fmt: skip
 
+    async def inquire(self, schema: dict[str, Any], message: str = "Which one?", question_id: str = "q1") -> Any:
+        """A tool server asks in the middle of a call; the answer, as it gets it."""
+        self.agent.questions[question_id] = self
+        self.publish(QuestionRequested, question_id=question_id, message=message, schema=schema,
+                     user=self.message.actor.user)  # fmt: skip
+        await until(lambda: any(answer[0] == question_id for answer in self.agent.answers), 30)
+        return next(answer[1:3] for answer in self.agent.answers if answer[0] == question_id)
+
 
 async def echo(turn: Turn) -> None:
     """Says back what it heard."""
@@ -123,6 +133,8 @@ class TalkingAgent:
         self.holding: asyncio.Event | None = None
         self.asked: dict[str, Turn] = {}
         self.decisions: list[tuple[str, str, str]] = []
+        self.questions: dict[str, Turn] = {}
+        self.answers: list[tuple[str, str, Any, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._lanes: dict[SessionKey, asyncio.Lock] = {}
 
@@ -180,6 +192,16 @@ class TalkingAgent:
         turn.publish(ApprovalResolved, approval_id=approval_id, decision=decision, by=actor.user, user=actor.user)
         return True
 
+    async def answer(self, question_id: str, action: str, content: Any, actor: Actor) -> bool:
+        turn = self.questions.get(question_id)
+        if turn is None or turn.message.actor.user != actor.user:
+            raise NotFound("no such question, or it is over")
+        if "approve" not in actor.scopes:
+            raise Forbidden("this needs the scope approve")
+        del self.questions[question_id]
+        self.answers.append((question_id, action, content, actor.user))
+        return True
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -189,7 +211,8 @@ class TalkingAgent:
 class Rig:
     """One gateway's channels on one folder."""
 
-    def __init__(self, folder: Path, sections: dict[str, Any], script: Script = echo) -> None:
+    def __init__(self, folder: Path, sections: dict[str, Any], script: Script = echo, *, pace: float = PACE) -> None:
+        self.pace = pace
         self.folder = folder
         self.settings = ChannelsSettings.model_validate(sections)
         self.script = script
@@ -211,6 +234,7 @@ class Rig:
         )  # fmt: skip
         for host in self.manager.hosts():
             host.supervisor.retry_seconds, host.supervisor.auth_seconds = (0.05, 0.2), (0.2, 0.4)
+            host.supervisor._make = quick_channel(host.supervisor._make, self.pace)
         self._task = asyncio.get_running_loop().create_task(self.manager.run())
         if resume:
             self.agent.resume()

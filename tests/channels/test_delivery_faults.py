@@ -1,6 +1,7 @@
 """The pure delivery machine against lost answers, refusals, outages and restarts."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -142,6 +143,19 @@ def test_typing_lasts_from_acceptance_to_the_end() -> None:
     bench.run(20)
     typed = [t for t, c in zip(bench.platform.times, bench.platform.calls, strict=True) if c == "Typing"]
     assert max(typed) <= 1020.2
+
+
+@pytest.mark.parametrize("mode", ["draft", "edit", "off"])
+def test_typing_goes_on_while_the_answer_is_seen_growing(mode: str) -> None:
+    bench = Bench(DRAFTS)
+    bench.turn(mode)
+    for _ in range(20):
+        bench.chat.delta("m1", "word ", bench.now)
+        bench.run(1)
+    typed = [t for t, c in zip(bench.platform.times, bench.platform.calls, strict=True) if c == "Typing"]
+    assert typed[0] < 1000.2
+    assert all(after - before < DRAFTS.typing_seconds + 1.5 for before, after in pairwise(typed))
+    assert typed[-1] > 1014
 
 
 def test_the_acknowledgement_is_given_once() -> None:

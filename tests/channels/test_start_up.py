@@ -27,6 +27,7 @@ async def come_up(name: str) -> dict[str, Any]:
         return said
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("name", ["discord", "feishu"])
 async def test_no_request_waits_50_ms_longer_while_it_comes_up(name: str) -> None:
     lags = []

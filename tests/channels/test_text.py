@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from channels.text import clean, count, split_markdown
@@ -30,6 +30,7 @@ def words_of(text: str) -> str:
 
 
 @given(DOCUMENT, st.integers(60, 300))
+@example("```python\n11111🇩🇩\n11111111\n1111111111111111🇩🇩🇩🇩🇩🇩\n\n```", 60)
 @settings(max_examples=300, deadline=None)
 def test_every_piece_fits_and_nothing_is_lost(document: str, limit: int) -> None:
     pieces = split_markdown(document, limit, utf16)
@@ -106,3 +107,10 @@ def test_a_megabyte_is_split_in_reasonable_time() -> None:
 @pytest.mark.attack(32)
 def test_what_no_platform_takes_is_cleaned() -> None:
     assert clean("a\ud800b\x00c\r\nd") == "a\ufffdbc\nd"
+
+
+def test_a_fence_whose_end_fits_only_without_a_cut() -> None:
+    """All lines up to the fence's own end fit, one line less and a closing mark does not."""
+    document = "```python\n\n\n1\n1🇩\n1111111111111🇩🇩🇩\n111111111111111🇩🇩\n\n```"
+    pieces = split_markdown(document, 60, utf16)
+    assert all(utf16(piece) <= 60 for piece in pieces)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels.rig import Rig, Turn, until
+from tests.channels.rig import Rig, Turn, echo, until
 from tests.fakes.discord_rest import rate_limit as discord_limit
 from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.faults import Fault
@@ -162,7 +162,7 @@ async def go_on(turn: Turn, where: str = "edit") -> None:
     """The rest of the answer, slowly enough to be seen growing."""
     for part in PARTS[1 if where == "edit" else 0 :]:
         turn.say(part)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.08)
     turn.done()
 
 
@@ -170,12 +170,12 @@ async def go_on(turn: Turn, where: str = "edit") -> None:
 @pytest.mark.parametrize("where", ["send", "edit"])
 async def test_rate_limits_are_waited_for(platform: Any, stage: Stage, where: str) -> None:
     turn = await begin(platform, stage, where)
-    platform.fake.faults.add(platform.too_many(getattr(platform, where), 1.2))
+    platform.fake.faults.add(platform.too_many(getattr(platform, where), 0.6))
     began = asyncio.get_running_loop().time()
     await go_on(turn, where)
     await until(lambda: platform.fake.visible(platform.person) == [WHOLE])
     assert platform.fake.faults.hits == 1
-    assert asyncio.get_running_loop().time() - began >= 1.2
+    assert asyncio.get_running_loop().time() - began >= 0.6
     await nothing_waits(platform, stage)
     assert platform.fake.visible(platform.person) == [WHOLE]
 
@@ -188,7 +188,7 @@ async def test_a_long_flood_control_is_obeyed_and_others_go_on(platform: Any, st
     await until(lambda: platform.fake.faults.hits == 1)
     turn.say("".join(PARTS[2:]))
     turn.done()
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.2)
     assert stage.rig.manager.states()[platform.name]["queued"] == 1
     await platform.fake.says(platform.other, "and me?")
     second = await stage.turn(1)
@@ -306,13 +306,13 @@ async def test_a_storm_of_faults_leaves_everybody_one_whole_answer(
 
     async def storm() -> None:
         while True:
-            await asyncio.sleep(chance.uniform(0.05, 0.3))
+            await asyncio.sleep(chance.uniform(0.03, 0.12))
             where = chance.choice([platform.any_send, platform.edit])
             kind = chance.choice(["lose_answer", "lose_request", "limit", "status", "drop"])
             if kind == "drop":
                 await platform.drop()
             elif kind == "limit":
-                faults.add(platform.too_many(where, chance.uniform(0.2, 0.6)))
+                faults.add(platform.too_many(where, chance.uniform(0.1, 0.3)))
             elif kind == "status":
                 faults.add(Fault(where[1], where[0], status=503))
             else:
@@ -325,24 +325,28 @@ async def test_a_storm_of_faults_leaves_everybody_one_whole_answer(
     async def answer(turn: Turn) -> None:
         for part in PARTS:
             turn.say(part)
-            await asyncio.sleep(chance.uniform(0, 0.4))
+            await asyncio.sleep(chance.uniform(0, 0.15))
         turn.say(f" {turn.message.text}")
         turn.done()
 
+    stage.rig.script = stage.rig.agent.script = echo
+    for person in people:  # Discord names no private channel that was never written in
+        await platform.fake.says(person, "hi")
+    await until(lambda: all(platform.fake.visible(person) == ["You said: hi"] for person in people))
     stage.rig.script = stage.rig.agent.script = answer
     weather = asyncio.create_task(storm())
     await asyncio.gather(*(converse(number, person) for number, person in enumerate(people)))
     for _ in range(crashes):
-        await asyncio.sleep(chance.uniform(0.2, 0.8))
+        await asyncio.sleep(chance.uniform(0.2, 0.6))
         await stage.rig.crash()
         await stage.rig.start()
-    await until(lambda: len(stage.rig.memory.ended) == len(people), 30)
+    await until(lambda: len(stage.rig.memory.ended) == 2 * len(people), 30)
     weather.cancel()
     await asyncio.gather(weather, return_exceptions=True)
     faults.clear()
-    expected = {person: [f"{WHOLE} question of {person}"] for person in people}
+    expected = {person: ["You said: hi", f"{WHOLE} question of {person}"] for person in people}
     await until(lambda: {person: platform.fake.visible(person) for person in people} == expected, 30)
     await nothing_waits(platform, stage)
     assert {person: platform.fake.visible(person) for person in people} == expected
     assert await stage.rig.manager.deliveries() == []
-    assert faults.hits > 3
+    assert faults.hits > 1

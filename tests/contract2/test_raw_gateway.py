@@ -295,8 +295,12 @@ async def test_asking(tmp_path: Path, confirm: str) -> None:
             await link.ended("q4")
             await link.ask("q5", "fx_append_line", {"line": "other"})
             assert (await link.ended("q5"))["type"] == "MCP_RESPONSE"
-            await link.ask("q6", "fx_append_line", frame, actor={"user": "bob", "channel": "websocket"})
-            await link.progress("q6", "awaiting_confirm")
+            bob = {"user": "bob", "channel": "websocket"}
+            await link.ask("q6", "fx_append_line", frame, actor=bob)
+            asked = await link.progress("q6", "awaiting_confirm")
+            no = yes | {"challenge": asked["challenge"], "decision": "deny", "by": "bob"}
+            await link.ask("q6", "fx_append_line", frame, attempt=2, confirm=no, actor=bob)
+            assert (await link.ended("q6"))["payload"]["code"] == 2004
         else:
             await link.ask("q1", "fx_append_line", frame, attempt=2, confirm=yes)
             await asyncio.sleep(0.3)

@@ -12,10 +12,11 @@ from tests.contracts.channel.crashes import Crashes
 from tests.contracts.channel.faults import Faults
 from tests.contracts.channel.messages import Messages
 from tests.contracts.channel.platform import PNG, FakePlatform, Fault
+from tests.contracts.channel.questions import Questions
 from tests.contracts.channel.talking import Talking
 
 __all__ = ["PNG", "ChannelContract", "FakePlatform", "Fault"]
 
 
-class ChannelContract(Talking, Admission, Messages, Faults, Crashes, Approvals):
+class ChannelContract(Talking, Admission, Messages, Faults, Crashes, Approvals, Questions):
     """The whole suite. A subclass defines `make_platform`."""

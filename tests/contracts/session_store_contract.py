@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from agent.ports import SessionHead
+from agent.ports.sessions import SessionHead
 from bus.errors import BadParameters, Conflict, NotFound
 from bus.keys import SessionKey, group_key
 from tests.fakes.session_records import (

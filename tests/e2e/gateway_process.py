@@ -170,8 +170,13 @@ class Client:
             self._changed.set()
             for future in self._waiting.values():
                 if not future.done():
-                    future.set_exception(ConnectionError("closed"))
+                    future.set_exception(ConnectionError(self.why_closed))
                     future.exception()
+
+    @property
+    def why_closed(self) -> str:
+        """The close code and reason that came, for whoever reads the report of a failure."""
+        return f"closed: {self.socket.close_code} {self.socket.close_reason}"
 
     def _got(self, frame: dict[str, Any]) -> None:
         if frame.get("method") == "event":
@@ -193,7 +198,7 @@ class Client:
         async with asyncio.timeout(seconds):
             while not (value := found()):
                 if self.closed.is_set():
-                    raise ConnectionError("closed while waiting")
+                    raise ConnectionError(f"while waiting: {self.why_closed}")
                 self._changed.clear()
                 await self._changed.wait()
         return value

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def environment(home: Path) -> dict[str, str]:
     """No Python of ours on the way: the file stands alone."""
-    return {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
+    return {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir()}
 
 
 @pytest.mark.slow
@@ -89,6 +90,7 @@ async def test_one_file_is_enough(binary: Path, tmp_path: Path) -> None:
             async with asyncio.timeout(10):
                 while any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in servers):
                     await asyncio.sleep(0.1)
+            await asyncio.wait_for(running.wait(), 10)  # the bootloader takes away what it unpacked, and ends
         finally:
             if running.returncode is None:
                 running.kill()

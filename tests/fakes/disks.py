@@ -67,6 +67,10 @@ class ForgetfulDisk(Disk):
             self._step()
             super().write(fd, data)
 
+    def write_synced(self, fd: int, data: bytes) -> None:
+        self.write(fd, data)
+        self.sync_data(fd)
+
     def sync_data(self, fd: int) -> None:
         with self._guard:
             self._step()
@@ -134,7 +138,7 @@ def _perhaps_more(synced: bytes, now: bytes, chance: random.Random) -> bytes:
 
 
 class RefusingDisk(Disk):
-    """Refuses what is asked for by name while it is set: `write`, `sync_data`, `truncate`, `replace`.
+    """Refuses what is asked for by name while it is set: `write`, `sync_data`, `truncate`, `replace`, `open_read`.
 
     With `torn`, half of a refused write gets through. `only` limits it to files whose name holds it.
     """
@@ -151,6 +155,11 @@ class RefusingDisk(Disk):
         if what in self.refuses and (fd is None or self.only in self._files.get(fd, "")):
             self.refused += 1
             raise OSError(self.error, os.strerror(self.error))
+
+    def open_read(self, path: Path) -> int:
+        if self.only in path.name:
+            self._check("open_read")
+        return super().open_read(path)
 
     def open_append(self, path: Path) -> int:
         fd = super().open_append(path)
@@ -170,6 +179,10 @@ class RefusingDisk(Disk):
                 super().write(fd, data[: len(data) // 2])
             raise
         super().write(fd, data)
+
+    def write_synced(self, fd: int, data: bytes) -> None:
+        self.write(fd, data)
+        self.sync_data(fd)
 
     def sync_data(self, fd: int) -> None:
         self._check("sync_data", fd)

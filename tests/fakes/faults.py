@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-Kind = Literal["answer", "lose_answer", "lose_request", "stall"]
+Kind = Literal["answer", "lose_answer", "lose_request", "stall", "answer_late"]
 """`answer`: this status and body, nothing done. `lose_answer`: done, then the connection breaks.
-`lose_request`: the connection breaks before anything is done. `stall`: waits `seconds`, then does it."""
+`lose_request`: the connection breaks before anything is done. `stall`: waits `seconds`, then does it.
+`answer_late`: does it, then waits `seconds`."""
 
 
 @dataclass
@@ -73,6 +74,10 @@ class Faults:
             return await handler(request)
         if fault.kind == "lose_request":
             return _break(request)
+        if fault.kind == "answer_late":
+            answer = await handler(request)
+            await asyncio.sleep(fault.seconds)
+            return answer
         if fault.kind == "lose_answer":
             await handler(request)
             return _break(request)

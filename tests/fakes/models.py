@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent.ports import ModelFailed, ModelReply, ModelRequest, RequestedCall
+from agent.ports.models import ModelFailed, ModelReply, ModelRequest, RequestedCall
 from bus.events import JsonObject, Usage
 
 
@@ -27,6 +27,9 @@ class EchoModel:
 
     def describe(self) -> Sequence[JsonObject]:
         return [{"name": "echo", "model": "echo", "tier": 0}]
+
+    def estimate(self, name: str, messages: Sequence[JsonObject]) -> Usage:
+        return Usage(prompt_tokens=5, total_tokens=5, estimated_tokens=5)
 
     async def close(self) -> None:
         pass

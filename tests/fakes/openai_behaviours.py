@@ -294,3 +294,21 @@ async def lingering(line: Line, option: str) -> None:
     await line.text(["whole"])
     await line.end(done=False)
     await asyncio.sleep(3600)
+
+
+@behaviour
+async def brooding(line: Line, option: str) -> None:
+    """Thinks aloud, beside the answer, and never comes to one."""
+    for _ in range(10):
+        await line.event(line.chunk({"reasoning_content": "let me think, "}))
+    await asyncio.sleep(3600)
+
+
+@behaviour
+async def counting(line: Line, option: str) -> None:
+    """Counts as it goes (vLLM's `continuous_usage_stats`), and the connection goes."""
+    for number in range(1, 4):
+        count = {"prompt_tokens": 11, "completion_tokens": number, "total_tokens": 11 + number}
+        await line.event({**line.chunk({"content": "word "}), "usage": count})
+    await asyncio.sleep(0.01)
+    line.cut()

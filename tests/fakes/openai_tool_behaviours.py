@@ -1,5 +1,6 @@
 """What a scripted OpenAI-compatible server does with tools, one function per failure. Beside `openai_behaviours.py`."""
 
+import asyncio
 import json
 
 from tests.fakes.openai_behaviours import Line, behaviour, echo, say
@@ -76,3 +77,11 @@ async def huge_arguments(line: Line, option: str) -> None:
         return
     await line.calls([{"name": option or "clock", "arguments": json.dumps({"zone": "x" * 5_000_000})}], 100_000)
     await line.end("tool_calls")
+
+
+@behaviour
+async def cut_in_call(line: Line, option: str) -> None:
+    """The connection goes in the middle of a call's arguments; no text was said."""
+    await line.calls([{"name": "look", "arguments": '{"where": "' + "far away " * 10}])
+    await asyncio.sleep(0.01)
+    line.cut()

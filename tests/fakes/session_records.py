@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agent.ports import Record, SessionHead
+from agent.ports.sessions import Record, SessionHead
 from bus.context import timestamp
 from bus.keys import SessionKey, default_key
 

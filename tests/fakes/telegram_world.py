@@ -57,6 +57,7 @@ class Chat:
     moved_to: int | None = None
     blocked: bool = False
     calls: list[tuple[float, str]] = field(default_factory=list)
+    last_id: int = 0
 
 
 class World:
@@ -90,7 +91,7 @@ class World:
     def person_says(self, chat: int | str, text: str, *, user: int | str | None = None, **extra: Any) -> int:
         """A person writes; the message's id comes back."""
         room = self.chat(chat)
-        number = next(self._ids)
+        number = self._next_id(room)
         sender = int(user if user is not None else abs(int(chat)))
         message = self._message(room, number, sender, extra.pop("sender", {}))
         message["text"] = text
@@ -118,7 +119,7 @@ class World:
     ) -> int:  # fmt: skip
         """A file: kind `photo`, `voice`, `document`, `audio` or `video`."""
         room = self.chat(chat)
-        number = next(self._ids)
+        number = self._next_id(room)
         sender = int(user if user is not None else abs(int(chat)))
         identifier = f"file{number}"
         self.files[identifier] = data
@@ -169,7 +170,7 @@ class World:
 
     def person_joins(self, chat: int | str, user: int | str) -> None:
         room = self.chat(chat)
-        number = next(self._ids)
+        number = self._next_id(room)
         message = self._message(room, number, int(user), {})
         self._put({"message": message | {"new_chat_members": [_user(int(user), {})]}})
 
@@ -178,7 +179,7 @@ class World:
         room = self.chat(chat)
         room.moved_to = int(new)
         self.chat(new, "supergroup").title = room.title
-        number = next(self._ids)
+        number = self._next_id(room)
         self._put({"message": self._message(room, number, 1, {}) | {"migrate_to_chat_id": int(new)}})
 
     def person_deletes(self, chat: int | str, message_id: int | str) -> None:
@@ -210,6 +211,13 @@ class World:
 
     # ------------------------------------------------------------ helpers
 
+    def _next_id(self, room: Chat) -> int:
+        """A supergroup counts its own messages; private chats and small groups share one count, the bot's."""
+        if room.type != "supergroup":
+            return next(self._ids)
+        room.last_id += 1
+        return room.last_id
+
     def _put(self, update: Json) -> None:
         number = next(self._update_ids)
         self.updates[number] = self.history[number] = {"update_id": number, **update}
@@ -236,7 +244,7 @@ class World:
 
     def new_message(self, room: Chat, text: str, **extra: Any) -> Json:
         """The bot writes."""
-        number = next(self._ids)
+        number = self._next_id(room)
         shown = Shown(number, room.id, text, True, self.bot_id, **extra)
         room.messages[number] = shown
         room.drafts.clear()

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import SecretStr
 
-from agent.ports import ApprovalAsked, QuestionAsked, ToolCall, ToolResult, ToolUpdate
+from agent.ports.tools import ApprovalAsked, QuestionAsked, ToolCall, ToolResult, ToolUpdate
 from bridge.audit.trail import AuditTrail
 from bridge.calls import Calls, Parts
 from bridge.confirm import Confirmations

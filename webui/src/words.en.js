@@ -8,7 +8,7 @@ export const english = {
   recordStop: "Stop recording", recordNo: "The microphone cannot be used: {why}", voiceName: "voice note", tooLarge: "{name} is larger than {most}.", uploadNo: "{name} was not taken: {why}",
   removeFile: "Take {name} away", editing: "Editing an earlier message: what followed it is replaced.", hintEnter: "Enter sends, Shift+Enter starts a line", hintCtrl: "Ctrl+Enter sends",
   you: "You", assistant: "Assistant", thinking: "Thinking", retry: "Try again", edit: "Edit and send again", copyAnswer: "Copy the answer",
-  stopped: "Stopped", cut: "Cut short", failed: "That did not work: {why}", toBottom: "Go to the newest message", answering: "The assistant is answering.", answered: "The assistant says: {text}",
+  stopped: "Stopped", cut: "Cut short", failed: "That did not work: {why}", trace: "Trace", copyTrace: "Copy the trace id", toBottom: "Go to the newest message", answering: "The assistant is answering.", answered: "The assistant says: {text}",
   attempt: "Attempt {n}", tokens: "{n} tokens", imageLink: "Picture: {alt}", unknownLink: "link removed", 
   welcome: "What can I do for you?", welcomeText: "Ask, attach a file, or let me use the tools on your computer.",
   try1: "Who are you, and what can you do?", try2: "What time is it in Shanghai?", try3: "Tell me a story", try4: "How do I connect my computer?",

@@ -8,7 +8,7 @@ export const chinese = {
   recordStop: "停止录音", recordNo: "无法使用麦克风：{why}", voiceName: "语音", tooLarge: "{name} 超过了 {most}。", uploadNo: "{name} 上传失败：{why}",
   removeFile: "移除 {name}", editing: "正在编辑之前的消息：其后的内容会被替换。", hintEnter: "Enter 发送，Shift+Enter 换行", hintCtrl: "Ctrl+Enter 发送",
   you: "你", assistant: "助手", thinking: "思考中", retry: "重试", edit: "编辑并重新发送", copyAnswer: "复制回答",
-  stopped: "已停止", cut: "未完成", failed: "出错了：{why}", toBottom: "回到最新消息", answering: "助手正在回答。", answered: "助手说：{text}",
+  stopped: "已停止", cut: "未完成", failed: "出错了：{why}", trace: "追踪号", copyTrace: "复制追踪号", toBottom: "回到最新消息", answering: "助手正在回答。", answered: "助手说：{text}",
   attempt: "第 {n} 次尝试", tokens: "{n} 个 token", imageLink: "图片：{alt}", unknownLink: "链接已移除", 
   welcome: "有什么可以帮你？", welcomeText: "可以提问、添加文件，或让我使用你电脑上的工具。",
   try1: "你是谁？你能做什么？", try2: "上海现在几点？", try3: "讲一个故事", try4: "怎么连接我的电脑？",

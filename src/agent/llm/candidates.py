@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.llm.tokens import estimate_messages, estimate_tools
-from agent.ports import ModelRequest
+from agent.ports.models import ModelRequest
 from agent.settings import ModelSettings
 
 

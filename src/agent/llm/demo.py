@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from agent.llm.demo_answers import Answer, answer
 from agent.llm.tokens import estimate_messages, estimate_text
-from agent.ports import ModelReply, ModelRequest, RequestedCall
+from agent.ports.models import ModelReply, ModelRequest, RequestedCall
 from bus.context import new_id
 from bus.events import JsonObject, Usage
 
@@ -53,6 +53,10 @@ class DemoModel:
     def describe(self) -> Sequence[JsonObject]:
         """One entry, always ready."""
         return [{"name": "demo", "model": "demo", "tier": 0, "vision": False, "tools": True, "state": "ready"}]
+
+    def estimate(self, name: str, messages: Sequence[JsonObject]) -> Usage:
+        """It costs nothing, finished or not."""
+        return Usage()
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -6,7 +6,7 @@ secret (refused keys are often quoted back).
 
 from dataclasses import dataclass
 
-from agent.ports import ModelFailed
+from agent.ports.models import ModelFailed
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from agent.llm.candidates import Known, order
 from agent.llm.failures import KINDS, UNUSABLE, failure
 from agent.llm.fair import FairShare
 from agent.llm.openai_client import OpenAIModel
-from agent.ports import LanguageModel, ModelFailed, ModelReply, ModelRequest
+from agent.llm.prices import usage_of
+from agent.ports.models import LanguageModel, ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from bus.context import timestamp
-from bus.events import JsonObject
+from bus.events import JsonObject, Usage
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,13 @@ class ModelPool:
     def describe(self) -> Sequence[JsonObject]:
         """Each entry with its state (`ready`, `resting`, `open`) and its counts."""
         return [entry.describe() for entry in self._entries] or self._demo.describe()
+
+    def estimate(self, name: str, messages: Sequence[JsonObject]) -> Usage:
+        """What a request to the entry `name` uses before its first word; unpriced where there is none any more."""
+        entry = next((entry for entry in self._entries if entry.settings.name == name), None)
+        if entry is not None:
+            return entry.client.estimate(name, messages)
+        return Usage() if not self._entries else usage_of({}, messages, "", None)
 
     async def close(self) -> None:
         """End all connections."""

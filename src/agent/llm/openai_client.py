@@ -19,10 +19,10 @@ from agent.llm.deadlines import Deadlines
 from agent.llm.failures import failure, kind_of_status
 from agent.llm.prices import Price, price_of, usage_of
 from agent.llm.stream import ReplyStream
-from agent.llm.stream_limits import Assembled, StreamBroken
-from agent.ports import ModelReply, ModelRequest
+from agent.llm.stream_limits import StreamBroken
+from agent.ports.models import ModelReply, ModelRequest
 from agent.settings import ModelSettings
-from bus.events import JsonObject
+from bus.events import JsonObject, Usage
 
 if TYPE_CHECKING:
     from agent.llm.openai_sdk import Endpoint
@@ -71,8 +71,17 @@ class OpenAIModel:
         endpoint = await self._ready()
         stream = ReplyStream(on_delta)
         try:
+            return await self._answer(endpoint, request, stream)
+        except BaseException:  # stopped, too: what a model has begun is paid for
+            if stream.events:
+                request.lost(settings.name, self._usage(request, stream))
+            raise
+
+    async def _answer(self, endpoint: "Endpoint", request: ModelRequest, stream: ReplyStream) -> ModelReply:
+        settings = self.settings
+        try:
             await self._converse(endpoint, encode(self._body(request)), stream)
-            return self._reply(request, stream.finish())
+            return self._reply(request, stream)
         except StreamBroken as broken:
             raise self._broken(broken, stream, request.language) from None
         except self._sdk.Refused as refused:
@@ -92,7 +101,7 @@ class OpenAIModel:
             raise failure("connection", settings.name, request.language) from None
         except (aiohttp.ClientError, OSError):
             if stream.ended:
-                return self._reply(request, stream.finish())
+                return self._reply(request, stream)
             kind = "truncated" if stream.events else "connection"
             raise failure(kind, settings.name, request.language, partial=stream.text) from None
         except _GivenUp as given_up:
@@ -162,11 +171,19 @@ class OpenAIModel:
             body["max_completion_tokens" if self._official else "max_tokens"] = most
         return body
 
-    def _reply(self, request: ModelRequest, whole: Assembled) -> ModelReply:
-        usage = usage_of(whole.usage, request.messages, whole.text, self._price)
+    def _reply(self, request: ModelRequest, stream: ReplyStream) -> ModelReply:
+        whole = stream.finish()
         return ModelReply(
-            text=whole.text, finish_reason=whole.finish_reason, calls=whole.calls, usage=usage, model=self.settings.name
-        )
+            text=whole.text, finish_reason=whole.finish_reason, calls=whole.calls, usage=self._usage(request, stream),
+            model=self.settings.name,
+        )  # fmt: skip
+
+    def _usage(self, request: ModelRequest, stream: ReplyStream) -> Usage:
+        return usage_of(stream.usage, request.messages, stream.written, self._price, request.tools)
+
+    def estimate(self, name: str, messages: Sequence[JsonObject]) -> Usage:
+        """What a request uses before its first word."""
+        return usage_of({}, messages, "", self._price)
 
     def _broken(self, broken: StreamBroken, stream: ReplyStream, language: str) -> Exception:
         kind = broken.kind

@@ -1,7 +1,7 @@
 """What tokens cost: a bundled table, and the configuration's own prices before it.
 
 Used by the clients for `Usage.cost`. Prices are US dollars per million tokens. A model that neither knows has no
-price, and its cost is None rather than a guess.
+price, and its cost is None rather than a guess. `prices.json` says when it was checked, and against which pages.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from agent.llm.tokens import estimate_messages, estimate_text
+from agent.llm.tokens import estimate_messages, estimate_text, estimate_tools
 from agent.settings import ModelSettings
 from bus.events import JsonObject, Usage
 
@@ -61,14 +61,18 @@ def cost_of(usage: Usage, price: Price | None) -> float | None:
     return round(sums / 1_000_000, 9)
 
 
-def usage_of(given: JsonObject, messages: Sequence[JsonObject], text: str, price: Price | None) -> Usage:
-    """The provider's `usage` object in our form; estimated where it gave none.
+def usage_of(
+    given: JsonObject, messages: Sequence[JsonObject], text: str, price: Price | None, tools: Sequence[JsonObject] = ()
+) -> Usage:
+    """The provider's `usage` object in our form; estimated, and marked so, where it gave none.
 
+    `messages` and `tools` are what was asked, `text` all that the model wrote.
     Cached tokens are `prompt_tokens_details.cached_tokens` (OpenAI) or `prompt_cache_hit_tokens` (DeepSeek).
     """
     prompt, completion = _count(given.get("prompt_tokens")), _count(given.get("completion_tokens"))
-    if not prompt and not completion:
-        prompt, completion = estimate_messages(messages), estimate_text(text)
+    counted_by_us = not prompt and not completion
+    if counted_by_us:
+        prompt, completion = estimate_messages(messages) + estimate_tools(tools), estimate_text(text)
     details = given.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
     cached = min(cached or _count(given.get("prompt_cache_hit_tokens")), prompt)
@@ -76,7 +80,7 @@ def usage_of(given: JsonObject, messages: Sequence[JsonObject], text: str, price
     total = max(_count(given.get("total_tokens")), prompt + completion)
     return Usage(
         prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached, total_tokens=total,
-        cost=cost_of(counted, price),
+        cost=cost_of(counted, price), estimated_tokens=(total or None) if counted_by_us else None,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from agent.llm.stream_calls import CallAssembler
-from agent.llm.stream_json import Surrogates, loose, whole_completion
+from agent.llm.stream_json import Surrogates, loose, thought, whole_completion
 from agent.llm.stream_limits import (
     FAILED_FINISH,
     FINISH,
@@ -26,6 +26,7 @@ from agent.llm.stream_limits import (
     MAX_PIECE_CHARS,
     MAX_STREAM_BYTES,
     MAX_TEXT_CHARS,
+    MAX_THOUGHTS,
     Assembled,
     StreamBroken,
 )  # fmt: skip
@@ -38,8 +39,8 @@ class ReplyStream:
 
     __slots__ = (
         "_bytes", "_calls", "_chars", "_finish", "_garbage", "_held", "_line_bytes", "_max_bytes", "_max_chars",
-        "_model", "_on_delta", "_parts", "_pieces", "_surrogates", "_template", "_unknown", "_usage", "_whole", "done",
-        "events",
+        "_model", "_on_delta", "_parts", "_pieces", "_surrogates", "_template", "_thoughts", "_unknown", "_whole",
+        "done", "events", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +62,9 @@ class ReplyStream:
         self._template = Template()
         self._calls = CallAssembler()
         self._finish: str | None = None
-        self._usage: JsonObject = {}
+        self.usage: JsonObject = {}
+        """The provider's own count, once it came."""
+        self._thoughts: list[str] = []  # paid for, shown to nobody
         self._model = ""
         self.done = False
         self.events = 0
@@ -71,6 +74,11 @@ class ReplyStream:
     def text(self) -> str:
         """What was handed to `on_delta` so far."""
         return "".join(self._parts)
+
+    @property
+    def written(self) -> str:
+        """All that the model wrote: text, calls, and what it only thought."""
+        return "".join((*self._thoughts, *self._parts, self._calls.written))
 
     @property
     def begun(self) -> bool:
@@ -138,7 +146,7 @@ class ReplyStream:
             reason = "stop"
         elif reason == "stop" and calls:
             reason = "tool_calls"  # servers that say `stop` after tool calls
-        return Assembled(self.text, reason, calls, self._usage, self._model)
+        return Assembled(self.text, reason, calls, self.usage, self._model)
 
     # ------------------------------------------------------------ lines
 
@@ -240,7 +248,7 @@ class ReplyStream:
             self._model = model
         usage = event.get("usage")
         if isinstance(usage, dict):
-            self._usage = usage
+            self.usage = usage
         choices = event.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and not choice.get("index"):
@@ -258,6 +266,8 @@ class ReplyStream:
                     self._emit(self._surrogates.join(text))
                     if self.done:
                         return
+            if (thoughts := thought(delta)) and len(self._thoughts) < MAX_THOUGHTS:
+                self._thoughts.append(thoughts)
             calls = delta.get("tool_calls")
             for fragment in calls if isinstance(calls, list) else ():
                 if isinstance(fragment, dict):

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from agent.ports import RequestedCall
+from agent.ports.models import RequestedCall
 from bus.events import JsonObject
 
 MAX_CALLS = 2_048
@@ -86,6 +86,11 @@ class CallAssembler:
             call.parts.append(piece)
             call.chars += len(piece)
             self._chars += len(piece)
+
+    @property
+    def written(self) -> str:
+        """All that the model wrote of calls so far, whole or not."""
+        return "".join(piece for call in self._calls for piece in (call.name, *call.parts))
 
     def calls(self) -> tuple[RequestedCall, ...]:
         """The calls, each with an id of its own. A call without a name keeps the empty one."""

@@ -64,3 +64,9 @@ def whole_completion(event: JsonObject) -> JsonObject:
                 {**choice, "delta": choice.get("message"), "finish_reason": choice.get("finish_reason") or "stop"}
             )
     return {**event, "choices": out}
+
+
+def thought(delta: JsonObject) -> str:
+    """What models that think aloud write beside the answer: `reasoning_content` (DeepSeek, vLLM) or `reasoning`."""
+    text = delta.get("reasoning_content") or delta.get("reasoning")
+    return text if isinstance(text, str) else ""

@@ -5,7 +5,7 @@ Below `stream.py`, which puts answers together.
 
 from dataclasses import dataclass
 
-from agent.ports import RequestedCall
+from agent.ports.models import RequestedCall
 from bus.events import JsonObject
 
 MAX_TEXT_CHARS = 262_144
@@ -16,6 +16,8 @@ MAX_HELD_BYTES = 65_536
 MAX_GARBAGE_LINES = 100
 MAX_PIECE_CHARS = 16_384
 """A longer delta is handed on in pieces of this size."""
+MAX_THOUGHTS = 100_000
+"""Pieces of what a model only thinks that are counted, where its provider does not count them."""
 
 FINISH = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",

@@ -2,7 +2,7 @@
 
 from agent import prompts
 from agent.modes.work import CHEAPEST, Finished, Work
-from agent.ports import ModelFailed
+from agent.ports.models import ModelFailed
 
 HANDOVER = "HANDOVER"
 

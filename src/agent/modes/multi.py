@@ -13,7 +13,7 @@ import orjson
 from agent import prompts
 from agent.modes import single
 from agent.modes.work import Finished, Work
-from agent.ports import ModelFailed
+from agent.ports.models import ModelFailed
 from bus.errors import GatewayError
 from bus.events import JsonObject
 

@@ -8,19 +8,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from agent import files
+from agent.modes.attached import Attached
 from agent.modes.choose import FAST
-from agent.ports import (
-    LanguageModel,
-    MediaStore,
-    ModelReply,
-    ModelRequest,
-    RequestedCall,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    ToolUpdate,
-)
+from agent.ports.media import MediaStore
+from agent.ports.models import LanguageModel, ModelReply, ModelRequest, RequestedCall
+from agent.ports.tools import ToolCall, ToolResult, ToolSpec, ToolUpdate
 from agent.resume import Round
 from agent.settings import AgentSettings
 from agent.tools.calls import outcome_unknown
@@ -30,7 +22,7 @@ from agent.tools.schema import BadArguments, parse_arguments
 from agent.turn import Turn, usage_data
 from agent.window import result_text
 from bus import tracing
-from bus.events import JsonObject, MediaRef
+from bus.events import JsonObject
 
 CHEAPEST, ABLE, BEST = 0, 1, 2
 """Tiers: for an answer without tools, for work with tools, for what a model of the tier before could not do."""
@@ -58,21 +50,25 @@ class Work:
     among: tuple[str, ...] = ()
     """Names of the models that this agent may ask; empty means all."""
     media: MediaStore | None = None
-    needs: frozenset[str] = frozenset()
     tier: int = ABLE
     """The cheapest tier that is asked first; it rises where a model showed that it can't do it."""
     own: TurnTools = field(init=False)
     """The turn's own tools, which remember what was tried."""
-    _files: dict[str, files.ForModel] = field(init=False, default_factory=dict)
+    attached: Attached | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.own = self.hands()
+        if self.media is not None:
+            entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
+            self.attached = Attached(self.turn, self.media, any(entry.get("vision") for entry in entries))
+        self.own = self.hands(own=True)
 
     def model_name(self, mode: str) -> str:
         """The model that will probably answer, for `chat.started`."""
         entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
         if not entries:
             return ""
+        if len(entries) == 1:
+            return str(entries[0]["name"])
         options = self.turn.message.options
         wanted = options.model if options is not None else None
         tier = CHEAPEST if mode == FAST else self.tier
@@ -102,36 +98,9 @@ class Work:
             # a program goes on from its own tools' results: nobody has said anything new
             said = [one for one in said if one != {"role": "user", "content": ""}]
         out += said
-        if self.media is not None:
-            for message_id, refs in self.turn.files:
-                await self._attach(out, message_id, refs, self.media)
+        if self.attached is not None:
+            await self.attached.put_into(out)
         return out
-
-    async def _attach(
-        self, messages: list[JsonObject], message_id: str, refs: Sequence[MediaRef], media: MediaStore
-    ) -> None:
-        """Put the files of a message that this turn answers behind its text; those of earlier turns are named there."""
-        found = self._files.get(message_id)
-        if found is None:
-            sees = any(
-                entry.get("vision")
-                for entry in self.model.describe()
-                if not self.among or entry.get("name") in self.among
-            )
-            found = await files.for_model(refs, media, self.turn.message.actor.user, sees=sees)
-            self._files[message_id] = found
-            if found.vision:
-                self.needs = self.needs | {"vision"}
-        if not found.parts:
-            return
-        said = self.turn.lane.window.said(message_id)
-        for index, one in enumerate(messages):
-            if one is said:
-                text = {"type": "text", "text": one["content"]}
-                content: object = [text, *found.parts]
-                if not found.vision:
-                    content = "\n\n".join(part["text"] for part in [text, *found.parts] if part["text"])
-                messages[index] = {"role": "user", "content": content}
 
     # ------------------------------------------------------------ the model
 
@@ -141,7 +110,7 @@ class Work:
     ) -> ModelReply:  # fmt: skip
         """One round, with the tools of `hands`, if any, from `tier` (else the work's) upwards.
 
-        Its usage is added to the turn's. Raises ModelFailed.
+        Its usage is added to the turn's, and that of attempts that were cut. Raises ModelFailed.
         """
         message = self.turn.message
         options = message.options
@@ -155,11 +124,14 @@ class Work:
             tools=tools,
             user=message.actor.user,
             tier=self.tier if tier is None else tier,
-            needs=self.needs | ({"tools"} if tools else frozenset()),
+            needs=frozenset(
+                ["vision"] * (self.attached is not None and self.attached.vision) + ["tools"] * bool(tools)
+            ),
             model=options.model if options is not None else None,
             among=self.among,
             parameters=options.parameters if options is not None else {},
             language=message.actor.language,
+            lost=lambda name, usage: self.turn.add_usage(usage, name),  # what was begun is paid for
         )
         with tracing.span(tracing.MODEL, request.model or self.turn.model) as span:
             reply = await self.model.stream(request, on_delta)
@@ -169,6 +141,14 @@ class Work:
             span.set("gen_ai.response.finish_reasons", reply.finish_reason)
         self.turn.add_usage(reply.usage, reply.model or "model")
         return reply
+
+    async def count_what_a_crash_cut(self) -> None:
+        """Rounds that nobody could count any more: their prompts are, for what was streamed of them is not known."""
+        cut = self.turn.progress.cut
+        if cut:
+            prompt = await self.messages()
+            for attempt, name in cut.items():
+                self.turn.add_cut(attempt, name, self.model.estimate(name, prompt))
 
     # ------------------------------------------------------------ tools
 
@@ -180,12 +160,13 @@ class Work:
             return frozenset()
         return frozenset(str(tool.get("function", {}).get("name")) for tool in options.tools)
 
-    def hands(self) -> TurnTools:
-        """The tools of one worker: of the turn itself, or of one sub-agent."""
+    def hands(self, *, own: bool = False) -> TurnTools:
+        """The tools of one worker: of the turn itself (`own`), or of one sub-agent."""
         message = self.turn.message
         return self.executor.turn(
             message.actor, self.specs, session=self.turn.lane.key, message_id=message.message_id,
             attended=message.actor.role != "service" and message.actor.channel != "schedule",
+            attachments=None if self.attached is None else self.attached.reader(here=own),
         )  # fmt: skip
 
     async def use(self, reply: ModelReply) -> bool:

@@ -1,7 +1,11 @@
-"""From the writer's thread to the event loop: what became of the entries."""
+"""Between the event loop and the writer's thread: entries there, and back what became of them.
+
+What is appended within a moment goes over together: a thread that wakes takes the interpreter
+from the loop, and a message's turn, which begins at once, should ask its model first.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent.sessions.checkpoint import Changes
 from agent.sessions.entry import Entry
@@ -15,6 +19,21 @@ class Courier:
         self._loop = loop
         self._overlay = overlay
         self.generation = 0
+        self._outgoing: list[Entry] = []
+        self.put: Callable[[list[Entry]], None]
+        """The writer's; set when there is one."""
+
+    def send(self, entry: Entry) -> None:
+        """Hand it over when what begins with it has had its first turn of the loop."""
+        self._outgoing.append(entry)
+        if len(self._outgoing) == 1:
+            self._loop.call_soon(self._loop.call_soon, self.hand_over)
+
+    def hand_over(self) -> None:
+        """Now: a command of the writer must not overtake what was appended before it."""
+        if self._outgoing:
+            entries, self._outgoing = self._outgoing, []
+            self.put(entries)
 
     def committed(self, entries: Sequence[Entry]) -> None:
         self._loop.call_soon_threadsafe(self._overlay.committed, entries)

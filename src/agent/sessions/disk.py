@@ -6,6 +6,7 @@ folder of the file and the file itself); files are 0600, folders 0700. Errors ar
 system's own `OSError`: what they mean is decided above.
 """
 
+import errno
 import os
 import stat
 import sys
@@ -19,6 +20,8 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _BENEATH = os.open in os.supports_dir_fd and _DIRECTORY != 0
 _fdatasync = getattr(os, "fdatasync", os.fsync)
+_DSYNC = getattr(os, "RWF_DSYNC", 0) if hasattr(os, "pwritev") else 0
+_UNSUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 class ShortWrite(OSError):
@@ -71,6 +74,25 @@ class Disk:
     def sync_data(self, fd: int) -> None:
         """Wait until the content (and the length) is on the disk."""
         _fdatasync(fd)
+
+    def write_synced(self, fd: int, data: bytes) -> None:
+        """`write` and `sync_data`; where the system can (Linux 4.7, pwritev2(2)), in one call.
+
+        A thread that makes one call takes the interpreter from the event loop once less. The descriptor is one
+        of `open_append` or `open_new`: it writes to the end, whatever the offset.
+        """
+        if _DSYNC:
+            try:
+                written = os.pwritev(fd, [data], 0, _DSYNC)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                written = 0
+            if written == len(data):
+                return
+            data = data[written:]
+        self.write(fd, data)
+        self.sync_data(fd)
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)

@@ -56,6 +56,11 @@ class Entry:
         return self.after is not None and self.after.deleted
 
     @property
+    def goes_on(self) -> bool:
+        """Adds to a session that is there, and neither begins nor ends it."""
+        return self.after is not None and self.before is not None and not self.after.deleted and not self.before.deleted
+
+    @property
     def content(self) -> bytes:
         """The lines as they are added to the file."""
         return joined(self.lines)

@@ -1,7 +1,7 @@
 """Brings committed entries into their files behind the writer's back, so that no commit waits for them.
 
-A thread with a short delay: what one turn appends arrives together, and the event loop,
-which has just been told that its records are durable, is not kept from the interpreter
+A thread that waits for a quiet moment: what a turn appends is written together, and the event
+loop, which has just been told that its records are durable, is not kept from the interpreter
 by work that nobody waits for. The files are read together with what is still on its way
 (`view.py`), so nothing is missed meanwhile. Below is `filing.py`, above is the writer.
 """
@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from agent.sessions.entry import Entry
 from agent.sessions.filing import Filing
 
-DELAY_SECONDS = 0.004
+QUIET_SECONDS = 0.02
+"""Without a new entry for so long it begins."""
+MOST_SECONDS = 0.25
+"""An entry waits no longer than this, however much is going on."""
 BACKLOG = 4096
 """Entries that may wait; beyond it the writer waits too."""
 
@@ -48,12 +51,18 @@ class Filer:
     def _run(self) -> None:
         while self._running:
             self._something.wait()
-            time.sleep(DELAY_SECONDS)
+            self._await_quiet()
             self._something.clear()
             with self._lock:
                 self._store()
             if self._filing.erased:
                 self._checkpoint_wanted()
+
+    def _await_quiet(self) -> None:
+        until, seen = time.monotonic() + MOST_SECONDS, -1
+        while self._running and len(self._waiting) != seen and time.monotonic() < until:
+            seen = len(self._waiting)
+            time.sleep(QUIET_SECONDS)
 
     def _store(self) -> None:
         while self._waiting:

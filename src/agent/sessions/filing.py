@@ -6,7 +6,7 @@ are safe in the journal, which is not cut before they have arrived.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from agent.sessions.checkpoint import Changes
 from agent.sessions.entry import Entry
@@ -35,34 +35,44 @@ class Filing:
         return len(self._lagging)
 
     def store(self, entries: Iterable[Entry]) -> None:
-        """Bring entries into their files, or remember them for later."""
-        written = [entry for entry in entries if self._store(entry)]
+        """Bring entries into their files, or remember them for later. What one session has goes in one write."""
+        together: dict[str, list[Entry]] = {}
+        for entry in entries:
+            together.setdefault(entry.key.identity, []).append(entry)
+            self.changes.add_keys(entry.keys)
+        written: list[Entry] = []
+        for identity, waiting in together.items():
+            lagging = self._lagging.get(identity)
+            if lagging is not None:
+                lagging += waiting
+                self._catch_up(identity)
+            elif not self._bring(waiting, written):
+                self._lagging[identity] = waiting
         if written:
             self._written(written)
 
-    def _store(self, entry: Entry) -> bool:
-        identity = entry.key.identity
-        self.changes.add_keys(entry.keys)
-        if identity in self._lagging:
-            self._lagging[identity].append(entry)
-            self._catch_up(identity)
-            return False
+    def _bring(self, waiting: list[Entry], written: list[Entry]) -> bool:
+        """Move entries of one session from `waiting` to `written`; False where the disk refuses one."""
         try:
-            self._write(entry)
+            while waiting:
+                run = waiting[: _run_of(waiting)]
+                self._write(run)
+                written += run
+                del waiting[: len(run)]
         except Exception as error:  # whatever it is, the record is in the journal: the file can wait
             log.error("a session's file could not be written: %s", error)
             self.errors += 1
-            self._lagging[identity] = [entry]
             return False
         return True
 
-    def _write(self, entry: Entry) -> None:
-        if entry.after is None:
-            self.files.remove(entry.key)
-            self.changes.remove(entry.key.identity)
+    def _write(self, run: Sequence[Entry]) -> None:
+        last = run[-1]
+        if last.after is None:
+            self.files.remove(last.key)
+            self.changes.remove(last.key.identity)
         else:
-            self.changes.add(Row(entry.after, write_entry(self.files, entry)))
-        self.erased = self.erased or entry.ends or entry.after is None
+            self.changes.add(Row(last.after, write_entries(self.files, run)))
+        self.erased = self.erased or last.ends or last.after is None
 
     def catch_up(self) -> None:
         """Try again what lags. Raises OSError where something still does."""
@@ -72,16 +82,8 @@ class Filing:
             raise OSError(5, f"the files of {len(self._lagging)} sessions can't be written")
 
     def _catch_up(self, identity: str) -> None:
-        waiting = self._lagging[identity]
-        written = []
-        try:
-            while waiting:
-                self._write(waiting[0])
-                written.append(waiting.pop(0))
-        except Exception as error:  # as above
-            log.error("a session's file still can't be written: %s", error)
-            self.errors += 1
-        if not waiting:
+        written: list[Entry] = []
+        if self._bring(self._lagging[identity], written):
             del self._lagging[identity]
         self._written(written)
 
@@ -107,19 +109,19 @@ class Filing:
         self.changes = changes
 
 
-def write_entry(files: SessionFiles, entry: Entry) -> int:
-    """One entry into its file; the file's new length. Raises OSError."""
-    if entry.ends:
-        return files.replace(entry.key, entry.tombstone)
-    if entry.begins and _has_content(files, entry):
-        if entry.before is not None:
-            return files.replace(entry.key, entry.head + entry.content)
-        files.set_aside(entry.key)
-    return files.append(entry.key, lambda: entry.head, entry.content)
+def _run_of(entries: Sequence[Entry]) -> int:
+    """How many of the entries, from the first on, can go into the file in one write: nothing ends between them."""
+    if entries[0].ends or entries[0].after is None:
+        return 1
+    return next((place for place, entry in enumerate(entries) if place and not entry.goes_on), len(entries))
 
 
-def _has_content(files: SessionFiles, entry: Entry) -> bool:
-    try:
-        return files.path(entry.key).stat().st_size > 0
-    except FileNotFoundError:
-        return False
+def write_entries(files: SessionFiles, run: Sequence[Entry]) -> int:
+    """A run of entries into the file of their session; the file's new length. Raises OSError."""
+    first = run[0]
+    if first.ends:
+        return files.replace(first.key, first.tombstone)
+    content = first.content if len(run) == 1 else b"".join([entry.content for entry in run])
+    if first.begins and first.before is not None and files.has_content(first.key):
+        return files.replace(first.key, first.head + content)
+    return files.append(first.key, lambda: first.head, content, begins=first.begins)

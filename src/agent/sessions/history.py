@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions.reader import Line
 from agent.sessions.records import DONE, ENDS_TURN, ERROR, MESSAGE, TOOL_FINISHED, TOOL_STARTED, TURN_STARTED
 from agent.sessions.view import View

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.ports import Duplicate
+from agent.ports.sessions import Duplicate
 from agent.sessions.summary import Summary
 from bus.keys import SessionKey
 
@@ -156,8 +156,9 @@ class Index:
 
     def get(self, identity: str) -> Row | None:
         query = "SELECT summary, touched, size FROM sessions WHERE identity = ?"
-        with self._reading(query, (_blob(identity),)) as cursor:
-            found = cursor.fetchone()
+        cursor = self._connection().execute(query, (_blob(identity),))
+        found = cursor.fetchone()
+        cursor.close()
         return None if found is None else _row(_blob(identity), *found)
 
     def listed(self, owner: str | None, channel: str | None, before: int | None) -> Iterator[Summary]:

@@ -11,6 +11,7 @@ it moves to a new file, which is read back before it takes the old one's place.
 for their checkpoint. The order of reading is by number, the current one last.
 """
 
+import errno
 import logging
 import re
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 HEADER = orjson.dumps({"type": "journal", "version": FORMAT_VERSION}) + b"\n"
 _PART = re.compile(r"journal\.(\d+)\.jsonl\Z")
 _BLOCK = 1 << 20
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Refusals that leave what was there before as it is; any other may be a failed sync, after which no page is sure."""
 
 
 class JournalRefused(Conflict):
@@ -65,14 +68,12 @@ class Journal:
             self._renew()
         assert self._fd is not None
         try:
-            self._disk.write(self._fd, data)
-        except OSError:
-            self._cut()
-            raise
-        try:
-            self._disk.sync_data(self._fd)
-        except OSError:
-            self._poison()
+            self._disk.write_synced(self._fd, data)
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                self._cut()
+            else:
+                self._poison()
             raise
         self.size += len(data)
 

@@ -9,7 +9,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from agent.ports import SessionHead
+from agent.ports.sessions import SessionHead
 from agent.sessions.backup import copy_store
 from agent.sessions.catalogue import Catalogue
 from agent.sessions.entry import Entry
@@ -91,7 +91,7 @@ class JsonlStore(SessionLog):
     def _take_away(self, key: SessionKey, summary: Summary) -> None:
         entry = Entry(key, head=b"", lines=(), before=summary, after=None, generation=self._courier.generation)
         self._overlay.add(entry)
-        self._writer.put(entry)
+        self._courier.send(entry)
 
     # ------------------------------------------------------------ out of one session
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from agent.ports import Duplicate, Record
+from agent.ports.sessions import Duplicate, Record
 from agent.sessions.index import Used
 from agent.sessions.records import MESSAGE
 from bus.context import parse_timestamp

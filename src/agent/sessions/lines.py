@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from agent.ports import Record, SessionHead
+from agent.ports.sessions import Record, SessionHead
 from agent.sessions.records import FORMAT_VERSION, MESSAGE
 from bus.errors import BadParameters, Conflict
 from bus.events import JsonObject

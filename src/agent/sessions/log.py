@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from agent.ports import Duplicate, Record, SessionHead, SessionState
+from agent.ports.sessions import Duplicate, Record, SessionHead, SessionState
 from agent.sessions.catalogue import Catalogue
 from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Checkpointer
 from agent.sessions.courier import Courier
@@ -107,6 +107,7 @@ class SessionLog:
             refill=lambda paths: self._recovery(journal, files).refill(paths),
             checkpoint_bytes=self._limits[0], checkpoint_sessions=self._limits[1],
         )  # fmt: skip
+        self._courier.put = self._writer.put
 
     def _recovery(self, journal: Journal, files: SessionFiles) -> Recovery:
         return Recovery(self._disk, self._folder, journal, files, self._index, self._clock)
@@ -171,7 +172,7 @@ class SessionLog:
             begins=begins, generation=self._courier.generation, durable=durable,
         )  # fmt: skip
         self._overlay.add(entry)
-        self._writer.put(entry)
+        self._courier.send(entry)
         return durable
 
     def _start(
@@ -281,6 +282,7 @@ class SessionLog:
                 log.error("the store of sessions: %s", error)
             self._loop.call_soon_threadsafe(lambda: None if over.done() else over.set_result(error))
 
+        self._courier.hand_over()
         self._writer.put(lambda: command(then))
         return await over
 

@@ -17,7 +17,7 @@ from agent.sessions.index import Index, Row
 from agent.sessions.lines import OtherKey
 from agent.sessions.overlay import Overlay
 from agent.sessions.recovery import scan
-from agent.sessions.session import file_of
+from agent.sessions.session import file_of, place_of
 from agent.sessions.summary import Summary
 from bus.errors import Overloaded
 from bus.keys import SessionKey
@@ -50,14 +50,14 @@ class Lookup:
         found, summary = self._overlay.known(key.identity)
         if found:
             return True, summary
-        row, fits = self._look(key, file_of(self._folder, key))
+        row, fits = self._look(key, place_of(self._folder, key))
         if not fits:
             return False, None
         summary = row.summary if row else None
         self._overlay.remember(key.identity, summary)
         return True, summary
 
-    def _look(self, key: SessionKey, path: Path) -> tuple[Row | None, bool]:
+    def _look(self, key: SessionKey, path: str | Path) -> tuple[Row | None, bool]:
         """What the index has, and whether the file is as long as that says."""
         try:
             row = self._index.get(key.identity)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from agent.ports import Record, SessionHead
+from agent.ports.sessions import Record, SessionHead
 from agent.sessions.disk import Disk
 from agent.sessions.lines import PREFIX, decode, read_head
 from bus.keys import SessionKey

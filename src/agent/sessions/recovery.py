@@ -15,11 +15,11 @@ from pathlib import Path
 
 import orjson
 
-from agent.ports import SessionHead
+from agent.ports.sessions import SessionHead
 from agent.sessions.checkpoint import KEYS_KEPT_SECONDS, Changes
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
-from agent.sessions.filing import write_entry
+from agent.sessions.filing import write_entries
 from agent.sessions.index import Index, IndexDamaged, Row, Used
 from agent.sessions.journal import Journal, JournalRefused, parts, read_part
 from agent.sessions.keys_used import keys_used
@@ -143,7 +143,7 @@ class Recovery:
             key, head=head_line(after.head() if after.deleted else start.head()), before=before, after=after,
             lines=tuple(line for line, _ in new),
         )  # fmt: skip
-        self.changes.add(Row(after, write_entry(self._files, entry)))
+        self.changes.add(Row(after, write_entries(self._files, (entry,))))
         self.changes.add_keys(keys_used(key, fresh))
         self._live[key.identity] = after
 

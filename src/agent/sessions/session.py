@@ -9,6 +9,7 @@ the file. A tail that a crash tore is cut, and kept aside in `<name>.corrupt`.
 import errno
 import hashlib
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +28,25 @@ _TAIL = 1 << 16
 
 
 def file_of(folder: Path, key: SessionKey) -> Path:
-    """Where a key's file lies: a hash, so that no two share one even where case is folded, and none leaves `folder`."""
+    """Where a key's file lies."""
+    return Path(place_of(folder, key))
+
+
+def place_of(folder: Path, key: SessionKey) -> str:
+    """The same as a text: a hash, so that no two share one even where case is folded, and none leaves `folder`."""
     name = hashlib.blake2b(key.identity.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
-    return folder / name[:2] / f"{name}.jsonl"
+    return f"{folder}{os.sep}{name[:2]}{os.sep}{name}.jsonl"
+
+
+class _Open:
+    """A file that is open for appending, and how long it is."""
+
+    __slots__ = ("fd", "path", "size")
+
+    def __init__(self, fd: int, size: int, path: Path) -> None:
+        self.fd = fd
+        self.size = size
+        self.path = path
 
 
 class SessionFiles:
@@ -38,7 +55,9 @@ class SessionFiles:
     def __init__(self, disk: Disk, folder: Path) -> None:
         self._disk = disk
         self._folder = folder
-        self._open: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._folders: set[Path] = set()
+        """Folders that were looked at: ours, and there."""
         self._suspect: dict[str, int] = {}
         self.touched_folders: set[Path] = set()
         self.touched_files: set[Path] = set()
@@ -46,20 +65,32 @@ class SessionFiles:
     def path(self, key: SessionKey) -> Path:
         return file_of(self._folder, key)
 
-    def append(self, key: SessionKey, head: Callable[[], bytes], lines: bytes) -> int:
-        """Add `lines` (and the head where the file is empty); the new length. Raises OSError: nothing was added."""
+    def append(self, key: SessionKey, head: Callable[[], bytes], lines: bytes, *, begins: bool = False) -> int:
+        """Add `lines` (and the head where the file is empty); the new length. Raises OSError: nothing was added.
+
+        Where a session `begins`, what lies there already is none of it and is kept under another name.
+        """
         identity = key.identity
-        fd, size = self._descriptor(key)
-        data = lines if size else head() + lines
+        if begins and self.has_content(key):
+            self.set_aside(key)
+        file = self._descriptor(key)
+        data = lines if file.size else head() + lines
         try:
-            self._disk.write(fd, data)
+            self._disk.write(file.fd, data)
         except OSError:
-            self._suspect[identity] = size
-            self._take_back(identity, fd, size)
+            self._suspect[identity] = file.size
+            self._take_back(identity, file.fd, file.size)
             raise
-        self._open[identity] = (fd, size + len(data))
-        self.touched_files.add(self.path(key))
-        return size + len(data)
+        file.size += len(data)
+        self.touched_files.add(file.path)
+        return file.size
+
+    def has_content(self, key: SessionKey) -> bool:
+        """Whether something lies where the session's file belongs. Raises OSError."""
+        try:
+            return self.path(key).stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     def _take_back(self, identity: str, fd: int, size: int) -> None:
         try:
@@ -107,24 +138,24 @@ class SessionFiles:
         path = self.path(key)
         if not path.exists() or path.is_symlink():
             return
-        fd, now = self._descriptor(key)
-        if now > size:
-            self._disk.truncate(fd, size)
-            self._open[key.identity] = (fd, size)
+        file = self._descriptor(key)
+        if file.size > size:
+            self._disk.truncate(file.fd, size)
+            file.size = size
 
     def repair(self, key: SessionKey) -> int:
         """Cut a torn tail now rather than at the next record; the file's length. Raises OSError."""
         self.forget(key.identity)
-        return self._descriptor(key)[1] if self.path(key).exists() else 0
+        return self._descriptor(key).size if self.path(key).exists() else 0
 
-    def _descriptor(self, key: SessionKey) -> tuple[int, int]:
+    def _descriptor(self, key: SessionKey) -> "_Open":
         identity = key.identity
         found = self._open.get(identity)
         if found is not None:
             self._open.move_to_end(identity)
             return found
         while len(self._open) >= MAX_OPEN:
-            self._disk.close(self._open.popitem(last=False)[1][0])
+            self._disk.close(self._open.popitem(last=False)[1].fd)
         path = self.path(key)
         fd = self._open_file(path)
         try:
@@ -132,12 +163,17 @@ class SessionFiles:
         except BaseException:
             self._disk.close(fd)
             raise
-        self._open[identity] = (fd, size)
+        opened = self._open[identity] = _Open(fd, size, path)
         if size == 0:
             self._note(path)
-        return fd, size
+        return opened
 
     def _open_file(self, path: Path) -> int:
+        if path.parent in self._folders:
+            try:
+                return self._disk.open_append(path)
+            except OSError:
+                self._folders.discard(path.parent)  # it is not as it was: look at all of it
         self._make_folder(path.parent)
         try:
             return self._disk.open_append(path)
@@ -190,6 +226,7 @@ class SessionFiles:
         if not folder.is_dir():
             self._disk.make_folder(folder)
             self.touched_folders.add(folder.parent)
+        self._folders.add(folder)
 
     def _set_aside_link(self, path: Path) -> None:
         if path.is_symlink():
@@ -207,7 +244,7 @@ class SessionFiles:
         """Close the descriptor, if one is open."""
         found = self._open.pop(identity, None)
         if found is not None:
-            self._disk.close(found[0])
+            self._disk.close(found.fd)
 
     def close(self) -> None:
         for identity in list(self._open):

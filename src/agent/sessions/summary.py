@@ -13,7 +13,7 @@ from operator import attrgetter
 
 import orjson
 
-from agent.ports import Record, SessionHead, SessionState
+from agent.ports.sessions import Record, SessionHead, SessionState
 from agent.sessions.records import (
     DONE,
     ENDS_TURN,

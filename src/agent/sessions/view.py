@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
 from agent.sessions.lines import OtherKey

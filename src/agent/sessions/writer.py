@@ -83,7 +83,7 @@ class Writer:
         self._listener = listener
         self._refill = refill
         self._limits = (checkpoint_bytes, checkpoint_sessions)
-        self._queue: queue.SimpleQueue[Entry | Command] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Entry] | Command] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sessions-writer", daemon=True)
         self._filer = Filer(filing, lambda: self.put(_look))
         self._generation = 0
@@ -98,8 +98,8 @@ class Writer:
         self._filer.start()
         self._thread.start()
 
-    def put(self, item: Entry | Command) -> None:
-        """An entry to write, or a command to run between two batches."""
+    def put(self, item: list[Entry] | Command) -> None:
+        """Entries to write, or a command to run between two batches."""
         self._queue.put(item)
 
     def join(self) -> None:
@@ -129,11 +129,12 @@ class Writer:
         item = self._queue.get()
         size = 0
         while True:
-            if not isinstance(item, Entry):
+            if not isinstance(item, list):
                 return entries, [item]
-            if item.generation == self._generation:
-                entries.append(item)
-                size += len(item.journal_line)
+            for entry in item:
+                if entry.generation == self._generation:
+                    entries.append(entry)
+                    size += len(entry.journal_line)
             if size >= MAX_BATCH:
                 return entries, []
             try:

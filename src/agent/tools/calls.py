@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import Sequence
 
-from agent.ports import Report, RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec
+from agent.ports.models import RequestedCall
+from agent.ports.tools import Report, ToolCall, ToolResult, ToolSource, ToolSpec
 from agent.tools.results import problem
 from bus import tracing
 from bus.deadline import Deadline

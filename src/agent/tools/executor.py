@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent import files
-from agent.ports import MediaStore, RequestedCall, ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
+from agent.ports.media import MediaStore
+from agent.ports.models import RequestedCall
+from agent.ports.tools import ToolCall, ToolResult, ToolSource, ToolSpec, ToolUpdate
+from agent.tools.attachments import READ_ATTACHMENT, READ_ATTACHMENT_SPEC, AttachmentReader
 from agent.tools.calls import CallIds, idempotency_key, needs_care, outcome_unknown, perform
 from agent.tools.loops import STOPPED_AFTER, TOLD_AFTER, LoopDetector, reminder
 from agent.tools.results import READ_RESULT, READ_RESULT_SPEC, ResultStore, problem, text_of
@@ -81,10 +84,10 @@ class Executor:
 
     def turn(
         self, actor: Actor, specs: Sequence[ToolSpec], *, session: SessionKey | None = None, message_id: str = "",
-        attended: bool = True,
+        attended: bool = True, attachments: AttachmentReader | None = None,
     ) -> "TurnTools":  # fmt: skip
-        """What one turn, or one sub-agent, may use."""
-        return TurnTools(self, actor, specs, session, message_id, attended)
+        """What one turn, or one sub-agent, may use; `attachments` reads the files of its talk."""
+        return TurnTools(self, actor, specs, session, message_id, attended, attachments)
 
 
 class TurnTools:
@@ -92,9 +95,10 @@ class TurnTools:
 
     def __init__(
         self, executor: Executor, actor: Actor, specs: Sequence[ToolSpec], session: SessionKey | None, message_id: str,
-        attended: bool,
+        attended: bool, attachments: AttachmentReader | None,
     ) -> None:  # fmt: skip
         self._executor = executor
+        self._attachments = attachments
         self._actor = actor
         self._session = session
         self._message_id = message_id
@@ -111,8 +115,14 @@ class TurnTools:
 
     def for_model(self) -> list[JsonObject]:
         """The tools as Chat Completions tools; the same objects in the same order as long as nothing changes."""
-        shown = for_model(list(self._specs.values()))
-        return [*shown, *for_model([READ_RESULT_SPEC])] if self._cut else shown
+        return for_model(list(self._specs.values())) + for_model(list(self._inner().values()))
+
+    def _inner(self) -> dict[str, ToolSpec]:
+        """What is done here and by no source: reading on in what was cut, and in files of earlier turns."""
+        found = {READ_RESULT: READ_RESULT_SPEC} if self._cut else {}
+        if self._attachments is not None and self._specs and self._attachments.any:
+            found[READ_ATTACHMENT] = READ_ATTACHMENT_SPEC
+        return found
 
     def spec(self, name: str) -> ToolSpec | None:
         """What is known of a tool."""
@@ -168,7 +178,7 @@ class TurnTools:
         together = False
         for place, call in enumerate(calls):
             spec = self._specs.get(call.name)
-            free = place >= MAX_CALLS or call.name == READ_RESULT or spec is None or spec.read_only
+            free = place >= MAX_CALLS or spec is None or spec.read_only  # those done here only read
             if free and together:
                 groups[-1].append(place)
             else:
@@ -211,6 +221,8 @@ class TurnTools:
     async def _result(self, call: ToolCall, spec: ToolSpec, observer: Observer) -> ToolResult:
         if call.name == READ_RESULT:
             return self._read_on(call.arguments)
+        if call.name == READ_ATTACHMENT and spec is READ_ATTACHMENT_SPEC and self._attachments is not None:
+            return await self._attachments.read(str(call.arguments["attachment"]))
         if call.repeated and needs_care(spec) and call.call_id not in self._asking:
             return outcome_unknown()
         deadline = Deadline(self._executor.tool_seconds)
@@ -223,11 +235,14 @@ class TurnTools:
         return await files.for_person(result, self._executor.media, call.actor.user, call.name)
 
     def _unknown(self, requested: RequestedCall) -> bool:
-        return requested.name not in self._specs and requested.name != READ_RESULT
+        return (
+            requested.name not in self._specs and requested.name != READ_RESULT and requested.name not in self._inner()
+        )
 
     def _understood(self, requested: RequestedCall) -> tuple[ToolSpec, JsonObject]:
         """Raises BadArguments, whose text helps the model."""
         spec = READ_RESULT_SPEC if requested.name == READ_RESULT else self._specs.get(requested.name)
+        spec = spec or self._inner().get(requested.name)
         if spec is None:
             names = ", ".join(list(self._specs)[:40]) or "none"
             raise BadArguments(f"There is no tool named “{requested.name[:64]}”. The tools are: {names}.")

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 import orjson
 
-from agent.ports import Report, ToolCall, ToolResult, ToolSpec
+from agent.ports.tools import Report, ToolCall, ToolResult, ToolSpec
 from agent.tools.results import problem
 from agent.tools.schema import BadArguments, check
 from bus.deadline import Deadline

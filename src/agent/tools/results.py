@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from agent.ports import ToolResult, ToolSpec
+from agent.ports.tools import ToolResult, ToolSpec
 from bus.events import JsonObject
 
 MODEL_BYTES = 65_536

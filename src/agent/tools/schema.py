@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from agent.ports import ToolSpec
+from agent.ports.tools import ToolSpec
 from bus.events import JsonObject
 from bus.json_integers import loads_exactly
 
@@ -130,46 +130,15 @@ def parse_arguments(text: str) -> JsonObject:
     return found
 
 
-_validators: OrderedDict[int, tuple[JsonObject, Any]] = OrderedDict()
-
-
 def check(schema: JsonObject, arguments: JsonObject) -> None:
-    """Whether `arguments` fit `schema`. Raises BadArguments naming each place and what is expected there.
+    """Whether `arguments` fit `schema`. Raises BadArguments naming each place and what is expected there."""
+    from agent.tools.validating import errors_of  # the one door to `jsonschema`, see there
 
-    A schema that is itself broken, or that points elsewhere, checks nothing: the server has the last word.
-    """
-    from jsonschema.exceptions import SchemaError, relevance
-    from referencing.exceptions import Unresolvable
-
-    try:
-        errors = sorted(_validator(schema).iter_errors(arguments), key=relevance, reverse=True)
-    except (SchemaError, Unresolvable, RecursionError, TypeError, ValueError, AttributeError, KeyError):
-        return
+    errors = errors_of(schema, arguments)
     if errors:
         told = [_problem(error) for error in errors[:MAX_PROBLEMS]]
         more = f" And {len(errors) - MAX_PROBLEMS} more." if len(errors) > MAX_PROBLEMS else ""
         raise BadArguments("The arguments do not fit the tool's schema: " + "; ".join(told) + "." + more)
-
-
-def _validator(schema: JsonObject) -> Any:
-    found = _validators.get(id(schema))
-    if found is not None and found[0] is schema:
-        return found[1]
-    from jsonschema import Draft202012Validator, validators
-    from referencing import Registry
-
-    base = validators.validator_for(schema, default=Draft202012Validator)
-    # Patterns are regular expressions of a stranger: one that backtracks for ever would stop the house.
-    gentle: Any = validators.extend(base, {"pattern": _unchecked, "patternProperties": _unchecked})  # type: ignore[no-untyped-call]
-    validator = gentle(schema, registry=Registry())
-    _validators[id(schema)] = (schema, validator)
-    if len(_validators) > 4 * MAX_TOOLS:
-        _validators.popitem(last=False)
-    return validator
-
-
-def _unchecked(*_: Any) -> None:
-    return None
 
 
 def _problem(error: Any) -> str:

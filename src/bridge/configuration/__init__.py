@@ -1,9 +1,9 @@
 """Configuration files for both programs: YAML with positions, references, errors that say where.
 
 The door of this package. `load_text` gives plain data and the position of every
-node; `overlay` lays values from elsewhere (the environment) over it; `expand`
-resolves references; `validate` makes a pydantic model of it or tells each mistake
-in one line, `config.yaml:3:3 server.prot: unknown key (did you mean 'port'?)`.
+node; `overlay` lays values from elsewhere (the environment) over it; `read` makes a
+pydantic model of it (`expand` resolves references, `validate` checks) or tells each
+mistake in one line, `config.yaml:3:3 server.prot: unknown key (did you mean 'port'?)`.
 
 Above: `bridge.settings` and `gateway.settings`, which know the models and what a
 section means. Below: ruamel.yaml's composer and pydantic. A value is never
@@ -12,6 +12,7 @@ printed, because it may be a secret.
 
 from bridge.configuration.document import Document, Path, load_text, overlay
 from bridge.configuration.problems import ConfigurationError, Place, Problem, RefusedForSafety
+from bridge.configuration.reading import read
 from bridge.configuration.references import References, expand
 from bridge.configuration.validation import validate
 
@@ -27,6 +28,7 @@ __all__ = [
     "load_file",
     "load_text",
     "overlay",
+    "read",
     "validate",
 ]
 

@@ -36,6 +36,15 @@ class _Missing(Exception):
     """A reference that leads nowhere; the message is for people."""
 
 
+class MissingReferences(ConfigurationError):
+    """References that lead nowhere: their `paths` still hold them, and so do those `kept` because they are off."""
+
+    def __init__(self, missing: Mapping[Path, Problem], kept: dict[Path, Path]) -> None:
+        super().__init__(missing.values())
+        self.paths = tuple(missing)
+        self.kept = kept
+
+
 @dataclass(slots=True)
 class References:
     """Where references are looked up. `folder` holds the configuration."""
@@ -103,10 +112,10 @@ def expand(document: Document, references: References, enabled: Enabled = enable
     """Replace the references of all enabled sections in place.
 
     Returns the paths that still hold references because their section is off, each with
-    that section. Raises ConfigurationError with the place of each one that is missing.
+    that section. Raises MissingReferences with the place of each one that is missing, RefusedForSafety.
     """
     kept: dict[Path, Path] = {}
-    problems: list[Problem] = []
+    missing: dict[Path, Problem] = {}
 
     def walk(value: Any, path: Path, off: Path | None) -> Any:
         if isinstance(value, dict):
@@ -119,9 +128,9 @@ def expand(document: Document, references: References, enabled: Enabled = enable
             return value
         try:
             return _REFERENCE.sub(lambda found: _replace(found, references), value)
-        except _Missing as missing:
+        except _Missing as reason:
             if off is None:
-                problems.append(Problem(document.place(path), dotted(path), str(missing)))
+                missing[path] = Problem(document.place(path), dotted(path), str(reason))
             else:
                 kept[path] = off
             return value
@@ -132,8 +141,8 @@ def expand(document: Document, references: References, enabled: Enabled = enable
             return value
 
     document.data = walk(document.data, (), None)
-    if problems:
-        raise ConfigurationError(problems)
+    if missing:
+        raise MissingReferences(missing, kept)
     return kept
 
 

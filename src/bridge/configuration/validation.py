@@ -3,7 +3,7 @@
 import difflib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -40,18 +40,21 @@ _WORDS = {
 }
 
 
-def _as_written(_data: Any, location: Path) -> Path:
+def as_written(_data: Any, location: Path) -> Path:
+    """The general rule: the document is as the models are."""
     return location
 
 
 def validate(
-    document: Document, model: type[Model], *, kept: Mapping[Path, Path] | None = None, locate: Locate = _as_written
-) -> Model:
+    document: Document, model: type[Model], *, kept: Mapping[Path, Path] | None = None, locate: Locate = as_written,
+    unknown: Collection[Path] = (),
+) -> Model:  # fmt: skip
     """`document.data` as a `model`. Raises ConfigurationError with every mistake.
 
     `kept` has the references that were left in sections that are off, each with its section:
     where one is not valid as it stands, its section is left out. A section whose entries are
-    all commented out (null) counts as not there.
+    all commented out (null) counts as not there. What stands at the `unknown` paths is not
+    what is meant: what may be wrong because of it is not told.
     """
     _drop_empty(document.data, model)
     remaining = dict(kept or {})
@@ -62,6 +65,7 @@ def validate(
             details: list[Any] = list(error.errors(include_url=False, include_input=False))
             for detail in details:
                 detail["loc"] = locate(document.data, tuple(detail["loc"]))
+            details = [detail for detail in details if not _doubtful(document, detail, unknown)]
             off = {section for detail in details for section in _off(detail["loc"], remaining)}
             real = [detail for detail in details if not _off(detail["loc"], remaining)]
             if real or not off:
@@ -83,6 +87,14 @@ def _off(location: Path, kept: Mapping[Path, Path]) -> set[Path]:
         for path, section in kept.items()
         if location[: len(section)] == section and (path[: len(location)] == location or location[: len(path)] == path)
     }
+
+
+def _doubtful(document: Document, detail: Any, unknown: Collection[Path]) -> bool:
+    """Whether a mistake may be due to what is not known. A key that nobody knows is wrong whatever stands there."""
+    place = _in_data(document, detail["loc"])
+    return detail["type"] != "extra_forbidden" and any(
+        path[: len(place)] == place or place[: len(path)] == path for path in unknown
+    )
 
 
 def _drop_empty(data: Any, annotation: Any) -> None:

@@ -4,6 +4,7 @@ Below `stdio.py` and `groups.py`. The container's id is written by the tool itse
 and `rm -f` by that id is what ends it.
 """
 
+import secrets
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_FOLDER = "ai-bridge-"
 _TOOLS = frozenset({"docker", "podman", "nerdctl"})
 
 
@@ -32,13 +34,27 @@ class Container:
                     [self.tool, "rm", "-f", identity], env=dict(self.environment), stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=10, check=False,
                 )  # fmt: skip
+        self.forget()
+
+    def prepare(self) -> None:
+        """Make the folder for the id, for this person alone. Raises OSError, also where somebody was there first."""
+        if self._in_own_folder:
+            Path(self.cidfile).parent.mkdir(mode=0o700)
+
+    def forget(self) -> None:
+        """Take the id's file away, and its folder where it is ours."""
         with suppress(OSError):
-            Path(self.cidfile).unlink()
-            Path(self.cidfile).parent.rmdir()
+            Path(self.cidfile).unlink(missing_ok=True)  # a `run` that failed has written none
+            if self._in_own_folder:
+                Path(self.cidfile).parent.rmdir()
+
+    @property
+    def _in_own_folder(self) -> bool:
+        return Path(self.cidfile).parent.name.startswith(_FOLDER)
 
 
 def container_of(command: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Container | None:
-    """The container that this command line would start, or None where it starts none."""
+    """The container that this command line would start, or None where it starts none. Touches no disk."""
     name = Path(command).stem.lower()
     if name not in _TOOLS or "run" not in arguments:
         return None
@@ -49,6 +65,6 @@ def container_of(command: str, arguments: Sequence[str], environment: Mapping[st
         if argument == "--cidfile" or argument.startswith("--cidfile="):
             own = argument.partition("=")[2] or arguments[place + number + 1]
             return Container(command, own, tuple(arguments), environment)
-    cidfile = str(Path(tempfile.mkdtemp(prefix="ai-bridge-"), "cid"))
+    cidfile = str(Path(tempfile.gettempdir(), _FOLDER + secrets.token_hex(8), "cid"))
     told = (*arguments[: place + 1], "--cidfile", cidfile, *arguments[place + 1 :])
     return Container(command, cidfile, told, environment)

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
 
 from bridge.errors import BridgeError, McpError, ServerDown, TimedOut
 from bridge.servers.definitions import ToolDefinition
@@ -20,9 +19,9 @@ from bridge.servers.opening import Authorise, open_link, reason_of
 from bridge.servers.pace import GIVEN_UP_DELAY, UNREACHABLE_DELAY, Pace
 from bridge.servers.requests import Requests
 from bridge.servers.session import Session
+from bridge.servers.standing import Standing, State
 from bridge.settings import McpServerSettings
 
-State = Literal["starting", "ready", "stopped", "failed"]
 POLL_SECONDS = 300.0
 _START_SECONDS = 60.0
 
@@ -39,83 +38,54 @@ class ServerOwner:
     ) -> None:  # fmt: skip
         self.settings = settings
         self.name = settings.name
-        self.state: State = "stopped" if settings.lazy else "starting"
-        self.error: str | None = None
         self.offers = Offers()
+        self._standing = Standing(settings.name, "stopped" if settings.lazy else "starting", changed)
         self.restarts = 0
         self.pid: int | None = None
-        self.requests = Requests(self)
-        self.request = self.requests.request
         self._groups = groups
         self._authorise = authorise
-        self._changed = changed
         self._poll_seconds = poll_seconds
         self._pace = pace or Pace(given_up_delay=GIVEN_UP_DELAY if settings.kind == "stdio" else UNREACHABLE_DELAY)
-        self._session: Session | None = None
-        self._wanted = asyncio.Event()
+        self.requests = Requests(self._standing, lambda: self.settings)
+        self.request = self.requests.request
         self._again = False
         self._learning = False
-        self._waiters = 0
         self._stale: set[str] = set()
         self._wake = asyncio.Event()
-        self._turned = asyncio.Event()
         self._log = logging.getLogger(f"bridge.server.{settings.name}")
+
+    @property
+    def state(self) -> State:
+        return self._standing.state
+
+    @property
+    def error(self) -> str | None:
+        """Why it is not ready, or was not when it was started last."""
+        return self._standing.error
 
     @property
     def tools(self) -> list[ToolDefinition]:
         """What the server offers, or offered when it ran last."""
         return self.offers.tools
 
-    # ------------------------------------------------------------ for `requests.py`
-
-    @property
-    def session(self) -> Session | None:
-        """Where the server is ready: its conversation."""
-        session = self._session
-        return None if session is None or self.state != "ready" or session.lost.is_set() else session
-
-    async def gone(self, session: Session) -> None:
-        """Wait until a session that failed a call is put away; one that is still well is used again."""
-        if session.lost.is_set():
-            while self._session is session:
-                self._turned.clear()
-                await self._turned.wait()
-        else:
-            await asyncio.sleep(0.05)
-
-    async def ready(self, on_wait: Callable[[str], None] | None) -> Session:
-        """Wait for the server, waking it where it sleeps. Raises ServerDown where it was given up."""
-        self._wanted.set()
-        if on_wait is not None and self.state != "failed":
-            on_wait("starting")
-        self._waiters += 1
-        try:
-            while True:
-                if self.session is not None:
-                    return self.session
-                if self.state == "failed":
-                    raise ServerDown(f"{self.name} is down: {self.error}")
-                self._turned.clear()
-                await self._turned.wait()
-        finally:
-            self._waiters -= 1
+    # ------------------------------------------------------------ from outside
 
     def restart(self) -> None:
         """Stop the server and start it again, also where it was given up."""
         self._again = True
-        self._wanted.set()
+        self._standing.wanted.set()
         self._wake.set()
 
     def hold(self, reason: str) -> None:
         """Not to be reached for now, and why. `run()` begins anew."""
-        self._turn("failed", reason)
+        self._standing.turn("failed", reason)
 
     def learn(self) -> None:
         """Start a lazy server once to see what it offers, and let it sleep again."""
         if self.state == "stopped":
             self._learning = True
-            self._turn("starting", None)
-            self._wanted.set()
+            self._standing.turn("starting", None)
+            self._standing.wanted.set()
 
     def refresh(self) -> None:
         """Look at the server's listings again."""
@@ -127,9 +97,7 @@ class ServerOwner:
 
         With `first` only for the outcome of the first start, not for those after it.
         """
-        while self.state == "starting" and not (first and self.error is not None):
-            self._turned.clear()
-            await self._turned.wait()
+        await self._standing.settled(first=first)
 
     # ------------------------------------------------------------ life
 
@@ -138,17 +106,17 @@ class ServerOwner:
         try:
             while True:
                 if self.settings.lazy and (self.state == "stopped" or self._learning):
-                    await self._wanted.wait()
+                    await self._standing.wanted.wait()
                 await self._live_once()
         finally:
-            self._turn("stopped", None)
+            self._standing.turn("stopped", None)
 
     async def _live_once(self) -> None:
         """One start and its end, then the wait before the next."""
-        self._wanted.clear()
+        self._standing.wanted.clear()
         self._again = False
         if self.state != "failed":
-            self._turn("starting", self.error)
+            self._standing.turn("starting", self.error)
         self.requests.served = False
         began = asyncio.get_running_loop().time()
         quiet = False
@@ -164,8 +132,8 @@ class ServerOwner:
         if reason and task is not None and task.cancelling():
             raise asyncio.CancelledError(reason)  # we are told to stop, whatever else went wrong at the server's end
         if quiet:
-            self._turn("stopped", None)
-            await self._wanted.wait()
+            self._standing.turn("stopped", None)
+            await self._standing.wanted.wait()
         elif not self._again:
             await self._recover(reason, asyncio.get_running_loop().time() - began, hopeless)
 
@@ -173,7 +141,7 @@ class ServerOwner:
         self.restarts += 1
         delay, given_up = self._pace.ended(lived, useful=self.requests.served, hopeless=hopeless)
         self._log.warning("%s; %s", reason, "given up" if given_up else f"starting again in {delay:.1f} s")
-        self._turn("failed" if given_up else "starting", reason)
+        self._standing.turn("failed" if given_up else "starting", reason)
         self._wake.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(delay):
@@ -182,7 +150,7 @@ class ServerOwner:
                     self._wake.clear()
         if self._again:
             self._pace.reset()
-            self._turn("starting", reason)
+            self._standing.turn("starting", reason)
 
     async def _serve(self) -> bool:
         """Start, serve until the end. True where it was put to sleep because nobody called."""
@@ -203,17 +171,17 @@ class ServerOwner:
                 raise ServerDown(session.reason or lost.reason) from None
             self.requests.served = False
             self.requests.used = asyncio.get_running_loop().time()
-            self._session = session
-            self._turn("ready", None)
+            self._standing.session = session
+            self._standing.turn("ready", None)
             learnt, self._learning = self._learning, False
-            if learnt and not self._waiters:
+            if learnt and not self._standing.waiters:
                 return True
             return await self._watch(session)
         finally:
-            self._session = None
+            self._standing.session = None
             self.pid = None
             if self.state == "ready":
-                self._turn("starting", session.reason or None)
+                self._standing.turn("starting", session.reason or None)
             session.end(session.reason or "stopped")
             try:
                 if link is not None:
@@ -268,15 +236,8 @@ class ServerOwner:
             self._log.warning("listing what the server offers failed: %s", error.message)
         except LinkLost:
             return
-        self._changed()
+        self._standing.changed()
 
     def _note_change(self, what: str) -> None:
         self._stale.add(what)
         self._wake.set()
-
-    def _turn(self, state: State, error: str | None) -> None:
-        before = (self.state, self.error)
-        self.state, self.error = state, error
-        self._turned.set()
-        if before != (state, error):
-            self._changed()

@@ -1,13 +1,13 @@
 """Requests to one MCP server: a place for each, the server's own time limit, and what to do where it dies in them.
 
-`owner.py` keeps the server alive and lends its session. A request is a task's (`request`), or, where it needs to wait
-for nothing, a message and a callback (`lane`): most calls of a busy bridge are, and a task for each would cost more
-than all the rest of it.
+`owner.py` keeps the server alive, `standing.py` says where it stands and lends its session. A request is a task's
+(`request`), or, where it needs to wait for nothing, a message and a callback (`lane`): most calls of a busy bridge
+are, and a task for each would cost more than all the rest of it.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from bridge.errors import McpError, OutcomeUnknown, ServerDown, TimedOut, ToolResultInvalid
 from bridge.servers.calls import Call, Clock, OnProgress, OnQuestion
@@ -16,9 +16,8 @@ from bridge.servers.link import LinkLost, Post
 from bridge.servers.results import check_result
 from bridge.servers.session import Session
 from bridge.servers.slots import Slots
-
-if TYPE_CHECKING:
-    from bridge.servers.owner import ServerOwner
+from bridge.servers.standing import Standing
+from bridge.settings import McpServerSettings
 
 Outcome: TypeAlias = Reply | McpError | OutcomeUnknown | ToolResultInvalid
 """Of a posted request. OutcomeUnknown: the server died in it."""
@@ -26,14 +25,15 @@ Finished: TypeAlias = Callable[[Outcome], None]
 
 
 class Requests:
-    """Of the server that `owner` keeps. `served`: it has answered since it was started; `used`: when, loop time."""
+    """Of one server. `served`: it has answered since it was started; `used`: when, loop time."""
 
-    def __init__(self, owner: "ServerOwner") -> None:
+    def __init__(self, standing: Standing, settings: Callable[[], McpServerSettings]) -> None:
         self.in_flight = 0
         self.served = False
         self.used = 0.0
-        self._owner = owner
-        self._slots = Slots(owner.settings.max_in_flight)
+        self._standing = standing
+        self._settings = settings
+        self._slots = Slots(settings().max_in_flight)
 
     async def request(
         self, method: str, params: JsonObject, *, timeout: float | None = None, on_progress: OnProgress | None = None,
@@ -47,8 +47,8 @@ class Requests:
         Cancelling the task cancels the call. Raises McpError (the server's answer), ServerDown (2008, not started),
         TimedOut (1004), OutcomeUnknown (2006), ToolResultInvalid (2005), ValueError (arguments that aren't JSON).
         """
-        owner = self._owner
-        seconds = owner.settings.timeout if timeout is None else min(timeout, owner.settings.timeout)
+        settings, standing = self._settings(), self._standing
+        seconds = settings.timeout if timeout is None else min(timeout, settings.timeout)
         sent = False
         try:
             async with Clock(seconds) as clock:
@@ -58,7 +58,7 @@ class Requests:
                 await self._slots.take()
                 try:
                     while True:
-                        session = owner.session or await owner.ready(on_wait)
+                        session = standing.serving or await standing.ready(on_wait)
                         try:
                             return await self._once(session, method, params, call)
                         except OutcomeUnknown:
@@ -67,12 +67,12 @@ class Requests:
                                 raise
                         except ServerDown:
                             call.sent = False  # it was surely not seen: the next start may have it
-                        await owner.gone(session)
+                        await standing.gone(session)
                 finally:
                     self._slots.give()
         except TimeoutError:
             effect: Literal["none", "unknown"] = "unknown" if sent or call.sent else "none"
-            raise TimedOut(f"{owner.name} did not answer within {round(seconds, 1):g} s", effect=effect) from None
+            raise TimedOut(f"{settings.name} did not answer within {round(seconds, 1):g} s", effect=effect) from None
         except ServerDown as error:
             if not sent:
                 raise
@@ -97,9 +97,9 @@ class Requests:
 
     def lane(self) -> "Lane | None":
         """For a request that needs to wait for nothing: not for the server, nor for a place, nor for its pipe."""
-        session = self._owner.session if self._slots.free else None
+        session = self._standing.serving if self._slots.free else None
         send = None if session is None else session.quick()
-        return None if session is None or send is None else Lane(self, session, send, self._owner.settings.timeout)
+        return None if session is None or send is None else Lane(self, session, send, self._settings().timeout)
 
     def enter(self) -> None:
         """A posted request is on its way."""

@@ -102,10 +102,16 @@ class StdioLink:
         command = resolve_command(settings.command or "", environment, folder)
         self._container = container_of(command, settings.args, environment)
         arguments = self._container.arguments if self._container else settings.args
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.subprocess_exec(
-            lambda: _Process(self), command, *arguments, cwd=folder, env=environment, **popen_options()
-        )
+        if self._container is not None:
+            self._container.prepare()
+        try:
+            transport, _ = await asyncio.get_running_loop().subprocess_exec(
+                lambda: _Process(self), command, *arguments, cwd=folder, env=environment, **popen_options()
+            )
+        except BaseException:
+            if self._container is not None:
+                self._container.forget()
+            raise
         self._transport = transport
         self._groups.add(self.pid, settings.name, self._container)
         self._widen()

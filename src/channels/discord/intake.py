@@ -10,6 +10,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from channels.arrivals import Lanes
@@ -155,7 +156,7 @@ class Intake:
         self.me.application = str((data.get("application") or {}).get("id") or self.me.application)
         for where in reversed(self._marks.places()[-_MOST_CHANNELS:]):
             self._places.setdefault(where.channel, where)
-            self._put(where.channel, lambda channel=where.channel: self._look_back(channel))  # type: ignore[misc]
+            self._put(where.channel, partial(self._look_back, where.channel))
 
     def _guild(self, data: Object) -> None:
         guild = str(data["id"])

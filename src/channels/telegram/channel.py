@@ -51,6 +51,7 @@ CAPABILITIES = Capabilities(
     max_chars=MAX_CHARS,
     counting="utf16",
     drafts=True,
+    counts_messages=True,
     typing_seconds=4.0,
     direct_rate=Rate(5, 1.0),
     group_rate=Rate(8, 20 / 60),

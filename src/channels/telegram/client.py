@@ -129,6 +129,7 @@ class _Updates(HTTPXRequest):
 
     raw: list[JsonObject]
 
+    # static in the SDK, which calls it on the instance
     def parse_json_payload(self, payload: bytes) -> JsonObject:  # type: ignore[override]
         data: JsonObject = HTTPXRequest.parse_json_payload(payload)
         found = data.get("result")

@@ -8,7 +8,9 @@ from gateway.cli.failure import Failure
 from gateway.cli.output import ConfigOption, JsonOption, print_json
 from gateway.observability.redaction import escape_controls
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Read and prove the audit log.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Read and prove the audit log."
+)
 
 
 @app.command()

@@ -25,7 +25,7 @@ import typer
 from gateway.cli.failure import Failure
 from gateway.cli.output import ConfigOption
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 PATIENCE_SECONDS = 60.0
 STARTING_SECONDS = 20.0
 OTHERS_GATEWAYS = 3
@@ -80,9 +80,9 @@ async def _until_done(work: Coroutine[Any, Any, int]) -> int:
     except asyncio.CancelledError:
         return 0
     except ExceptionGroup as group:
-        known = group.subgroup((LinkRefused, RpcFailed, Failure, BrokenPipeError))
+        known: Exception | None = group.subgroup((LinkRefused, RpcFailed, Failure, BrokenPipeError))
         while isinstance(known, ExceptionGroup):
-            known = known.exceptions[0]  # type: ignore[assignment]
+            known = known.exceptions[0]
         if isinstance(known, Failure | BrokenPipeError):
             raise known from None
         if known is None:

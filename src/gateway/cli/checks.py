@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -76,7 +77,7 @@ def _home(home: Path) -> Iterator[Finding]:
             yield Finding(
                 "permissions", "warning" if path == home else "failed", f"others can read {path}",
                 f"chmod {mode:o} {path}",
-                fix=lambda path=path, mode=mode: path.chmod(mode),  # type: ignore[misc]
+                fix=partial(path.chmod, mode),
             )  # fmt: skip
     free = shutil.disk_usage(home).free
     if free < LOW_DISK_BYTES:

@@ -6,7 +6,7 @@ import typer
 
 from gateway.cli.failure import Failure
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

@@ -9,13 +9,15 @@ import typer
 from gateway.cli.output import ConfigOption, JsonOption, print_json
 from gateway.observability.redaction import MASK, Redactor
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check the configuration, or show it.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Check the configuration, or show it."
+)
 FileArgument = Annotated[str | None, typer.Argument(metavar="[FILE]", help="Instead of the one that is found.")]
 
 
 @app.command()
 def check(file: FileArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Read the configuration strictly; each mistake is one line, and the exit code 2."""
+    """Read the configuration strictly. Each mistake is one line, and the exit code 2."""
     from gateway.settings import load_settings
 
     loaded = load_settings(file or config)
@@ -43,7 +45,7 @@ def show(file: FileArgument = None, config: ConfigOption = None, as_json: JsonOp
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.allow_unicode = True
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # its stub says None
     out = io.StringIO()
     yaml.dump(data, out)
     print(f"# from {loaded.source or 'the defaults and the environment'}; state in {loaded.home}")

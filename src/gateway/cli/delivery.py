@@ -6,7 +6,9 @@ import typer
 
 from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Messages that could not be delivered.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Messages that could not be delivered."
+)
 
 
 @app.command("list")

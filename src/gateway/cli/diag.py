@@ -17,7 +17,7 @@ from gateway.cli.failure import Failure
 from gateway.cli.output import ConfigOption, JsonOption
 from gateway.observability.redaction import Redactor, escape_controls, secrets_of
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 LOG_LINES = 300
 
 

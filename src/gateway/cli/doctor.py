@@ -10,7 +10,7 @@ from gateway.cli.output import ConfigOption, JsonOption, print_json
 if TYPE_CHECKING:
     from gateway.cli.checks import Finding
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 _MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "fixed": "✓"}
 
 

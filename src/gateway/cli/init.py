@@ -18,7 +18,7 @@ from gateway.cli.output import ConfigOption, JsonOption, print_json
 if TYPE_CHECKING:
     from gateway.cli.written import Answers
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

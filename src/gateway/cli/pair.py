@@ -6,7 +6,9 @@ import typer
 
 from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Let in who asks on a chat platform.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Let in who asks on a chat platform."
+)
 Code = Annotated[str, typer.Argument(metavar="CODE")]
 
 

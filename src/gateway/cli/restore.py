@@ -8,7 +8,7 @@ import typer
 from gateway.cli.failure import Failure
 from gateway.cli.output import ConfigOption, JsonOption, print_json
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import typer
 
 from gateway.cli.output import ConfigOption, JsonOption, print_json
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
 
 @app.callback()

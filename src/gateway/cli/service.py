@@ -15,7 +15,7 @@ from gateway.cli.output import ConfigOption, JsonOption, print_json
 if TYPE_CHECKING:
     from bridge.background import Plan
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run in the background.")
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Run in the background.")
 LABEL = "busgate"
 
 

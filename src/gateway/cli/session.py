@@ -8,7 +8,12 @@ import typer
 from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 from gateway.observability.redaction import escape_controls
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="List, show, export and delete conversations.")
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="List, show, export and delete conversations.",
+)
 Key = Annotated[str, typer.Argument(metavar="KEY", help="As `session list` shows it.")]
 
 

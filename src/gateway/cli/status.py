@@ -8,7 +8,7 @@ from gateway.cli.failure import Failure
 from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 from gateway.observability.redaction import escape_controls
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

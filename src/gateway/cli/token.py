@@ -7,7 +7,9 @@ import typer
 from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 from gateway.settings_server import Role, Scope
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Create, list, rotate and revoke tokens.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Create, list, rotate and revoke tokens."
+)
 
 
 def _scopes(values: list[str] | None) -> list[str]:
@@ -80,7 +82,7 @@ def rotate(
 def revoke(
     token_id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False, config: ConfigOption = None
 ) -> None:
-    """Make a token worthless; its open connections close within a second."""
+    """Make a token worthless. Its open connections close within a second."""
     from gateway.cli.office import Office
 
     result = Office(config).ask("token.revoke", id=token_id)

@@ -7,7 +7,9 @@ import typer
 from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 from gateway.settings_server import Role
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Add, list, remove and invite people.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Add, list, remove and invite people."
+)
 Name = Annotated[str, typer.Argument(metavar="USER")]
 
 

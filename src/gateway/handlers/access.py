@@ -11,7 +11,7 @@ exist: same error, same words, same work as for a key that nobody ever used.
 
 from dataclasses import dataclass
 
-from agent.ports import SessionState, SessionStore
+from agent.ports.sessions import SessionState, SessionStore
 from bus.errors import NotFound
 from bus.keys import KeyKind, SessionKey, default_key, parse_key, take_apart
 from gateway.auth import Principal

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from bus.errors import BadParameters
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
+from bus.wording import word
 from gateway.auth import Principal, require
 from gateway.handlers.asking import AskingMethods, Days, Pair
 from gateway.handlers.call import Call, Nothing
@@ -49,7 +50,9 @@ class Administration:
             case "channels":
                 require(call.principal, ("admin",))
                 states = self._channels.states() if self._channels is not None else {}
-                lines = [f"- {channel}: {state.get('state')}" for channel, state in states.items()]
+                lines = [
+                    f"- {channel}: {word(str(state.get('state')), actor.language)}" for channel, state in states.items()
+                ]
                 return "\n".join(lines) or say(actor, "No channel is on.", "没有启用任何频道。")
             case "bridge":
                 return await self._bridge(call, words, actor, session)
@@ -82,7 +85,10 @@ class Administration:
         match words:
             case [] | ["list"]:
                 found = (await self._house.deliveries(call, Nothing()))["deliveries"]
-                lines = [f"- `{d['delivery_id']}` {d['channel']} {d['state']}: {d['reason']}" for d in found]
+                lines = [
+                    f"- `{d['delivery_id']}` {d['channel']} {word(d['state'], actor.language)}: {d['reason']}"
+                    for d in found
+                ]
                 return "\n".join(lines) or say(actor, "Everything was delivered.", "所有消息均已送达。")
             case ["resend", delivery_id]:
                 await self._house.resend(call, Resend(delivery_id=delivery_id))
@@ -127,7 +133,7 @@ def _models(entries: Sequence[JsonObject], actor: Actor) -> str:
     """The models and how they are; what failed, and when, is for admins."""
     lines = []
     for entry in entries:
-        line = f"- {entry.get('name')}: {entry.get('state', 'ready')}"
+        line = f"- {entry.get('name')}: {word(entry.get('state', 'ready'), actor.language)}"
         if "admin" in actor.scopes and entry.get("last_failure"):
             line += f" ({entry['last_failure']})"
         lines.append(line)
@@ -140,6 +146,10 @@ def _usage(found: JsonObject, actor: Actor) -> str:
     for day in days[:7]:
         cost = day.get("cost")
         money = f" · ${cost:.4f}" if isinstance(cost, int | float) else ""
+        if day.get("unpriced_tokens"):
+            money += say(actor, " · {} without a known price", " · {} 价格未知").format(day["unpriced_tokens"])
+        if day.get("estimated_tokens"):
+            money += say(actor, " · {} estimated", " · {} 为估算").format(day["estimated_tokens"])
         lines.append(f"- {day.get('day')}: {day.get('total_tokens', 0)} tokens{money}")
     return "\n".join(lines) or say(actor, "Nothing was used yet.", "还没有用量。")
 

@@ -117,7 +117,7 @@ class AskingMethods:
 
     async def usage(self, call: Call, params: Days) -> JsonObject:
         """Tokens, money and calls by day."""
-        return await self._usage.usage(call.who.user, params.days) if self._usage else {"days": []}
+        return await self._usage.usage(call.who.user, params.days, call.who.role) if self._usage else {"days": []}
 
     def _note(self, action: str, call: Call, **details: object) -> None:
         if self._audit is not None:

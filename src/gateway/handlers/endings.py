@@ -1,6 +1,6 @@
 """How a turn ended that ended before somebody asked: read from the log."""
 
-from agent.ports import Record, SessionStore
+from agent.ports.sessions import Record, SessionStore
 from agent.sessions import records as kinds
 from bus.errors import GatewayError, from_code
 from bus.events import Accepted, ChatDone, ChatError, Usage

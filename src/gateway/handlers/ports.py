@@ -6,7 +6,7 @@ A neighbour that is not composed is `None`: its lists are then empty and its thi
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from agent.ports import SessionHead, SessionStore
+from agent.ports.sessions import SessionHead, SessionStore
 from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
 
@@ -94,7 +94,7 @@ class Deliveries(Protocol):
 class UsageBook(Protocol):
     """Tokens, money and calls by day."""
 
-    async def usage(self, user: str, days: int) -> JsonObject: ...
+    async def usage(self, user: str, days: int, role: str = "") -> JsonObject: ...
 
 
 class Audit(Protocol):

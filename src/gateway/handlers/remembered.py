@@ -1,7 +1,7 @@
 """The same call under the same idempotency key: done once, answered as often as it is asked.
 
-For a person's bare `tools.call` within one run of the gateway; what is durable (a turn's calls) is in
-the session's log, and what a bridge executed in the bridge's ledger.
+For a person's bare `tools.call` while it runs, and for answers that are asked for again soon. What has to
+survive a restart is in `gateway/tools/kept_calls.py`, what a bridge executed in the bridge's ledger too.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agent.ports import SessionHead
+from agent.ports.sessions import SessionHead
 from bus.errors import BadParameters
 from bus.events import JsonObject
 from bus.keys import SessionKey

@@ -1,19 +1,36 @@
 """`tools.*`: what there is, and a person's own call, through the same guard as the model's."""
 
+import asyncio
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from agent.ports import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, ToolCall, ToolSource, ToolUpdate
+from agent.ports.tools import (
+    ApprovalAnswered,
+    ApprovalAsked,
+    Progress,
+    QuestionAsked,
+    ToolCall,
+    ToolSource,
+    ToolSpec,
+    ToolUpdate,
+)
 from bus.context import new_id
 from bus.deadline import Deadline
-from bus.errors import IdempotencyConflict
-from bus.events import ApprovalRequested, ApprovalResolved, JsonObject, QuestionRequested
+from bus.errors import GatewayError, IdempotencyConflict
+from bus.events import Actor, ApprovalRequested, ApprovalResolved, JsonObject, QuestionRequested
 from bus.message_bus import Events
 from gateway.handlers.call import Call, Nothing, Params
 from gateway.handlers.dispatch import Method, method
 from gateway.handlers.remembered import Remembered
+from gateway.tools.kept_calls import KeptCalls, content_of
+
+
+class Tools(ToolSource, Protocol):
+    """All sources behind the guard, which finds one tool without listing all."""
+
+    async def find(self, actor: Actor, name: str) -> ToolSpec | None: ...
 
 
 class CallTool(Params):
@@ -25,8 +42,9 @@ class CallTool(Params):
 class ToolMethods:
     """The family. `seconds` bounds one call."""
 
-    def __init__(self, *, tools: ToolSource, events: Events, seconds: float) -> None:
+    def __init__(self, *, tools: Tools, kept: KeptCalls, events: Events, seconds: float) -> None:
         self._tools = tools
+        self._kept = kept
         self._events = events
         self._seconds = seconds
         self._remembered = Remembered()
@@ -59,19 +77,53 @@ class ToolMethods:
         entry = self._remembered.enter((call.who.user, params.idempotency_key), (params.name, params.arguments))
         if not entry.same((params.name, params.arguments)):
             raise IdempotencyConflict("this idempotency key was used for another call")
-        return await entry.once(lambda: self._run(call, params, f"user:{params.idempotency_key}"))
+        key = params.idempotency_key
+        return await entry.once(lambda: self._once(call, params, key))
 
-    async def _run(self, call: Call, params: CallTool, key: str) -> JsonObject:
+    async def _once(self, call: Call, params: CallTool, key: str) -> JsonObject:
+        """Make the call, unless it was made before, in whatever run of the house."""
+        user, content, passed = call.who.user, content_of(params.name, params.arguments), f"user:{key}"
+        before = self._kept.find(user, key)
+        if before is not None and before.content != content:
+            raise IdempotencyConflict("this idempotency key was used for another call")
+        spec = await self._tools.find(call.who.actor(channel=call.channel), params.name)
+        if before is not None:
+            return before.outcome()
+        # A bridge keeps what it did under this key in a ledger of its own; what only reads may be done again.
+        if spec is None or spec.source == "bridge" or spec.read_only or spec.idempotent:
+            return await self._run(call, params, passed)
+        await self._kept.begin(user, key, content)
+        asking: set[str] = set()
+        try:
+            answer = await self._run(call, params, passed, asking)
+        except GatewayError as error:
+            await self._kept.failed(user, key, content, error)
+            raise
+        except asyncio.CancelledError:
+            if asking:  # its caller left while a person was asked: it was surely not made
+                await self._kept.forget(user, key)
+            raise
+        await self._kept.done(user, key, content, answer)
+        return answer
+
+    async def _run(self, call: Call, params: CallTool, key: str, asking: set[str] | None = None) -> JsonObject:
+        """`asking` holds the ids of the questions that wait for a person."""
         actor = call.who.actor(channel=call.channel)
         call_id = new_id("call")
+
+        def report(update: ToolUpdate) -> None:
+            if asking is not None and isinstance(update, ApprovalAsked):
+                asking.add(update.approval_id)
+            elif asking is not None and isinstance(update, ApprovalAnswered):
+                asking.discard(update.approval_id)
+            self._report(update, call_id, actor.user)
+
         wanted = ToolCall(
             call_id=call_id, name=params.name, arguments=params.arguments, actor=actor, idempotency_key=key,
             attended=actor.role != "service",
         )  # fmt: skip
         begun = time.monotonic()
-        result = await self._tools.call(
-            wanted, deadline=Deadline(self._seconds), report=lambda update: self._report(update, call_id, actor.user)
-        )
+        result = await self._tools.call(wanted, deadline=Deadline(self._seconds), report=report)
         out: JsonObject = {
             "content": list(result.content), "is_error": result.is_error,
             "duration_ms": result.duration_ms or int((time.monotonic() - begun) * 1000),

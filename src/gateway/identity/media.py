@@ -10,6 +10,7 @@ import asyncio
 import errno
 import hashlib
 import hmac
+import mimetypes
 import os
 import re
 import secrets
@@ -26,6 +27,12 @@ from gateway.identity.document import NO_LINK, write_private
 _ID = re.compile(r"med_[0-9a-f]{40}\Z")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}\Z")
 _NAME_CHARS = 255
+_UNKNOWN = "application/octet-stream"
+_BY_SUFFIX = {
+    ".md": "text/markdown", ".log": "text/plain", ".toml": "text/plain", ".ini": "text/plain",
+    ".yaml": "application/yaml", ".yml": "application/yaml",
+}  # fmt: skip
+"""What the system's table of suffixes does not know everywhere."""
 
 
 class MediaFolder:
@@ -49,7 +56,10 @@ class MediaFolder:
             return self._save(data, mime, name, owner)
 
     def _save(self, data: bytes, mime: str, name: str, owner: str) -> MediaRef:
-        kept_name, kept_mime = clean_name(name), clean_mime(mime)
+        kept_name = clean_name(name)
+        kept_mime = clean_mime(mime)
+        if kept_mime == _UNKNOWN:
+            kept_mime = mime_by_name(kept_name)
         parts = (
             owner.encode(),
             kept_mime.encode(),
@@ -125,7 +135,14 @@ def clean_mime(mime: str) -> str:
     """The type without parameters. Raises BadParameters where it is none."""
     kept = mime.partition(";")[0].strip().lower()
     if not kept:
-        return "application/octet-stream"
+        return _UNKNOWN
     if not _MIME.match(kept):
         raise BadParameters("a media type is written type/subtype")
     return kept
+
+
+def mime_by_name(name: str) -> str:
+    """The type that a name speaks of. Many clients send a file of any kind as one of no type: `notes.md` is to be read."""
+    suffix = Path(name.lower()).suffix
+    guessed, encoding = mimetypes.guess_type("file" + suffix)
+    return _BY_SUFFIX.get(suffix) or (guessed if guessed and not encoding else _UNKNOWN)

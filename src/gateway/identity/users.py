@@ -3,6 +3,7 @@
 Kept in `users.json`. Knows nothing of tokens or links; `handlers/users.py` keeps the three in step.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bus.context import timestamp
@@ -15,11 +16,11 @@ from gateway.identity.roles import checked_role
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`created_at` is RFC 3339."""
+    """`created_at` is RFC 3339; None for whom the configuration names in a token, and nobody made."""
 
     user: str
     role: str
-    created_at: str
+    created_at: str | None
 
     def public(self) -> JsonObject:
         """As `user.list` shows it."""
@@ -27,10 +28,11 @@ class User:
 
 
 class Users:
-    """All users by name."""
+    """All users by name. `configured` are those of the configuration's tokens, name to role."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, configured: Mapping[str, str] | None = None) -> None:
         self._document = document
+        self._configured = configured or {}
         self._rows = rows(document, "users")
 
     def get(self, user: str) -> User | None:
@@ -68,4 +70,6 @@ class Users:
 
     def all(self) -> list[User]:
         """Everybody, by name."""
-        return [User(name, row["role"], row["created_at"]) for name, row in sorted(self._rows.items())]
+        named = {name: User(name, role, None) for name, role in self._configured.items()}
+        made = {name: User(name, row["role"], row["created_at"]) for name, row in self._rows.items()}
+        return [user for _, user in sorted((named | made).items())]

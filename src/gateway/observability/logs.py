@@ -26,7 +26,7 @@ MAX_LINE_CHARS = 16_384
 
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 _CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "telegram", "discord", "aiohttp", "websockets", "mcp",
-           "asyncio", "markdown_it", "watchfiles")  # fmt: skip
+           "asyncio", "markdown_it")  # fmt: skip
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "1;31"}
 
 

@@ -120,8 +120,10 @@ class Metrics:
         if isinstance(event, ChatError):
             self._count(self._turns, "error")
             self._count(self._errors, str(event.code))
+        else:
+            self._count(self._turns, event.finish_reason)
+        if event.usage is None:
             return
-        self._count(self._turns, event.finish_reason)
         for kind in ("prompt", "completion", "cached"):
             amount = getattr(event.usage, f"{kind}_tokens")
             if amount:

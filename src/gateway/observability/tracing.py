@@ -68,6 +68,7 @@ class Tracing:
                 trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
             )  # fmt: skip
             parent = trace.set_span_in_context(trace.NonRecordingSpan(root))
+        # its stub wants no None
         with self._tracer.start_as_current_span(name, context=parent, attributes=attributes) as span:  # type: ignore[arg-type]
             before = tracing.span_id.set(f"{span.get_span_context().span_id:016x}")
             try:

@@ -91,7 +91,7 @@ class ApprovalDesk:
         )
         asked = Asked(
             approval_id=str(approval_id), user=str(user), call_id=str(call_id), tool=str(tool), digest=str(digest),
-            arguments=orjson.loads(bytes(arguments)),  # type: ignore[call-overload]
+            arguments=orjson.loads(bytes(arguments)),  # type: ignore[call-overload]  # a blob, as it was written
             risk=str(risk), expires=float(str(expires)), where=None if place is None else str(place),
             session=None if session is None else SessionKey.from_identity(str(session)), message_id=str(message_id),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.ports import Policy, Progress, Report, ToolCall, ToolResult, ToolSpec
+from agent.ports.tools import Policy, Progress, Report, ToolCall, ToolResult, ToolSpec
 from bridge.errors import BridgeError, McpError
 from bridge.policy import decide, idempotent, standing, strictest
 from bridge.servers.calls import Progress as McpProgress

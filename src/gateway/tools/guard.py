@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from agent.ports import (
+from agent.ports.tools import (
     ApprovalAnswered,
     ApprovalAsked,
     Policy,
@@ -72,6 +72,13 @@ class Guard:
     async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]:
         """What this person may see. With `session`, as it is there: a group where bridges are not lent has none."""
         return [spec for spec, _ in (await self._table(actor)).values() if self._allowed_in(spec, actor, session)]
+
+    async def find(self, actor: Actor, name: str) -> ToolSpec | None:
+        """One tool as its source has it, or None."""
+        try:
+            return (await self._find(actor, name))[0]
+        except NotFound:
+            return None
 
     async def call(self, call: ToolCall, *, deadline: Deadline, report: Report) -> ToolResult:
         """Run one call, if it may. Raises GatewayError with its effect."""
@@ -160,6 +167,8 @@ class Guard:
         return replace(spec, policy=policy)
 
     def _policy(self, actor: Actor, spec: ToolSpec) -> Policy:
+        if not self._rules:
+            return spec.policy
         return strictest(spec.policy, *(rule(actor, spec) for rule in self._rules))
 
     def _allowed_in(self, spec: ToolSpec, actor: Actor, session: SessionKey | None) -> bool:

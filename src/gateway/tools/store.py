@@ -1,4 +1,4 @@
-"""Approvals on disk: what is being asked, what was allowed for longer, where bridges are lent to groups.
+"""Approvals on disk: what is being asked, what was allowed for longer, where bridges are lent to groups; keyed calls.
 
 One SQLite file under `$GATEWAY_HOME`, mode 0600. Each write is synced before it returns. It decides nothing.
 """
@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS grants (
     since TEXT NOT NULL, bridge_id TEXT NOT NULL, own_tool TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lent (user TEXT NOT NULL, session TEXT NOT NULL, PRIMARY KEY (user, session)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (
+    user TEXT NOT NULL, key TEXT NOT NULL, content TEXT NOT NULL, state TEXT NOT NULL, answer BLOB, at REAL NOT NULL,
+    PRIMARY KEY (user, key)
+) WITHOUT ROWID;
 """
 VERSION = 1
 

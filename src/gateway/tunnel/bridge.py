@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from agent.ports import Policy, ToolSpec
+from agent.ports.tools import Policy, ToolSpec
 from bridge.errors import BadParameters
 from bridge.protocol import Close, GatewaySession, Hello, Limits, Send, decode
 from bridge.protocol.gateway_effects import (

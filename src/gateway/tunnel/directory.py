@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bridge.protocol import Hello, Limits, new_key
 from bus.context import new_id
-from bus.errors import Forbidden, NotAuthenticated, NotFound
+from bus.errors import Forbidden, NotAuthenticated, NotFound, TokenExpired
 from bus.events import Actor, BridgeConnected, BridgeDisconnected, JsonObject, ToolsChanged
 from bus.message_bus import Events
 from gateway.tunnel.bridge import Bridge, Wire
@@ -96,7 +96,7 @@ class Directory:
                     continue
                 try:
                     self._gate.recheck(bridge.bearer)
-                except NotAuthenticated as error:
+                except (NotAuthenticated, TokenExpired) as error:
                     bridge.lock_out(error.message)
                     continue
                 effects = bridge.session.tick(time.monotonic())

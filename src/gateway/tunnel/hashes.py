@@ -1,6 +1,6 @@
 """The hash of a call's arguments, made once for those who need it one after the other: the guard, then the tunnel."""
 
-from agent.ports import ToolCall
+from agent.ports.tools import ToolCall
 from bridge.protocol import arguments_hash
 
 

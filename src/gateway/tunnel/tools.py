@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Coroutine, Sequence
 
-from agent.ports import Report, ToolCall, ToolResult, ToolSpec
+from agent.ports.tools import Report, ToolCall, ToolResult, ToolSpec
 from bridge.errors import BridgeError
 from bridge.protocol import Outgoing, arguments_hash
 from bridge.servers.alarm import Alarm

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from agent.ports import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, Report, ToolCall
+from agent.ports.tools import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, Report, ToolCall
 from bridge.servers.alarm import Alarm
 from bus.context import timestamp
 from bus.deadline import Deadline

@@ -9,7 +9,7 @@ import pytest
 from agent import prompts
 from agent.llm.demo import DemoModel
 from agent.modes.multi import parse_plan
-from agent.ports import ModelReply, ModelRequest
+from agent.ports.models import ModelReply, ModelRequest
 from agent.tools.builtin.schedule_book import PROMPT_EN, PROMPT_ZH
 from bus.events import JsonObject
 

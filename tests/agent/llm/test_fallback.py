@@ -13,7 +13,7 @@ from agent.llm.candidates import Known, order
 from agent.llm.demo import DemoModel
 from agent.llm.fair import FairShare
 from agent.llm.fallback import ModelPool
-from agent.ports import ModelFailed, ModelReply, ModelRequest
+from agent.ports.models import ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from tests.fakes.openai_server import OpenAIServer
 

@@ -15,7 +15,7 @@ import trustme
 from pydantic import SecretStr, ValidationError
 
 from agent.llm.openai_client import OpenAIModel
-from agent.ports import ModelFailed, ModelReply, ModelRequest
+from agent.ports.models import ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from tests.fakes.openai_server import OpenAIServer
 
@@ -299,6 +299,7 @@ async def test_nobody_there() -> None:
     await model.close()
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(68)
 async def test_cancelling_closes_the_connection_at_once(server: OpenAIServer, make: Make) -> None:
     for said in ("!slow 20 1000", "!silent", "!deaf"):

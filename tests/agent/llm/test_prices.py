@@ -1,5 +1,9 @@
 """Prices and estimates."""
 
+import json
+from datetime import date
+from importlib import resources
+
 import pytest
 
 from agent.llm.prices import Price, bare_name, cost_of, price_of, usage_of
@@ -65,3 +69,12 @@ def test_estimates_know_chinese() -> None:
     assert estimate_messages(messages) == 4 + 1 + 1000 + 4 + 4 + 5
     assert estimate_tools([]) == 0
     assert estimate_tools([call]) > 5
+
+
+def test_the_table_says_when_and_against_what_it_was_checked() -> None:
+    table = json.loads(resources.files("agent.llm").joinpath("prices.json").read_text())
+    assert date.fromisoformat(table["checked"])
+    families = (*table["sources"], "o3", "o4")
+    for name, (fresh, written, cached) in table["prices"].items():
+        assert name == bare_name(name) and name.startswith(families), name
+        assert 0 <= cached <= fresh < written, name

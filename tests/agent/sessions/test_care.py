@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.ports import SessionStore
+from agent.ports.sessions import SessionStore
 from agent.sessions.jsonl_store import JsonlStore
 from bus.errors import Conflict, Overloaded
 from bus.keys import SessionKey

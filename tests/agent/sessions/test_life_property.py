@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions.jsonl_store import JsonlStore
 from agent.sessions.session import file_of
 from bus.errors import Overloaded

@@ -12,7 +12,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.ports import Record
+from agent.ports.sessions import Record
 from agent.sessions import reader as reading
 from agent.sessions.disk import Disk
 from agent.sessions.journal import HEADER, read_part

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.sessions.disk import Disk
 from agent.sessions.journal import HEADER
 from agent.sessions.jsonl_store import JsonlStore
 from agent.sessions.session import file_of
@@ -45,14 +46,15 @@ async def seqs(store: JsonlStore) -> list[int]:
 
 @pytest.mark.attack(71)
 @pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize(
     "refused",
     [{"write"}, {"sync_data"}, {"write", "truncate"}, {"write", "truncate", "sync_data"}, {"sync_data", "replace"}],
 )
 async def test_nothing_refused_is_kept_and_what_follows_is_whole(
-    folder: Path, disk: RefusingDisk, refused: set[str], torn: bool
+    folder: Path, disk: RefusingDisk, refused: set[str], error_number: int, torn: bool
 ) -> None:
-    disk.torn, disk.error = torn, errno.EIO if "sync_data" in refused else errno.ENOSPC
+    disk.torn, disk.error = torn, error_number
     async with JsonlStore(folder, disk=disk) as store:
         await store.append(KEY, [said(1)], head=head_of(KEY))
         disk.refuses = refused
@@ -197,3 +199,16 @@ async def test_without_free_descriptors_nothing_is_lost(folder: Path) -> None:
     async with JsonlStore(folder) as store:
         for key in keys:
             assert [record.seq for record in await store.read(key)] == [1, 2]
+
+
+async def test_the_real_disk_appends_what_it_syncs(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    real = Disk()
+    fd = real.open_append(folder / "file")
+    try:
+        real.write(fd, b"one\n")
+        for line in (b"two\n", b"three\n" * 100_000):
+            real.write_synced(fd, line)
+        assert (folder / "file").read_bytes() == b"one\ntwo\n" + b"three\n" * 100_000
+    finally:
+        real.close(fd)

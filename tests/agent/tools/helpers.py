@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agent.ports import ToolCall, ToolResult
+from agent.ports.tools import ToolCall, ToolResult
 from agent.tools.registry import Builtin, BuiltinTools
 from bus.deadline import Deadline
 from bus.events import Actor

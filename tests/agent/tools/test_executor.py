@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.ports import Progress, Report, RequestedCall, ToolCall, ToolResult, ToolSpec, ToolUpdate
+from agent.ports.models import RequestedCall
+from agent.ports.tools import Progress, Report, ToolCall, ToolResult, ToolSpec, ToolUpdate
 from agent.tools.executor import Executor, Round, TurnTools
 from agent.tools.loops import LoopDetector
 from agent.tools.results import ResultStore

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.ports import ToolResult
+from agent.ports.tools import ToolResult
 from agent.tools.builtin.schedule import ScheduleTool
 from agent.tools.builtin.schedule_book import Due, Scheduler
 from agent.tools.builtin.schedule_times import check_cron, moment, next_time, zone_named
@@ -217,7 +217,20 @@ async def test_a_clock_set_back_repeats_nothing(tmp_path: Path, clock: Clock) ->
         assert await house.at(86_400 + 3_601) == ["daily"]
 
 
-async def test_a_file_of_a_later_version_is_refused(tmp_path: Path, clock: Clock) -> None:
-    (tmp_path / "schedule.json").write_text('{"version": 2, "tasks": []}')
-    with pytest.raises(ValueError, match="version 2"):
-        await Scheduler(tmp_path, clock).of("alice")
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 1, "tasks": [{"due": 1}]}'])
+async def test_a_damaged_file_is_put_aside_and_people_plan_anew(tmp_path: Path, clock: Clock, content: bytes) -> None:
+    (tmp_path / "schedule.json").write_bytes(content)
+    async with House(tmp_path, clock) as house:
+        added(await use(house.tool, action="add", text="tea", at="in 10 minutes", zone="UTC"))
+        assert await house.at(601) == ["tea"]
+    assert (tmp_path / "schedule.json.corrupt").read_bytes() == content
+
+
+async def test_a_file_of_a_newer_version_is_left_as_it_is(tmp_path: Path, clock: Clock) -> None:
+    content = b'{"version": 2, "tasks": [], "more": 1}'
+    (tmp_path / "schedule.json").write_bytes(content)
+    async with House(tmp_path, clock) as house:
+        assert await house.at(10) == []
+        with pytest.raises(OSError, match="not 2"):
+            await use(house.tool, action="add", text="tea", at="in 10 minutes", zone="UTC")
+    assert (tmp_path / "schedule.json").read_bytes() == content

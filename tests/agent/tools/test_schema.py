@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from agent.ports import ToolSpec
+from agent.ports.tools import ToolSpec
 from agent.tools.schema import BadArguments, check, clean, for_model, parse_arguments
 
 SCHEMA: dict[str, Any] = {

@@ -58,6 +58,7 @@ async def test_sums(expression: str, expected: object) -> None:
     assert found == (str(expected) if isinstance(expected, int) and abs(expected) >= 2**53 else expected)
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(
     "expression",
     [

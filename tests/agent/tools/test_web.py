@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import importlib
+import inspect
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +19,7 @@ from agent.tools.builtin.web_extract import simple
 from agent.tools.builtin.web_fetch import WebFetch
 from agent.tools.builtin.web_search import WebSearch
 from tests.agent.tools.helpers import text, use
+from tests.fakes.search_engines import KEY, SearchEngines
 
 ARTICLE = (
     "<html><head><title>On  bridges</title><script>var secret_script = 1;</script></head><body><nav>Home About</nav>"
@@ -231,67 +234,31 @@ def test_which_addresses_are_public() -> None:
 # ---------------------------------------------------------------- search
 
 
-class Engine:
-    """A search engine with the API of any of the three; records what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, Any], dict[str, str]]] = []
-        self.status = 200
-        self.body: Any = None
-
-    async def __aenter__(self) -> "Engine":
-        application = web.Application()
-        application.router.add_route("*", "/{name:.*}", self._serve)
-        self._runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        given = await request.json() if request.method == "POST" else dict(request.query)
-        self.asked.append((request.path, given, dict(request.headers)))
-        if self.body is not None:
-            return web.Response(body=self.body, status=self.status)
-        hit = {
-            "title": "Bri\u200bdges\x1b[31m",
-            "url": "https://example.org/b",
-            "content": "About.",
-            "description": "About.",
-        }
-        results = [hit, {"title": "no address"}, "odd", {**hit, "title": "Second"}]
-        found = {"web": {"results": results}} if "web" in request.path else {"results": results}
-        return web.json_response(found, status=self.status)
-
-
 @pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    async with Engine() as running:
+async def engine() -> AsyncIterator[SearchEngines]:
+    async with SearchEngines() as running:
         yield running
+
+
+def searching(engine: SearchEngines, provider: Any, key: str = KEY) -> WebSearch:
+    return WebSearch(WebSearchSettings(provider=provider, base_url=engine.url, api_key=SecretStr(key)))
 
 
 @pytest.mark.parametrize(
     ("provider", "path", "question"),
     [("searxng", "/search", {"q": "bridges", "format": "json"}),
-     ("brave", "/res/v1/web/search", {"q": "bridges", "count": "2"}),
+     ("brave", "/res/v1/web/search", {"q": "bridges", "count": "2", "text_decorations": "false"}),
      ("tavily", "/search", {"query": "bridges", "max_results": 2})],
 )  # fmt: skip
-async def test_engines(engine: Engine, provider: Any, path: str, question: dict[str, Any]) -> None:
-    search = WebSearch(WebSearchSettings(provider=provider, base_url=engine.url, api_key=SecretStr("the-key")))
-    found = (await use(search, query="bridges", count=2)).structured_content
+async def test_engines(engine: SearchEngines, provider: Any, path: str, question: dict[str, Any]) -> None:
+    found = (await use(searching(engine, provider), query="bridges", count=2)).structured_content
     assert found["results"] == [
-        {"title": "Bridges", "url": "https://example.org/b", "snippet": "About."},
-        {"title": "Second", "url": "https://example.org/b", "snippet": "About."},
+        {"title": "Bridges", "url": "https://example.org/b", "snippet": "About bridges."},
+        {"title": "Second", "url": "https://example.org/c", "snippet": "More."},
     ]
     ((asked_path, asked, headers),) = engine.asked
     assert (asked_path, asked) == (path, question)
-    if provider == "brave":
-        assert headers["X-Subscription-Token"] == "the-key"
-    if provider == "tavily":
-        assert headers["Authorization"] == "Bearer the-key"
+    assert ("the-key" in str(headers)) == (provider != "searxng")  # a SearXNG knows no keys
 
 
 @pytest.mark.parametrize(
@@ -300,12 +267,31 @@ async def test_engines(engine: Engine, provider: Any, path: str, question: dict[
      (200, b"<html>", "not answer in JSON"),
      (200, b"[]", "not answer in JSON")],
 )  # fmt: skip
-async def test_engines_that_fail(engine: Engine, status: int, body: bytes, said: str) -> None:
+async def test_engines_that_fail(engine: SearchEngines, status: int, body: bytes, said: str) -> None:
     engine.status, engine.body = status, body
-    search = WebSearch(WebSearchSettings(provider="brave", base_url=engine.url, api_key=SecretStr("the-key")))
-    result = await use(search, query="x")
+    result = await use(searching(engine, "brave"), query="x")
     assert said in text(result)
     assert "the-key" not in text(result)
+
+
+@pytest.mark.parametrize("provider", ["brave", "tavily"])
+async def test_a_wrong_key_is_said_whatever_the_engine_calls_it(engine: SearchEngines, provider: str) -> None:
+    assert "refused the key" in text(await use(searching(engine, provider, "wrong"), query="x"))
+
+
+async def test_a_searxng_that_gives_no_json_and_a_plan_that_is_used_up_say_what_to_do(engine: SearchEngines) -> None:
+    engine.formats.remove("json")
+    assert "search.formats" in text(await use(searching(engine, "searxng"), query="x"))
+    engine.used_up = True
+    assert "used up" in text(await use(searching(engine, "tavily"), query="x"))
+
+
+def test_the_package_ddgs_is_what_the_engine_takes_it_for() -> None:
+    ddgs = importlib.import_module("ddgs.ddgs")
+    inspect.signature(ddgs.DDGS).bind(timeout=5)
+    inspect.signature(ddgs.DDGS.text).bind(None, "query", max_results=5)
+    result = importlib.import_module("ddgs.results").TextResult()
+    assert {"title", "href", "body"} <= set(vars(result))
 
 
 async def test_engines_that_are_not_set_up() -> None:

@@ -71,9 +71,9 @@ def test_the_example_of_the_rfc() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [2**53, -(2**53), 10**400, 2.0**60, float("nan"), float("inf"), {"a": [2**53]}, {1: 2}, {"a": object()}, "\ud800",
+    [2**53, -(2**53), 10**400, 2.0**60, float("nan"), float("inf"), {"a": [2**53]}, {1: 2}, {"a": {1, 2}}, "\ud800",
      {"\ud800": 1}],
-    ids=repr,
+    ids=lambda value: repr(value)[:12],
 )  # fmt: skip
 def test_what_would_not_arrive_the_same_is_refused(value: Any) -> None:
     with pytest.raises(BadParameters):

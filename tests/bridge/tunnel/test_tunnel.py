@@ -198,6 +198,7 @@ async def test_a_gateway_that_falls_silent_is_left(raw: RawGateway, tmp_path: Pa
     await proxy.stop()
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(51)
 async def test_a_large_answer_holds_up_neither_a_ping_nor_another_call(begin: Begin) -> None:
     """A 100 MB result, refused by no one: PING and small calls go between its chunks."""

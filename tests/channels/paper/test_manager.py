@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,51 @@ from channels.items import Turn
 from channels.ledger import Ledger
 from channels.ports import Identity, Place
 from channels.websocket import WebSocketChannel
+from gateway.identity.document import Document
+from gateway.identity.preferences import Preferences
 from tests.channels.paper.platform import PaperPlatform, elsewhere, shown
 from tests.channels.rig import Rig, until
 from tests.channels.rig import Turn as Scripted
+
+ECHO = "🖥 **From another client:**\n> from the browser"
 
 
 async def test_a_turn_begun_by_another_client_is_answered_in_the_chat(paper: PaperPlatform, rig: Rig) -> None:
     await paper.person_says("hello")
     await shown(paper, "You said: hello")
     await rig.bus.submit(elsewhere(rig, direct_key("paper", "42")))
-    await shown(paper, "You said: hello", "You said: from the browser")
+    await shown(paper, "You said: hello", ECHO, "You said: from the browser")
+
+
+async def test_the_echo_is_in_the_language_of_who_spoke_last_after_a_restart_too(
+    paper: PaperPlatform, rig: Rig
+) -> None:
+    rig.gate._preferences = Preferences(Document(rig.folder / "preferences.json"))
+    rig.gate._preferences.choose_language("paper-42", "zh")
+    await paper.person_says("你好")
+    await shown(paper, "You said: 你好")
+    zh = "🖥 **来自其他客户端：**\n> from the browser"
+    await rig.bus.submit(elsewhere(rig, direct_key("paper", "42")))
+    await shown(paper, "You said: 你好", zh, "You said: from the browser")
+    await rig.crash()
+    await rig.start()
+    await rig.ready("paper")
+    again = replace(elsewhere(rig, direct_key("paper", "42")), message_id="msg_2", idempotency_key="k2")
+    await rig.bus.submit(again)
+    await shown(paper, "You said: 你好", zh, "You said: from the browser", zh, "You said: from the browser")
+
+
+async def test_what_a_reminder_is_about_stands_before_it_without_a_sender(paper: PaperPlatform, rig: Rig) -> None:
+    due = replace(elsewhere(rig, direct_key("paper", "42")), text="⏰ drink water", origin="")
+    await rig.bus.submit(due)
+    await shown(paper, "> ⏰ drink water", "You said: ⏰ drink water")
+
+
+async def test_what_becomes_context_in_a_group_is_not_echoed(paper: PaperPlatform, rig: Rig) -> None:
+    await paper.person_says("lunch at noon", person="7", group="room-1")
+    await until(lambda: rig.agent.messages)
+    await paper.person_says("when?", group="room-1", mentioned=True)
+    await shown(paper, "You said: when?", group="room-1")
 
 
 async def test_sessions_of_other_channels_and_private_texts_are_not_shown(paper: PaperPlatform, rig: Rig) -> None:
@@ -190,7 +226,9 @@ async def test_what_happens_before_a_channel_is_made_is_shown_once_it_is(
 ) -> None:
     rig = await Rig(tmp_path, {"paper": {"enabled": True, "allow_from": ["42"]}}).start()
     try:
+        await asyncio.sleep(0.001)
+        assert rig.manager.hosts() and paper.office.walls == {}
         await rig.bus.submit(elsewhere(rig, direct_key("paper", "42")))
-        await shown(paper, "You said: from the browser")
+        await shown(paper, ECHO, "You said: from the browser")
     finally:
         await rig.crash()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -17,17 +18,139 @@ from tests.channels.rig import Rig, until
 from tests.channels.rig import Turn as Scripted
 
 
-async def test_a_question_of_a_tool_server_is_told(paper: PaperPlatform, rig: Rig) -> None:
+def form(**fields: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": fields}
+
+
+@pytest.mark.parametrize(
+    "schema", [{}, form(a={"type": "string"}, b={"type": "string"}), form(a={"type": "array"}), {"type": "object"}]
+)
+async def test_a_question_that_a_chat_cannot_ask_points_to_where_it_can_be_answered(
+    paper: PaperPlatform, rig: Rig, schema: dict[str, Any]
+) -> None:
     async def work(turn: Scripted) -> None:
-        turn.publish(QuestionRequested, question_id="q", message="Which branch?", schema={}, user="paper-42")
+        turn.publish(QuestionRequested, question_id="q", message="Which branch?", schema=schema, user="paper-42")
         turn.done()
 
     rig.agent.script = work
     await paper.person_says("go")
-    async with asyncio.timeout(5):
-        while not any("Which branch?" in text for text in await paper.visible()):
-            await asyncio.sleep(0.01)
     await shown(paper, "❓ Which branch?\n\nAnswer it in the web chat.", "(no text in the answer)")
+    assert not await paper.has_button("")
+
+
+def inquiring(schema: dict[str, Any]) -> Any:
+    async def work(turn: Scripted) -> None:
+        action, content = await turn.inquire(schema)
+        turn.say(f"{action} {content}")
+        turn.done()
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("field", "label", "content"),
+    [
+        ({"type": "boolean", "title": "Sure", "description": "it is gone then"}, "No", False),
+        ({"type": "string", "oneOf": [{"const": "r", "title": "Red"}]}, "Red", "r"),
+        ({"type": "string", "enum": ["a", "b"], "enumNames": ["First", "Second"]}, "Second", "b"),
+    ],
+)
+async def test_what_can_be_chosen_has_buttons(
+    paper: PaperPlatform, rig: Rig, field: dict[str, Any], label: str, content: Any
+) -> None:
+    rig.agent.script = inquiring(form(it=field))
+    await paper.person_says("go")
+    await until(lambda: paper.office.walls.get("42"))
+    await paper.person_taps(label)
+    await until(lambda: rig.agent.answers)
+    assert rig.agent.answers[0][1:3] == ("accept", {"it": content})
+    if "title" in field:
+        assert "Sure – it is gone then" in (await paper.visible())[0]
+
+
+async def test_a_consent_is_given_and_an_answer_declined(paper: PaperPlatform, rig: Rig) -> None:
+    rig.agent.script = inquiring(form())
+    await paper.person_says("go")
+    await until(lambda: paper.office.walls.get("42"))
+    await paper.person_taps("OK")
+    await shown(paper, "❓ Which one?\n\n✅ OK", "accept {}")
+    rig.agent.answers.clear()
+    await paper.person_says("go")
+    await until(lambda: len(paper.office.walls["42"]) == 3)
+    await paper.person_taps("Don't answer")
+    await shown(paper, "❓ Which one?\n\n✅ OK", "accept {}", "❓ Which one?\n\n🚫 Not answered", "decline None")
+
+
+async def test_a_long_list_is_answered_by_a_number_or_a_word(paper: PaperPlatform, rig: Rig) -> None:
+    rig.agent.script = inquiring(form(it={"type": "string", "enum": [f"branch {n}" for n in range(20)]}))
+    await paper.person_says("go")
+    await until(lambda: paper.office.walls.get("42"))
+    assert "20. branch 19" in (await paper.visible())[0]
+    await paper.person_says("something else, by the way")
+    await until(lambda: len(rig.agent.messages) == 2)
+    await paper.person_says("20")
+    await until(lambda: rig.agent.answers)
+    assert rig.agent.answers[0][2] == {"it": "branch 19"}
+
+
+async def test_a_question_goes_with_its_turn_and_with_a_restart(paper: PaperPlatform, rig: Rig) -> None:
+    async def work(turn: Scripted) -> None:
+        asking = asyncio.create_task(turn.inquire(form(it={"type": "boolean"})))
+        await until(lambda: len(paper.office.walls.get("42", ())) == turn.attempt)
+        if turn.attempt == 2:
+            asking.cancel()
+            turn.say("never mind")
+            turn.done()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    rig.agent.script = rig.script = work
+    await paper.person_says("go")
+    await until(lambda: paper.office.walls.get("42") and rig.manager.states()["paper"]["queued"] == 0)
+    await asyncio.sleep(0.1)
+    await rig.crash()
+    await rig.start()
+    closed = "❓ Which one?\n\nThis question is no longer open."
+    await shown(paper, closed, closed, "never mind")
+    assert not await paper.has_button("")
+
+
+async def test_a_late_answer_closes_the_question_and_a_late_text_is_a_message(paper: PaperPlatform, rig: Rig) -> None:
+    rig.agent.script = inquiring(form(it={"type": "string"}))
+    await paper.person_says("go")
+    await until(lambda: paper.office.walls.get("42"))
+    rig.agent.questions.clear()
+    await paper.person_says("too late")
+    await until(lambda: "too late" in rig.agent.texts)
+    await until(lambda: not paper.office.walls["42"]["n1"].buttons)
+    assert "no longer open" in (await paper.visible())[0]
+
+
+@pytest.mark.attack(46)
+async def test_commands_and_files_are_no_answers(paper: PaperPlatform, rig: Rig) -> None:
+    rig.agent.script = inquiring(form(it={"type": "string"}))
+    await paper.person_says("go")
+    await until(lambda: paper.office.walls.get("42"))
+    await paper.person_says("/status")
+    await paper.person_sends(b"x", kind="file", caption="look")
+    await until(lambda: len(rig.agent.messages) == 3)
+    assert rig.agent.answers == []
+
+
+@pytest.mark.attack(46)
+async def test_who_may_not_approve_may_not_answer(
+    paper: PaperPlatform, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> bool:
+        raise Forbidden("this needs the scope approve")
+
+    rig.agent.script = inquiring(form(it={"type": "string"}))
+    await paper.person_says("go")
+    await until(lambda: paper.office.walls.get("42"))
+    monkeypatch.setattr(rig.agent, "answer", refuse)
+    await paper.person_says("main")
+    await until(lambda: len(paper.office.walls["42"]) == 2)
+    assert (await paper.visible())[1] == "this needs the scope approve"
+    assert await paper.has_button("Don't answer")
 
 
 async def test_where_only_the_bridge_may_answer_there_are_no_buttons(paper: PaperPlatform, rig: Rig) -> None:

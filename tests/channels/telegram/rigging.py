@@ -21,5 +21,5 @@ def section(fake: FakeTelegram, **more: Any) -> dict[str, Any]:
 async def slowly(turn: Turn) -> None:
     for number in range(15):
         turn.say(f"w{number} ")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.04)
     turn.done()

@@ -4,6 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.channels.rig import Rig, Turn, until
 from tests.channels.telegram.rigging import GROUP, section, slowly
 from tests.contracts.channel_contract import PNG
@@ -14,26 +16,27 @@ from tests.fakes.telegram_server import FakeTelegram
 async def test_an_update_is_confirmed_only_when_it_is_durable(telegram: FakeTelegram, rig: Rig) -> None:
     rig.agent.holding = asyncio.Event()
     telegram.world.person_says(42, "hello")
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(0.4)
     assert len(telegram.world.pending()) == 1
     rig.agent.holding.set()
     await until(lambda: telegram.world.pending() == [])
     await until(lambda: telegram.world.visible(42) == ["You said: hello"])
 
 
+@pytest.mark.quiet
 async def test_a_message_that_takes_long_to_take_in_holds_up_no_other_chat(telegram: FakeTelegram, rig: Rig) -> None:
-    telegram.fault("getFile", kind="stall", seconds=1.5)
+    telegram.fault("getFile", kind="stall", seconds=0.8)
     telegram.world.person_sends(42, "photo", PNG)
     await asyncio.sleep(0.1)
     began = time.monotonic()
     telegram.world.person_says(GROUP, "/status", user=7)
     await until(lambda: telegram.world.visible(GROUP) == ["You said: /status"])
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 0.65
     await until(lambda: len(rig.agent.messages) == 2 and telegram.world.pending() == [])
 
 
 async def test_messages_of_one_chat_stay_in_order_behind_a_slow_one(telegram: FakeTelegram, rig: Rig) -> None:
-    telegram.fault("getFile", kind="stall", seconds=0.7)
+    telegram.fault("getFile", kind="stall", seconds=0.3)
     telegram.world.person_sends(42, "photo", PNG, caption="first")
     telegram.world.person_says(42, "second")
     await until(lambda: len(rig.agent.messages) == 2)

@@ -231,6 +231,7 @@ def test_rendered_pieces_keep_telegram_s_rules(markdown: str) -> None:
             assert 0 <= each["offset"] < each["offset"] + each["length"] <= length
 
 
+@pytest.mark.quiet
 def test_a_piece_is_rendered_in_a_few_milliseconds() -> None:
     import time
 

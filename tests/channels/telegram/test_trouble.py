@@ -26,7 +26,7 @@ async def test_another_poller_degrades_only_this_channel_and_it_heals(telegram: 
 async def test_a_silent_poll_is_noticed(telegram: FakeTelegram, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("channels.telegram.polling.POLL_SECONDS", 0)
     monkeypatch.setattr("channels.telegram.polling.POLL_GRACE_SECONDS", 0.3)
-    telegram.fault("getUpdates", kind="stall", seconds=5, times=3)
+    telegram.fault("getUpdates", kind="stall", seconds=1, times=3)
     telegram.world.person_says(42, "first")
     await until(lambda: "silent" in str(rig.manager.states()["telegram"].get("reason")))
     telegram.world.person_says(42, "are you there")

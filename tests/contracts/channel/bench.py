@@ -14,7 +14,7 @@ from tests.contracts.channel.platform import FakePlatform
 class Bench:
     """What the parts of the suite stand on. A subclass defines `make_platform`."""
 
-    settle = 0.25
+    settle = 0.15
     """Seconds after which nothing more is expected to happen."""
 
     def make_platform(self) -> FakePlatform:
@@ -55,3 +55,11 @@ class Bench:
                 break
             await asyncio.sleep(0.02)
         assert seen == list(texts)
+
+    async def settled(self, platform: FakePlatform, count: int, **where: Any) -> None:
+        """`count` messages of the assistant are there, and no more come."""
+        async with asyncio.timeout(10):
+            while len(await platform.visible(**where)) < count:
+                await asyncio.sleep(0.02)
+        await self.quiet()
+        assert len(await platform.visible(**where)) == count

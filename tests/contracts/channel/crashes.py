@@ -11,14 +11,14 @@ class Crashes(Bench):
     """A part of the suite."""
 
     async def test_an_overloaded_gateway_is_waited_for(self, platform: FakePlatform, rig: Rig) -> None:
-        rig.agent.refuse = overloaded(3)
+        rig.agent.refuse = overloaded(2)
         await platform.person_says("hello")
         await self.shown(platform, "You said: hello")
 
     async def test_what_was_not_durable_before_a_crash_comes_again(self, platform: FakePlatform, rig: Rig) -> None:
         rig.agent.holding = asyncio.Event()
         await platform.person_says("hello")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
         await rig.crash()
         assert rig.memory.accepted == {}
         await rig.start()
@@ -38,7 +38,7 @@ class Crashes(Bench):
         rig.agent.script = crashing
         rig.script = crashing
         await platform.person_says("go")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.6)
         await rig.crash()
         await rig.start()
         await self.shown(platform, "half of the answer and the rest", seconds=15)
@@ -49,7 +49,7 @@ class Crashes(Bench):
         await platform.fail_next("unavailable", 50)
         await platform.person_says("hello")
         await until(lambda: rig.memory.ended)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)  # between two tries: a stop under a send would leave its outcome unknown
         await rig.crash()
         await platform.fail_next("unavailable", 0)
         await rig.start()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from bus.events import ChatError
+from bus.events import Actor, ChatError, InboundMessage
 from tests.channels.rig import Rig, Turn
 from tests.contracts.channel.bench import Bench
 from tests.contracts.channel.platform import PNG, FakePlatform
@@ -19,6 +19,23 @@ class Talking(Bench):
         assert message.actor.identity.startswith(f"{platform.name}:")
         assert message.actor.identity.endswith(":42")
 
+    async def test_what_was_asked_at_another_client_is_shown_before_its_answer(
+        self, platform: FakePlatform, rig: Rig
+    ) -> None:
+        await platform.person_says("hello")
+        await self.shown(platform, "You said: hello")
+        first = rig.agent.messages[0]
+        message = InboundMessage(
+            session=first.session, actor=Actor(user=first.actor.user), text="from\nthe browser", message_id="msg_ws",
+            received_at=0, origin="ws-1",
+        )  # fmt: skip
+        await rig.bus.submit(message)
+        await self.settled(platform, 3)
+        _, asked, answer = await platform.visible()
+        assert "From another client" in asked
+        assert asked.index("from") < asked.index("the browser")
+        assert " ".join(answer.split()) == "You said: from the browser"
+
     async def test_answers_come_in_order(self, platform: FakePlatform, rig: Rig) -> None:
         for number in range(3):
             await platform.person_says(f"m{number}")
@@ -28,7 +45,7 @@ class Talking(Bench):
         async def slowly(turn: Turn) -> None:
             for number in range(16):
                 turn.say(f"word{number} ")
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.05)
             turn.done()
 
         rig.agent.script = slowly

@@ -202,6 +202,16 @@ async def test_linking_an_identity_and_letting_it_go(tmp_path: Path) -> None:
             assert "platform" in told["text"]
 
 
+async def test_those_of_the_configurations_tokens_are_listed_too(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway:
+        configured = {entry.user: entry.role for entry in gateway.settings.auth.tokens}
+        assert configured
+        await result(gateway, "user.add", user="zoe")
+        listed = {user["user"]: user for user in (await gateway.rpc("user.list"))["result"]["users"]}
+        assert {name: listed[name]["role"] for name in configured} == configured
+        assert listed["zoe"]["created_at"] and all(isinstance(user["identities"], list) for user in listed.values())
+
+
 async def test_the_same_methods_on_a_stopped_gateway(tmp_path: Path) -> None:
     loaded = Loaded(settings=GatewaySettings(), source=None, home=tmp_path)
     async with open_offline(loaded) as call:

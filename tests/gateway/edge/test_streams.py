@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import websockets
 
+from bus.commands import COMMANDS
 from tests.fakes.openai_server import OpenAIServer
 from tests.gateway.edge.harness import Wire, bearer, running
 
@@ -311,3 +312,22 @@ async def test_a_slash_command_is_a_message_like_any_other(tmp_path: Path) -> No
             assert "telegram" in (await boss.call("chat.send", text="/channels"))["text"]
             for text in ("/delivery list", "/usage", "/bridge", "/status", "/sessions", "/tools", "/approvals"):
                 assert (await boss.call("chat.send", text=text))["text"]
+
+
+@pytest.mark.attack(61)
+async def test_a_command_of_admins_is_refused_by_the_check_of_its_method(tmp_path: Path) -> None:
+    """Whatever is typed behind it; and what is no command of ours is a message, whoever configures other bots so."""
+    async with running(tmp_path) as gateway, gateway.client() as wire, gateway.client("boss") as boss:
+        before = await boss.call("pairing.list")
+        for command in (command for command in COMMANDS if command.admin):
+            for text in (f"/{command.name}", f"/{command.name.upper()} list", f"/{command.name} approve ABCD2345"):
+                answered = await wire.call("chat.send", text=text)
+                assert answered["text"] == "this command is for admins"
+        for method, params in (
+            ("pairing.list", {}), ("pairing.approve", {"code": "ABCD2345"}),
+            ("delivery.list", {}), ("delivery.resend", {"id": "d_1"}),
+        ):  # fmt: skip
+            assert await wire.code(method, **params) == 1002
+        for text in ("/allowlist add mallory", "/config set admin mallory", "/reload"):
+            assert not (await wire.call("chat.send", text=text))["text"].startswith("this command")
+        assert await boss.call("pairing.list") == before

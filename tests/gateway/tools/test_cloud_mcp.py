@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.ports import ApprovalAsked, Progress, Report, ToolCall, ToolUpdate
+from agent.ports.tools import ApprovalAsked, Progress, Report, ToolCall, ToolUpdate
 from bridge.audit.trail import AuditTrail
 from bridge.settings import McpServerSettings
 from bus.deadline import Deadline

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from agent.ports import ApprovalAnswered, ApprovalAsked, Policy, Report, ToolCall, ToolResult, ToolSpec, ToolUpdate
+from agent.ports.tools import (
+    ApprovalAnswered,
+    ApprovalAsked,
+    Policy,
+    Report,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    ToolUpdate,
+)
 from bridge.audit import verify
 from bridge.audit.trail import AuditTrail
 from bus.deadline import Deadline

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.ports import ApprovalAnswered, QuestionAsked, ToolResult
+from agent.ports.tools import ApprovalAnswered, QuestionAsked, ToolResult
 from bridge.audit import verify
 from bridge.confirm import approve, waiting
 from bridge.database import Database

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -150,6 +151,22 @@ async def test_a_revoked_token_ends_the_tunnel_within_a_second(gateway: GatewayR
         assert asyncio.get_running_loop().time() - start < 1.0
         error = (await asyncio.gather(task, return_exceptions=True))[0]
         assert getattr(error, "code", None) == 2003 and getattr(error, "effect", None) == "unknown"
+
+
+@pytest.mark.attack(12)
+async def test_a_token_whose_time_is_over_ends_its_own_tunnel_and_no_other(gateway: GatewayRig) -> None:
+    _, short = gateway.tokens.create("bob", "user", time.time(), ttl=0.6)
+    async with RawBridge(gateway.url) as mine, RawBridge(gateway.url) as bobs:
+        await mine.auth(gateway.token())
+        await bobs.auth(short)
+        goaway = await bobs.frame("GOAWAY")
+        assert goaway["payload"]["reason"] == "revoked"
+        assert await bobs.closed() == 4501
+        await asyncio.sleep(0.3)  # the next look at the tokens
+        await mine.tools("fs_add")
+        await gateway.has_tools()
+        gateway.tokens.revoke(next(iter(gateway.directory.bridges_of("alice"))).bearer.token_id)
+        assert await mine.closed() == 4501
 
 
 async def test_bridge_revoke_locks_out_and_the_token_with_it(gateway: GatewayRig) -> None:

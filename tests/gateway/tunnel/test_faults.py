@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.ports import ToolResult
+from agent.ports.tools import ToolResult
 from bus.errors import GatewayError, OutcomeUnknown
 from tests.fakes.fault_proxy import TO_GATEWAY, Action, FaultProxy
 from tests.fakes.tunnel_rig import BridgeRig, Caller, GatewayRig, tool_call, until

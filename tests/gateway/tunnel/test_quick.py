@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.ports import ApprovalAsked, Progress, ToolResult
+from agent.ports.tools import ApprovalAsked, Progress, ToolResult
 from bridge.aggregator import Aggregator
 from bridge.servers.groups import ProcessGroups
 from bridge.settings import PolicySettings

@@ -89,7 +89,7 @@ def auth(token: str) -> bytes:
 
 
 async def test_a_client_that_does_not_wait_for_the_upgrade(tmp_path: Path) -> None:
-    async with dialled(tmp_path, b"AUTH") as (gateway, socket):
+    async with dialled(tmp_path, b"AUTH") as (_gateway, socket):
         welcome = await socket.text()
         assert welcome["type"] == "AUTH" and welcome["payload"]["ok"] is True  # type: ignore[index]
 
@@ -121,7 +121,7 @@ async def test_a_message_in_pieces_with_a_ping_between(tmp_path: Path) -> None:
     ],
 )
 async def test_what_is_no_auth_closes(tmp_path: Path, sent: bytes, code: int) -> None:
-    async with dialled(tmp_path) as (gateway, socket):
+    async with dialled(tmp_path) as (_gateway, socket):
         socket.writer.write(sent)
         assert await asyncio.wait_for(socket.close_code(), 5) == code
         socket.writer.close()

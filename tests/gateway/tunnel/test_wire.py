@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from agent.ports import Progress, ToolResult
+from agent.ports.tools import Progress, ToolResult
 from bridge.audit import verify
 from bridge.protocol import Limits
 from bus.errors import (

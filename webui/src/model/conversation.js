@@ -227,7 +227,7 @@ function take(conversation, turn, event) {
     case "chat.error":
       turn.state = event.code === STOPPED ? "done" : "error";
       if (event.code === STOPPED) { turn.finish = "cancelled"; break; }
-      turn.error = { code: event.code, message: event.message, retryable: event.retryable };
+      turn.error = { code: event.code, message: event.message, retryable: event.retryable, trace: event.trace_id };
       break;
   }
 }

@@ -74,7 +74,7 @@ export class TurnView {
     fill(this.status,
       live ? h("span", { class: parts.some((part) => part.kind === "text") ? "caret" : "thinking" }, h("i"), h("i"), h("i"), h("span", { class: "away" }, t("thinking"))) : null,
       live && attempt > 1 ? h("span", { class: "note" }, t("attempt", { n: attempt })) : null,
-      state === "error" ? h("p", { class: "problem" }, icon("warning"), h("span", {}, t("failed", { why: error.message }))) : null,
+      state === "error" ? h("p", { class: "problem" }, icon("warning"), h("span", {}, t("failed", { why: error.message }), error.trace ? trace(error.trace) : null)) : null,
       !live && (finish === "cancelled" || (partial && state !== "error")) ? h("span", { class: "note" }, t(finish === "cancelled" ? "stopped" : "cut")) : null,
       finish === "length" ? h("span", { class: "note" }, t("cut")) : null);
     const text = () => textOf(this.turn).trim();
@@ -84,4 +84,9 @@ export class TurnView {
       usage?.total_tokens ? h("span", { class: "usage", title: model }, t("tokens", { n: number(usage.total_tokens) })) : null,
     ]);
   }
+}
+
+// What whoever runs the gateway finds in its log.
+function trace(id) {
+  return h("span", { class: "trace" }, t("trace"), " ", h("code", {}, id), copyButton(() => id, t("copyTrace")));
 }

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from agent.ports import ToolCall, ToolSpec
+from agent.ports.tools import ToolCall, ToolSpec
 from agent.tools.registry import ToolProblem
 from bus.deadline import Deadline
 from bus.events import JsonObject

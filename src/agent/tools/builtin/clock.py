@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from functools import cache
 
-from agent.ports import ToolCall, ToolSpec
+from agent.ports.tools import ToolCall, ToolSpec
 from agent.tools.registry import ToolProblem
 from bus.deadline import Deadline
 from bus.events import JsonObject

@@ -5,7 +5,7 @@ Below it `memory_book.py`. It acts for the actor of the call alone: in a group t
 
 import asyncio
 
-from agent.ports import ToolCall, ToolSpec
+from agent.ports.tools import ToolCall, ToolSpec
 from agent.tools.builtin.memory_book import Full, Memory, MemoryBook
 from agent.tools.registry import ToolProblem
 from bus.deadline import Deadline

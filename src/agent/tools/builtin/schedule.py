@@ -6,7 +6,7 @@ idempotent: a call that was cut by a crash is not repeated.
 
 import asyncio
 
-from agent.ports import ToolCall, ToolSpec
+from agent.ports.tools import ToolCall, ToolSpec
 from agent.tools.builtin.schedule_book import Scheduler, Task
 from agent.tools.builtin.schedule_times import check_cron, moment, next_time, shown, zone_named
 from agent.tools.registry import ToolProblem

@@ -7,6 +7,7 @@ doubling it. What fell due while the house was down is handed over once, late, w
 
 import asyncio
 import dataclasses
+import errno
 import logging
 import os
 import time
@@ -142,8 +143,7 @@ class Scheduler:
             for due in found:
                 try:
                     await submit(due)
-                except Exception:
-                    # One person's task must not end the service for all.
+                except Exception:  # one person's task must not end the service for all
                     log.exception("scheduled task %s could not be handed over", due.task.task_id)
             self.looks += 1
             try:
@@ -184,14 +184,22 @@ class Scheduler:
         return self._tasks
 
     def _read(self) -> dict[str, Task]:
+        """The tasks of the file. A damaged one is put aside, so that people can plan anew; a newer one is left."""
         try:
             data = orjson.loads(self._path.read_bytes())
+            version = data["version"]
+            known = {field.name for field in dataclasses.fields(Task)}
+            entries = data["tasks"] if version == VERSION else []
+            tasks = [Task(**{name: entry[name] for name in known if name in entry}) for entry in entries]
         except FileNotFoundError:
             return {}
-        if data.get("version") != VERSION:
-            raise ValueError(f"{self._path} has version {data.get('version')}, this program reads {VERSION}")
-        known = {field.name for field in dataclasses.fields(Task)}
-        tasks = [Task(**{name: entry[name] for name in known if name in entry}) for entry in data["tasks"]]
+        except (ValueError, KeyError, TypeError) as error:
+            aside = self._path.with_suffix(".json.corrupt")
+            self._path.replace(aside)
+            log.error("%s was no schedule and is kept as %s: %s", self._path, aside.name, error)
+            return {}
+        if version != VERSION:
+            raise OSError(errno.EINVAL, f"this program reads version {VERSION}, not {version}", str(self._path))
         return {task.task_id: task for task in tasks}
 
     async def _save(self, tasks: dict[str, Task]) -> None:

@@ -1,7 +1,7 @@
 """`skill`: reads one of the skills that the operator laid down as folders. Only there where there are some."""
 
 from agent.persona import Personas
-from agent.ports import ToolCall, ToolSpec
+from agent.ports.tools import ToolCall, ToolSpec
 from agent.tools.registry import ToolProblem
 from bus.deadline import Deadline
 from bus.errors import NotFound

@@ -1,11 +1,13 @@
 """Search engines: each a function from settings, query and count to hits.
 
-Below `web_search.py`. What they answer is data. Formats: SearXNG search API (`/search?format=json`), Brave Search
-API (`/res/v1/web/search`), Tavily (`POST /search`), and the package ddgs, which asks several engines.
+Below `web_search.py`. What they answer is data. Formats: SearXNG (docs.searxng.org/dev/search_api: `/search?format=
+json`, which an instance has to allow in its settings), Brave Search API (`/res/v1/web/search`; a bad token is 422
+`SUBSCRIPTION_TOKEN_INVALID`), Tavily (docs.tavily.com: `POST /search`; 432 and 433 are used-up plans), and the
+package ddgs, which asks several engines.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ import orjson
 from agent.settings import WebSearchSettings
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+REFUSED_KEY = "the search engine refused the key (tools.web_search.api_key)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,15 @@ async def _searxng(settings: WebSearchSettings, query: str, count: int) -> list[
     if not settings.base_url:
         raise EngineFailed("tools.web_search.base_url is not set")
     url = settings.base_url.rstrip("/") + "/search"
-    found = await _ask("GET", url, params={"q": query, "format": "json"})
+    refused = {403: "it does not give JSON: allow it in its settings.yml (search.formats)"}
+    found = await _ask("GET", url, refused, params={"q": query, "format": "json"})
     return _hits(found.get("results"), "title", "url", "content")
 
 
 async def _brave(settings: WebSearchSettings, query: str, count: int) -> list[Hit]:
     url = (settings.base_url or "https://api.search.brave.com").rstrip("/") + "/res/v1/web/search"
-    found = await _ask(
-        "GET", url, params={"q": query, "count": str(count)}, headers={"X-Subscription-Token": _key(settings)}
-    )
+    params = {"q": query, "count": str(count), "text_decorations": "false"}  # else it marks the words of the query
+    found = await _ask("GET", url, {422: REFUSED_KEY}, params=params, headers={"X-Subscription-Token": _key(settings)})
     web = found.get("web")
     return _hits(web.get("results") if isinstance(web, dict) else None, "title", "url", "description")
 
@@ -52,7 +55,8 @@ async def _tavily(settings: WebSearchSettings, query: str, count: int) -> list[H
     url = (settings.base_url or "https://api.tavily.com").rstrip("/") + "/search"
     body = orjson.dumps({"query": query, "max_results": count})
     headers = {"Authorization": f"Bearer {_key(settings)}", "Content-Type": "application/json"}
-    found = await _ask("POST", url, data=body, headers=headers)
+    used_up = "the plan of this key is used up (tools.web_search.api_key)"
+    found = await _ask("POST", url, {432: used_up, 433: used_up}, data=body, headers=headers)
     return _hits(found.get("results"), "title", "url", "content")
 
 
@@ -74,8 +78,8 @@ async def _ddgs(settings: WebSearchSettings, query: str, count: int) -> list[Hit
 ENGINES: dict[str, Engine] = {"searxng": _searxng, "brave": _brave, "tavily": _tavily, "ddgs": _ddgs}
 
 
-async def _ask(method: str, url: str, **request: Any) -> dict[str, Any]:
-    """One request; the answer's JSON object. Raises EngineFailed."""
+async def _ask(method: str, url: str, meanings: Mapping[int, str], **request: Any) -> dict[str, Any]:
+    """One request; the answer's JSON object. `meanings` are an engine's own statuses. Raises EngineFailed."""
     try:
         async with (
             aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
@@ -87,8 +91,10 @@ async def _ask(method: str, url: str, **request: Any) -> dict[str, Any]:
             status = response.status
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise EngineFailed(f"the search engine cannot be reached ({type(error).__name__})") from None
+    if status in meanings:
+        raise EngineFailed(meanings[status])
     if status in (401, 403):
-        raise EngineFailed("the search engine refused the key (tools.web_search.api_key)")
+        raise EngineFailed(REFUSED_KEY)
     if status == 429:
         raise EngineFailed("the search engine is asked too often, try again later")
     if status != 200:

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from agent.ports import ToolCall, ToolSpec
+from agent.ports.tools import ToolCall, ToolSpec
 from agent.tools.builtin.addresses import GuardedSockets
 from agent.tools.builtin.web_text import readable
 from agent.tools.registry import ToolProblem

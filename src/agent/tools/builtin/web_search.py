@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 import importlib.util
 
-from agent.ports import ToolCall, ToolSpec
+from agent.ports.tools import ToolCall, ToolSpec
 from agent.settings import WebSearchSettings
 from agent.tools.builtin.web_engines import ENGINES, EngineFailed, Hit
 from agent.tools.registry import ToolProblem

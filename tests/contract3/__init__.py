@@ -1,0 +1,1 @@
+"""A third reading of the public contract, from outside: processes, sockets, HTTP."""
