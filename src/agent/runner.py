@@ -16,7 +16,8 @@ from agent.ports.people import Accountant
 from agent.sessions import records as kinds
 from agent.settings import LimitSettings
 from agent.slots import UserSlots
-from agent.turn import Turn, usage_data
+from agent.spending import usage_data
+from agent.turn import Turn
 from bus import context, events, tracing
 from bus.deadline import Deadline
 from bus.errors import CallCancelled, GatewayError, Overloaded, TimedOut
@@ -126,7 +127,7 @@ class TurnRunner:
             "role": "assistant",
             "text": text,
             "finish_reason": answer.finish_reason,
-            "usage": usage_data(turn.usage),
+            "usage": usage_data(turn.spending.usage),
             "model": turn.model,
         }
         if turn.last_round != text:
@@ -138,7 +139,7 @@ class TurnRunner:
         seq = lane.take()
         event = events.ChatDone(
             session=lane.key, message_id=message_id, seq=seq, text=text, finish_reason=answer.finish_reason,
-            usage=turn.usage, tool_calls=answer.tool_calls,
+            usage=turn.spending.usage, tool_calls=answer.tool_calls,
         )  # fmt: skip
         await self._end(lane, pending, [(kinds.DONE, data, event), *self._merged(lane, pending)])
 
@@ -149,7 +150,7 @@ class TurnRunner:
         await self._charge(turn)
         message_id = pending.message.message_id
         data: JsonObject = {"message_id": message_id, "code": code, "message": text, "retryable": retryable}
-        used = turn.usage if turn is not None and turn.usage.total_tokens else None
+        used = turn.spending.usage if turn is not None and turn.spending.usage.total_tokens else None
         if turn is not None and turn.text:
             data["partial"] = turn.text
         if used is not None:
@@ -171,7 +172,7 @@ class TurnRunner:
             await self._failed(lane, pending, turn, CallCancelled.code, "stopped", False, None)
         elif reason == PAUSE and turn is not None and turn.began:
             seq = lane.take()
-            data = {"message_id": pending.message.message_id, "attempt": turn.attempt, **turn.books()}
+            data = {"message_id": pending.message.message_id, "attempt": turn.attempt, **turn.spending.as_data()}
             note = events.AgentNote(
                 session=lane.key, message_id=pending.message.message_id, seq=seq, agent="", state="paused"
             )
@@ -200,7 +201,7 @@ class TurnRunner:
         if turn is None or self._accountant is None:
             return
         try:
-            await self._accountant.charge(turn.charges())
+            await self._accountant.charge(turn.spending.charges())
         except Exception:  # a broken account book must not keep an answer back
             log.exception("what a turn cost could not be kept")
 

@@ -85,10 +85,24 @@ class WebFetchSettings(_Strict):
     max_bytes: int = Field(default=5 * 1024 * 1024, ge=1_024)
 
 
+class ToolRule(_Strict):
+    """An entry of `tools.rules`: the policy of some tools for some people. The strictest that fits holds."""
+
+    tools: list[str] = Field(min_length=1)
+    """Patterns of public names: `web_*`, `calendar_delete_event`."""
+    policy: Literal["allow", "ask", "deny"]
+    """For a bridge's tools only `deny` counts: what asks there is the bridge's to say."""
+    roles: frozenset[Literal["owner", "admin", "user", "service", "viewer"]] = frozenset()
+    """Empty means everybody's."""
+    users: frozenset[str] = frozenset()
+
+
 class ToolSettings(_Strict):
     """`tools:` in the gateway's file: the built-in tools. `disabled` are names of tools that nobody has."""
 
     disabled: frozenset[str] = frozenset()
+    rules: list[ToolRule] = []
+    """Who may have which tool, those of servers and bridges too, and with which a person is asked first."""
     web_search: WebSearchSettings = WebSearchSettings()
     web_fetch: WebFetchSettings = WebFetchSettings()
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from agent.lane import BLOCK, Lane, Pending, record
-from agent.ports.people import Charge
 from agent.ports.sessions import Record
 from agent.ports.tools import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, ToolCall, ToolResult, ToolUpdate
 from agent.resume import TurnProgress
 from agent.sessions import records as kinds
+from agent.spending import Spending
 from agent.tools.results import text_of
 from bus import events
 from bus.deadline import Deadline
@@ -35,7 +35,7 @@ class Turn:
         """Whether messages that come meanwhile join this turn."""
         self.progress: TurnProgress = pending.progress
         self.clock = clock
-        self.usage = Usage()
+        self.spending = Spending(pending.message, pending.progress)
         self.mode = ""
         self.model = ""
         self.last_round = ""
@@ -50,9 +50,6 @@ class Turn:
         self.began = False
         self.warning = ""
         """Said beside the answer: the budget runs low."""
-        self._spent: dict[str, Usage] = {}
-        self._cut: dict[tuple[int, str], Usage] = {}
-        self._tool_calls = 0
         self._asked: dict[str, str] = {}
         """Who is being asked what: question id -> call id."""
 
@@ -97,13 +94,13 @@ class Turn:
         if self.warning:
             self.note("budget", "warning", self.warning)
         for model, usage in self.progress.spent.items():
-            self.add_usage(Usage(**usage), model)
+            self.spending.add(Usage(**usage), model)
         for step in self.progress.rounds:
             self.next_round()
             if step.text:
                 self.delta(step.text)
             if step.model or not self.progress.spent:  # else the pause has counted it
-                self.add_usage(Usage(**step.usage))
+                self.spending.add(Usage(**step.usage))
 
     def next_round(self) -> None:
         """What comes now is another round: it is joined to the text before by an empty line."""
@@ -132,54 +129,10 @@ class Turn:
             events.AgentNote(session=self._key, message_id=self._id, seq=seq, agent=agent, state=state, text=text)
         )
 
-    def add_usage(self, usage: Usage, model: str = "") -> None:
-        """Add a round's tokens and money to the turn's; `model` is charged, where this attempt asked it."""
-        self.usage = together(self.usage, usage)
-        if model:
-            self._spent[model] = together(self._spent.get(model, Usage()), usage)
-
-    def add_cut(self, attempt: int, model: str, usage: Usage) -> None:
-        """What a round used that a crash cut in an earlier attempt."""
-        self.usage = together(self.usage, usage)
-        self._cut[attempt, model] = usage
-
     @property
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
         return self.progress.attempts + 1
-
-    def charges(self) -> list[Charge]:
-        """What the turn cost, by attempt and model.
-
-        An attempt that a crash cut had no time to charge what it used: its recorded rounds are charged now, under
-        its own number, so that they count once where it had after all.
-        """
-        calls: dict[int, int] = {self.attempt: self._tool_calls + self.progress.tool_calls}
-        spent = self._cut | {(self.attempt, model): usage for model, usage in self._spent.items()}
-        for step in self.progress.rounds:
-            if step.model:
-                key = (step.attempt or self.attempt, step.model)
-                spent[key] = together(spent.get(key, Usage()), Usage(**step.usage))
-                calls[key[0]] = calls.get(key[0], 0) + len(step.results)
-        if not spent and calls[self.attempt]:
-            spent[self.attempt, ""] = Usage()
-        return [
-            Charge(
-                actor=self.message.actor, message_id=self._id, attempt=attempt, model=model, usage=usage,
-                tool_calls=calls.pop(attempt, 0),
-            )
-            for (attempt, model), usage in spent.items()
-        ]  # fmt: skip
-
-    def books(self) -> JsonObject:
-        """What this attempt used, for the record of a pause; the next one goes on from there."""
-        calls = self._tool_calls + self.progress.tool_calls
-        spent = dict(self._spent)
-        for step in self.progress.rounds:
-            if step.model:
-                spent[step.model] = together(spent.get(step.model, Usage()), Usage(**step.usage))
-                calls += len(step.results)
-        return {"spent": {model: usage_data(usage) for model, usage in spent.items()}, "tool_calls": calls}
 
     # ------------------------------------------------------------ tools
 
@@ -260,7 +213,7 @@ class Turn:
 
     async def tool_finished(self, call: ToolCall, result: ToolResult, text: str, *, agent: str) -> None:
         """Record the result before anybody uses it; `text` is how the model gets it."""
-        self._tool_calls += 1
+        self.spending.tool_calls += 1
         for question, call_id in tuple(self._asked.items()):
             if call_id == call.call_id:
                 self._go_on(question)
@@ -296,31 +249,3 @@ class Turn:
 
 def _nothing() -> None:
     """Nobody listens yet."""
-
-
-def together(one: Usage, other: Usage) -> Usage:
-    """The sum of two."""
-    cost = None if one.cost is None and other.cost is None else (one.cost or 0.0) + (other.cost or 0.0)
-    return Usage(
-        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
-        completion_tokens=one.completion_tokens + other.completion_tokens,
-        cached_tokens=one.cached_tokens + other.cached_tokens,
-        total_tokens=one.total_tokens + other.total_tokens,
-        cost=cost,
-        estimated_tokens=(one.estimated_tokens or 0) + (other.estimated_tokens or 0) or None,
-    )
-
-
-def usage_data(usage: Usage) -> JsonObject:
-    """A Usage as it stands in a record."""
-    data: JsonObject = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-    if usage.cost is not None:
-        data["cost"] = usage.cost
-    if usage.estimated_tokens:
-        data["estimated_tokens"] = usage.estimated_tokens
-    return data

@@ -27,6 +27,7 @@ from gateway.tools.cloud_mcp import CloudMcp
 from gateway.tools.cloud_oauth import SignIn
 from gateway.tools.guard import Guard
 from gateway.tools.kept_calls import KeptCalls
+from gateway.tools.rules import rule_of
 from gateway.tools.store import Store
 from gateway.tunnel.directory import Directory
 from gateway.tunnel.endpoint import Endpoint
@@ -124,7 +125,7 @@ async def open_toolbox(
     skills = BuiltinTools([SkillTool(personas)] if personas.skills() else [])
     guard = Guard(
         [made.source, skills, cloud, bridge_tools], desk=desk, trail=trail, platforms=platforms,
-        standing=people.may_use_tools,
+        rules=[rule_of(settings.tools.rules)] if settings.tools.rules else [], standing=people.may_use_tools,
     )  # fmt: skip
     return Toolbox(
         guard=guard, kept_calls=KeptCalls(store), desk=desk,

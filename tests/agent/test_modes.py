@@ -34,7 +34,9 @@ async def server() -> AsyncIterator[OpenAIServer]:
 
 
 @asynccontextmanager
-async def at_work(server: OpenAIServer, folder: Path, mode: str = "auto", **models: int) -> AsyncIterator[Any]:
+async def at_work(
+    server: OpenAIServer, folder: Path, mode: str = "auto", *, rounds: int = 25, **models: int
+) -> AsyncIterator[Any]:
     """An agent with a tool that looks, one that is denied, and one model for each tier asked for."""
     entries = [
         ModelSettings(name=name, base_url=server.url, model=name, tier=tier, api_key=SecretStr("k"),
@@ -45,7 +47,7 @@ async def at_work(server: OpenAIServer, folder: Path, mode: str = "auto", **mode
     tools = Tools()
     tools.add("look", lambda call: f"seen {call.arguments.get('at', '')}", read_only=True)
     tools.add("forbidden", refuse)
-    agent = Agent(folder / "sessions", pool, tools, settings={"mode": mode})
+    agent = Agent(folder / "sessions", pool, tools, settings={"mode": mode, "max_rounds": rounds})
     try:
         async with Accounts(folder / "usage.db", BudgetSettings()) as accounts:
             agent.accountant = accounts
@@ -151,9 +153,54 @@ async def test_a_part_that_fails_is_told_to_who_writes_the_answer(server: OpenAI
         end = await agent.ask(REQUEST)
         assert isinstance(end, ChatDone)
         assert "this part failed" in end.text and "forbidden is denied here" in end.text
-        assert ("1", "failed") in notes(agent, end)
+        assert ("1", "failed") in notes(agent, end) and ("2", "finished") in notes(agent, end)
         (finished,) = [e for e in agent.of(end.message_id) if isinstance(e, ToolFinished)]
         assert finished.is_error
+
+
+async def test_what_failed_is_said_where_the_model_keeps_it_to_itself(server: OpenAIServer, tmp_path: Path) -> None:
+    async with at_work(server, tmp_path, "multi") as agent:
+        server.script = [
+            {"match": "Results of the parts", "do": "say All went well."},
+            {"match": "task-one", "do": "status 400"},
+            {"match": "task-two", "do": "say two"},
+            {"match": "first thing", "do": PLAN},
+        ]
+        end = await agent.ask(REQUEST)
+        assert end.text == deltas(agent, end) == "All went well.\n\n*Not everything could be done: “one” failed.*"
+
+
+async def test_a_part_has_the_tools_that_the_plan_gives_it(server: OpenAIServer, tmp_path: Path) -> None:
+    parts = [
+        {"title": "one", "task": "task-one", "tools": ["look", "nonsense", 5]},
+        {"title": "two", "task": "task-two"},
+    ]
+    async with at_work(server, tmp_path, "multi") as agent:
+        server.script = [
+            {"match": "Results of the parts", "do": "say done"},
+            {"match": "task-", "do": "say found"},
+            {"match": "first thing", "do": "say " + json.dumps({"parts": parts})},
+        ]
+        await agent.ask(REQUEST)
+        planner, *workers, _ = server.requests
+        assert "look" in planner["messages"][0]["content"]
+        given = {
+            request["messages"][-1]["content"]: {tool["function"]["name"] for tool in request["tools"]}
+            for request in workers
+        }
+        assert given["task-one"] == {"look"} < given["task-two"]
+
+
+async def test_the_parts_share_the_rounds_of_the_turn(server: OpenAIServer, tmp_path: Path) -> None:
+    async with at_work(server, tmp_path, "multi", rounds=5) as agent:
+        server.script = [
+            {"match": "Results of the parts", "do": "say partly"},
+            {"match": "task-", "do": "tool-loop look"},
+            {"match": "first thing", "do": PLAN},
+        ]
+        end = await agent.ask(REQUEST)
+        assert len(server.requests) == 1 + 5 + 1
+        assert "Not everything could be done: “one”, “two” failed." in end.text
 
 
 async def test_parts_are_bounded_in_number_and_breadth(server: OpenAIServer, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ async def test_a_text_whose_client_names_no_type_is_read_like_any_other(tmp_path
             Client(gateway.ws) as alice,
             aiohttp.ClientSession(headers=headers) as http,
         ):
-            for name, mime in (("notes.txt", "text/plain"), ("plan.MD", "text/markdown"), ("a.yaml", "application/yaml")):
+            kinds = {"notes.txt": "text/plain", "plan.MD": "text/markdown", "a.yaml": "application/yaml"}
+            for name, mime in kinds.items():
                 form = aiohttp.FormData()
                 form.add_field("file", b"the heron is grey", filename=name)  # as application/octet-stream
                 async with http.post(gateway.url + "/api/v1/media", data=form) as response:

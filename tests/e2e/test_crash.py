@@ -68,6 +68,8 @@ def lines_of(gateway: GatewayProcess) -> dict[str, list[dict[str, Any]]]:
     """Session key -> its records, as they lie on the disk of a stopped gateway."""
     found: dict[str, list[dict[str, Any]]] = {}
     for file in (gateway.home / "sessions").rglob("*.jsonl"):
+        if file.name == "journal.jsonl":
+            continue
         head, *records = [json.loads(line) for line in file.read_text().splitlines()]
         found[head["session_key"]] = records
     return found

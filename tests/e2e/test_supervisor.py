@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.gateway_process import ALICE, Client, GatewayProcess, Refused, gateway_process
+from tests.e2e.gateway_process import ALICE, BOB, Client, GatewayProcess, Refused, gateway_process
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.raw_bridge import RawBridge
 
@@ -166,6 +166,33 @@ async def test_sub_agents_and_schedules_pass_the_same_guard(tmp_path: Path) -> N
         )
         assert told[0]["session_key"] == KEY
         assert effects(tmp_path) == []
+
+
+async def test_the_operators_rules_hold_by_tool_role_and_person_on_every_path(tmp_path: Path) -> None:
+    rules = [
+        {"tools": ["effects_*"], "roles": ["user"], "policy": "ask"},
+        {"tools": ["effects_append_line"], "users": ["bob"], "policy": "deny"},
+        {"tools": ["*"], "roles": ["owner"], "policy": "allow"},  # makes nothing laxer
+    ]
+    async with house(tmp_path, ask=False, tools={"rules": rules}) as (gateway, _):
+        async with Client(gateway.ws, BOB) as bob:
+            done = await bob.ask(ASK)
+            assert done["type"] == "chat.done" and effects(tmp_path) == []
+            with pytest.raises(Refused) as denied:
+                await bob.call("tools.call", name="effects_append_line", arguments={"line": "x"})
+            assert denied.value.code == 2004
+            listed = {tool["name"]: tool["policy"] for tool in (await bob.call("tools.list"))["tools"]}
+            assert (listed["effects_append_line"], listed["effects_append_slowly"]) == ("deny", "ask")
+            assert listed["clock"] == "allow"
+        async with Client(gateway.ws) as alice:
+            turn = (await alice.call("chat.send_stream", text=ASK))["message_id"]
+            asked = (await alice.until(lambda: alice.of(turn, "approval.requested")))[0]
+            await alice.call("approval.resolve", approval_id=asked["approval_id"], decision="allow_once")
+            await alice.end(turn)
+            assert effects(tmp_path) == ["done"]
+        async with Client(gateway.ws, (gateway.home / "admin.token").read_text().strip()) as owner:
+            assert not (await owner.call("tools.call", name="effects_append_line", arguments={"line": "o"}))["is_error"]
+        assert effects(tmp_path) == ["done", "o"]
 
 
 async def test_a_days_budget_is_a_stop_with_the_time_of_renewal(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ Text is handed to `on_delta` as it is read, synchronously; any cutting of the by
 
 import codecs
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 
 from agent.llm.stream_calls import CallAssembler
-from agent.llm.stream_json import Surrogates, loose, thought, whole_completion
+from agent.llm.stream_document import Document
+from agent.llm.stream_json import Surrogates, loose, thought
 from agent.llm.stream_limits import (
     FAILED_FINISH,
     FINISH,
@@ -52,7 +52,7 @@ class ReplyStream:
         self._pieces: list[bytes] = []  # of a line that has not ended yet
         self._line_bytes = 0
         self._held = b""  # data lines of one event that are no JSON so far
-        self._whole: list[bytes] | None = None  # a body that is one JSON document, no event stream
+        self._whole: Document | None = None  # a body that is no event stream
         self._unknown = True  # nothing but white space so far
         self._bytes = 0
         self._chars = 0
@@ -101,9 +101,9 @@ class ReplyStream:
                 return
             self._unknown = False
             if data[:1] in (b"{", b"<"):
-                self._whole = []
+                self._whole = Document()
         if self._whole is not None:
-            self._collect(data)
+            self._whole.add(data)
             return
         if self._bytes > self._max_bytes:
             self._stop("length")
@@ -132,7 +132,7 @@ class ReplyStream:
         """The connection has ended: the whole answer. Raises StreamBroken `truncated` where it is not whole."""
         if not self.done:
             if self._whole is not None:
-                self._document()
+                self._event(self._whole.chunk())
             elif self._pieces:
                 self._line(b"".join(self._pieces))
                 self._pieces.clear()
@@ -242,7 +242,8 @@ class ReplyStream:
     def _event(self, event: JsonObject) -> None:
         error = event.get("error")
         if error:
-            self._server_error(error)
+            self.done = True
+            raise StreamBroken.by_server(error)
         model = event.get("model")
         if isinstance(model, str):
             self._model = model
@@ -292,30 +293,6 @@ class ReplyStream:
         self._finish = reason
         self.done = True
 
-    def _server_error(self, error: Any) -> None:
-        said = error if isinstance(error, dict) else {"message": error}
-        status = said.get("code") or said.get("type") or ""
-        self._fail("error", str(said.get("message") or "")[:500], str(status)[:64])
-
-    def _fail(self, kind: str, detail: str = "", status: str = "") -> None:
+    def _fail(self, kind: str, detail: str = "") -> None:
         self.done = True
-        raise StreamBroken(kind, detail, status)
-
-    # ------------------------------------------------------------ servers that do not stream
-
-    def _collect(self, data: bytes) -> None:
-        if not self._whole and data[:1] == b"<":
-            self._fail("garbage", "a web page")
-        assert self._whole is not None
-        self._whole.append(data)
-        if self._bytes > MAX_LINE_BYTES:
-            self._fail("garbage", "an endless document")
-
-    def _document(self) -> None:
-        try:
-            event = loose(b"".join(self._whole or []))
-        except ValueError:
-            raise StreamBroken("garbage" if self._bytes else "truncated") from None
-        if not isinstance(event, dict) or not ("choices" in event or "error" in event):
-            raise StreamBroken("garbage")
-        self._event(whole_completion(event))
+        raise StreamBroken(kind, detail)

@@ -54,18 +54,6 @@ def _paired(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def whole_completion(event: JsonObject) -> JsonObject:
-    """A completion that came in one piece, in the form of a chunk."""
-    choices = event.get("choices")
-    out = []
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            out.append(
-                {**choice, "delta": choice.get("message"), "finish_reason": choice.get("finish_reason") or "stop"}
-            )
-    return {**event, "choices": out}
-
-
 def thought(delta: JsonObject) -> str:
     """What models that think aloud write beside the answer: `reasoning_content` (DeepSeek, vLLM) or `reasoning`."""
     text = delta.get("reasoning_content") or delta.get("reasoning")

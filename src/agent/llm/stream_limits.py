@@ -38,6 +38,13 @@ class StreamBroken(Exception):
         self.detail = detail
         self.status = status
 
+    @classmethod
+    def by_server(cls, error: object) -> "StreamBroken":
+        """The server says in the stream that it failed: `{message, code | type}`, or a mere text."""
+        said = error if isinstance(error, dict) else {"message": error}
+        status = said.get("code") or said.get("type") or ""
+        return cls("error", str(said.get("message") or "")[:500], str(status)[:64])
+
 
 @dataclass(frozen=True, slots=True)
 class Assembled:

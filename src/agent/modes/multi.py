@@ -1,8 +1,9 @@
 """`multi`: a plan of independent parts, sub-agents side by side, one streamed synthesis.
 
-Sub-agents work under the turn's one budget and the same guard as the person; what
-they do is shown as notes and tool events with their name, never as the answer. A
-part that fails is said in the answer. Depth is one: a sub-agent makes no plans.
+Sub-agents share the turn's one budget (its time, its rounds) and pass the same guard
+as the person, each with the tools that the plan gives it; what they do is shown as
+notes and tool events with their name, never as the answer. A part that fails is said
+in the answer, by us where the model does not. Depth is one: a sub-agent makes no plans.
 """
 
 import asyncio
@@ -25,10 +26,31 @@ RESULT_CHARS = 12_000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the plan."""
+    """One part of the plan. `tools` are names; empty means all that the person has."""
 
     title: str
     task: str
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a part: its text, or why there is none."""
+
+    text: str
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What all parts together may still ask of models."""
+
+    left: int
+
+    def take(self) -> bool:
+        """One round; False where none is left."""
+        self.left -= 1
+        return self.left >= 0
 
 
 def parse_plan(text: str) -> list[Part]:
@@ -47,7 +69,10 @@ def parse_plan(text: str) -> list[Part]:
     for index, part in enumerate(parts[:MAX_PARTS], 1):
         if isinstance(part, dict) and isinstance(part.get("task"), str) and part["task"].strip():
             title = part.get("title")
-            found.append(Part(title.strip()[:80] if isinstance(title, str) else f"part {index}", part["task"].strip()))
+            named = title.strip()[:80] if isinstance(title, str) else ""
+            tools = part.get("tools")
+            names = tuple(name for name in tools if isinstance(name, str)) if isinstance(tools, list) else ()
+            found.append(Part(named or f"part {index}", part["task"].strip(), names))
     return found
 
 
@@ -61,11 +86,12 @@ async def run(work: Work) -> Finished:
         return await single.run(work)
     turn.note("supervisor", "plan", " · ".join(part.title for part in parts))
     lanes = asyncio.Semaphore(SIDE_BY_SIDE)
-    results: list[str] = [""] * len(parts)
+    results: list[Result] = [Result("", failed=True)] * len(parts)
+    rounds = Rounds(work.settings.max_rounds)
 
     async def one(index: int, part: Part) -> None:
         async with lanes:
-            results[index] = await _part(work, f"{index + 1}", part)
+            results[index] = await _part(work, f"{index + 1}", part, rounds)
 
     async with asyncio.TaskGroup() as tasks:
         for index, part in enumerate(parts):
@@ -74,7 +100,8 @@ async def run(work: Work) -> Finished:
 
 
 async def _plan(work: Work, history: list[JsonObject]) -> list[Part]:
-    planner = {"role": "system", "content": prompts.PLANNER % MAX_PARTS}
+    names = ", ".join(spec.name for spec in work.specs) or "none"
+    planner = {"role": "system", "content": prompts.PLANNER % (MAX_PARTS, names)}
     try:
         reply = await work.ask([planner, *history[1:]], _unseen, hands=None)
     except ModelFailed:
@@ -82,8 +109,8 @@ async def _plan(work: Work, history: list[JsonObject]) -> list[Part]:
     return parse_plan(reply.text)
 
 
-async def _part(work: Work, name: str, part: Part) -> str:
-    """A sub-agent's result as text; its failure too."""
+async def _part(work: Work, name: str, part: Part, rounds: Rounds) -> Result:
+    """What a sub-agent came to."""
     turn = work.turn
     turn.note(name, "started", part.title)
     messages: list[JsonObject] = [
@@ -91,26 +118,34 @@ async def _part(work: Work, name: str, part: Part) -> str:
         {"role": "user", "content": part.task},
     ]
     try:
-        text = await _worker_loop(work, name, messages)
+        text = await _worker_loop(work, name, messages, part.tools, rounds)
     except (ModelFailed, GatewayError) as error:
         turn.note(name, "failed", error.message)
-        return f"(this part failed: {error.message})"
+        return Result(f"(this part failed: {error.message})", failed=True)
+    if text is None:
+        turn.note(name, "failed", "too many rounds of tool use")
+        return Result("(this part was stopped: it needed too many rounds of tool use)", failed=True)
     turn.note(name, "finished", part.title)
-    return text[:RESULT_CHARS]
+    return Result(text[:RESULT_CHARS] or "(nothing was found)")
 
 
-async def _worker_loop(work: Work, name: str, messages: list[JsonObject]) -> str:
-    hands = work.hands()
+async def _worker_loop(
+    work: Work, name: str, messages: list[JsonObject], tools: tuple[str, ...], rounds: Rounds
+) -> str | None:
+    """The answer; None where the rounds of this part, or of all together, did not suffice."""
+    hands = work.hands(only=tools)
     for _ in range(MAX_PART_ROUNDS):
+        if not rounds.take():
+            break
         reply = await work.ask(messages, _unseen, hands=hands)
         if not reply.calls:
             return reply.text
         messages += await work.use_for(hands, reply, agent=name)
-    return "(this part was stopped: it needed too many rounds of tool use)"
+    return None
 
 
-async def _synthesis(work: Work, history: list[JsonObject], parts: list[Part], results: list[str]) -> Finished:
-    findings = "\n\n".join(f"## {part.title}\n{result}" for part, result in zip(parts, results, strict=True))
+async def _synthesis(work: Work, history: list[JsonObject], parts: list[Part], results: list[Result]) -> Finished:
+    findings = "\n\n".join(f"## {part.title}\n{result.text}" for part, result in zip(parts, results, strict=True))
     system = prompts.SYNTHESIS if not work.wishes else f"{prompts.SYNTHESIS}\n\n{work.wishes}"
     messages: list[JsonObject] = [
         {"role": "system", "content": system},
@@ -120,6 +155,10 @@ async def _synthesis(work: Work, history: list[JsonObject], parts: list[Part], r
     work.turn.next_round()
     reply = await work.ask(messages, work.turn.delta, hands=None)
     work.turn.model = reply.model or work.turn.model
+    failed = [part.title for part, result in zip(parts, results, strict=True) if result.failed]
+    if failed:
+        names = ", ".join(f"“{title}”" for title in failed)
+        work.turn.delta("\n\n" + prompts.said(prompts.PARTS_FAILED, work.turn.message.actor.language, parts=names))
     return Finished(reply.finish_reason)
 
 

@@ -15,11 +15,12 @@ from agent.ports.models import LanguageModel, ModelReply, ModelRequest, Requeste
 from agent.ports.tools import ToolCall, ToolResult, ToolSpec, ToolUpdate
 from agent.resume import Round
 from agent.settings import AgentSettings
+from agent.spending import usage_data
 from agent.tools.calls import outcome_unknown
 from agent.tools.executor import Executor, TurnTools
 from agent.tools.results import text_of
 from agent.tools.schema import BadArguments, parse_arguments
-from agent.turn import Turn, usage_data
+from agent.turn import Turn
 from agent.window import result_text
 from bus import tracing
 from bus.events import JsonObject
@@ -131,7 +132,7 @@ class Work:
             among=self.among,
             parameters=options.parameters if options is not None else {},
             language=message.actor.language,
-            lost=lambda name, usage: self.turn.add_usage(usage, name),  # what was begun is paid for
+            lost=lambda name, usage: self.turn.spending.add(usage, name),  # what was begun is paid for
         )
         with tracing.span(tracing.MODEL, request.model or self.turn.model) as span:
             reply = await self.model.stream(request, on_delta)
@@ -139,7 +140,7 @@ class Work:
             span.set("gen_ai.usage.input_tokens", reply.usage.prompt_tokens)
             span.set("gen_ai.usage.output_tokens", reply.usage.completion_tokens)
             span.set("gen_ai.response.finish_reasons", reply.finish_reason)
-        self.turn.add_usage(reply.usage, reply.model or "model")
+        self.turn.spending.add(reply.usage, reply.model or "model")
         return reply
 
     async def count_what_a_crash_cut(self) -> None:
@@ -148,7 +149,7 @@ class Work:
         if cut:
             prompt = await self.messages()
             for attempt, name in cut.items():
-                self.turn.add_cut(attempt, name, self.model.estimate(name, prompt))
+                self.turn.spending.add_cut(attempt, name, self.model.estimate(name, prompt))
 
     # ------------------------------------------------------------ tools
 
@@ -160,11 +161,12 @@ class Work:
             return frozenset()
         return frozenset(str(tool.get("function", {}).get("name")) for tool in options.tools)
 
-    def hands(self, *, own: bool = False) -> TurnTools:
-        """The tools of one worker: of the turn itself (`own`), or of one sub-agent."""
+    def hands(self, *, own: bool = False, only: Collection[str] = ()) -> TurnTools:
+        """The tools of one worker: of the turn itself (`own`), or of one sub-agent, who may need `only` some."""
         message = self.turn.message
+        specs = [spec for spec in self.specs if spec.name in only] or self.specs
         return self.executor.turn(
-            message.actor, self.specs, session=self.turn.lane.key, message_id=message.message_id,
+            message.actor, specs, session=self.turn.lane.key, message_id=message.message_id,
             attended=message.actor.role != "service" and message.actor.channel != "schedule",
             attachments=None if self.attached is None else self.attached.reader(here=own),
         )  # fmt: skip

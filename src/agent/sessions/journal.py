@@ -7,10 +7,8 @@ the next `commit` starts on a fresh line. After a failed sync the file is never 
 again (the kernel may have dropped the pages and says so once only): what was good in
 it moves to a new file, which is read back before it takes the old one's place.
 
-`journal.log` is the one that is written; `journal.<n>.log` are older parts that wait
-for their checkpoint. The order of reading is by number, the current one last. Whatever is
-`*.jsonl` in the folder is a session, for people who read there; these are none, so they
-are not called so (an earlier gateway did: `take_over`).
+`journal.jsonl` is the one that is written; `journal.<n>.jsonl` are older parts that wait
+for their checkpoint. The order of reading is by number, the current one last.
 """
 
 import errno
@@ -30,7 +28,7 @@ from bus.events import JsonObject
 log = logging.getLogger(__name__)
 
 HEADER = orjson.dumps({"type": "journal", "version": FORMAT_VERSION}) + b"\n"
-_PART = re.compile(r"journal\.(\d+)\.(?:log|jsonl)\Z")
+_PART = re.compile(r"journal\.(\d+)\.jsonl\Z")
 _BLOCK = 1 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Refusals that leave what was there before as it is; any other may be a failed sync, after which no page is sure."""
@@ -46,7 +44,7 @@ class Journal:
     def __init__(self, disk: Disk, folder: Path) -> None:
         self._disk = disk
         self._folder = folder
-        self.path = folder / "journal.log"
+        self.path = folder / "journal.jsonl"
         self.size = 0
         self._fd: int | None = None
         self._broken = False
@@ -139,7 +137,9 @@ class Journal:
         """Put the current part aside for its checkpoint and begin a new one. Raises OSError."""
         if self._broken or self._fd is None:
             self._renew()
-        self._disk.replace(self.path, _next_part(self._folder))
+        numbers = [number for number, _ in parts(self._folder)]
+        target = self._folder / f"journal.{max(numbers, default=0) + 1}.jsonl"
+        self._disk.replace(self.path, target)
         self._disk.sync_folder(self._folder)  # or the new one could take the old one's place before this is durable
         self.close()
         self.size = 0
@@ -166,17 +166,6 @@ def parts(folder: Path) -> list[tuple[int, Path]]:
     """The older parts, in their order."""
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _PART.match(path.name))]
     return sorted(found)
-
-
-def take_over(disk: Disk, folder: Path) -> None:
-    """Let what an earlier gateway left as `journal.jsonl` be the last of the older parts. Raises OSError."""
-    old = folder / "journal.jsonl"
-    if old.exists():
-        disk.replace(old, _next_part(folder))
-
-
-def _next_part(folder: Path) -> Path:
-    return folder / f"journal.{max((number for number, _ in parts(folder)), default=0) + 1}.log"
 
 
 def read_part(disk: Disk, path: Path) -> tuple[list[JsonObject], int, bytes]:

@@ -21,7 +21,7 @@ from agent.sessions.disk import Disk
 from agent.sessions.entry import Entry
 from agent.sessions.filing import write_entries
 from agent.sessions.index import Index, IndexDamaged, Row, Used
-from agent.sessions.journal import Journal, JournalRefused, parts, read_part, take_over
+from agent.sessions.journal import Journal, JournalRefused, parts, read_part
 from agent.sessions.keys_used import keys_used
 from agent.sessions.lines import NewerFormat, OtherKey, decode, head_line, read_head, record_of
 from agent.sessions.reader import SessionReader
@@ -72,14 +72,13 @@ class Recovery:
     def _read_journal(self) -> list[JsonObject]:
         """All entries in their order; the current part is cut to its good length and open."""
         (self._folder / "journal.new").unlink(missing_ok=True)
-        take_over(self._disk, self._folder)
         entries: list[JsonObject] = []
         for _, path in parts(self._folder):
             entries += read_part(self._disk, path)[0]
         current, good, torn = read_part(self._disk, self._journal.path)
         if torn:
             keep_aside(self._disk, self._journal.path, torn)
-            log.warning("the journal ended in a torn line of %d bytes, kept in journal.log.corrupt", len(torn))
+            log.warning("the journal ended in a torn line of %d bytes, kept in journal.jsonl.corrupt", len(torn))
         self._journal.open(good)
         return entries + current
 

@@ -79,7 +79,7 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
         data = _database(path) if name.endswith((".db", ".sqlite")) else path.read_bytes()
     except FileNotFoundError:
         return 0
-    if name.endswith((".jsonl", "journal.log")):
+    if name.endswith(".jsonl"):
         data = data[: data.rfind(b"\n") + 1]
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = len(data), state.st_mode & 0o700, int(state.st_mtime)

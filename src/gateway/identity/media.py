@@ -142,7 +142,7 @@ def clean_mime(mime: str) -> str:
 
 
 def mime_by_name(name: str) -> str:
-    """The type that a name speaks of. Many clients send a file of any kind as one of no type: `notes.md` is to be read."""
+    """The type that a name speaks of: many clients send a file of any kind as one of no type."""
     suffix = Path(name.lower()).suffix
     guessed, encoding = mimetypes.guess_type("file" + suffix)
     return _BY_SUFFIX.get(suffix) or (guessed if guessed and not encoding else _UNKNOWN)

@@ -96,7 +96,7 @@ class Life:
         self.folder = copy
         if what == "damage index":
             (copy / "index.sqlite").write_bytes(b"?" * 5000)
-        target = {"torn journal": copy / "journal.log", "torn file": file_of(copy, key)}.get(what)
+        target = {"torn journal": copy / "journal.jsonl", "torn file": file_of(copy, key)}.get(what)
         if target is not None and target.exists():
             with target.open("ab") as file:
                 file.write(b'{"seq":999,"type":"message","text":"torn')

@@ -67,7 +67,7 @@ async def test_nothing_refused_is_kept_and_what_follows_is_whole(
             assert state is not None and state.last_seq == 1 and state.open_turns == ("m1",)
         disk.refuses = set()
         await store.append(KEY, [said(2, "kept"), answered(3, "m1")])
-        journal = (folder / "journal.log").read_bytes()
+        journal = (folder / "journal.jsonl").read_bytes()
         assert b"lost" not in journal and journal.startswith(HEADER) and journal.endswith(b"}\n")
         assert journal.count(b"\n") == 3
     async with JsonlStore(folder) as store:
@@ -93,14 +93,14 @@ async def test_what_waits_behind_a_refused_batch_is_refused_too(folder: Path, di
 async def test_after_a_failed_sync_the_journal_is_another_file(folder: Path, disk: RefusingDisk) -> None:
     async with JsonlStore(folder, disk=disk) as store:
         await store.append(KEY, [said(1)], head=head_of(KEY))
-        before = (folder / "journal.log").stat().st_ino
-        content = (folder / "journal.log").read_bytes()
-        disk.refuses, disk.error, disk.only = {"sync_data"}, errno.EIO, "journal.log"
+        before = (folder / "journal.jsonl").stat().st_ino
+        content = (folder / "journal.jsonl").read_bytes()
+        disk.refuses, disk.error, disk.only = {"sync_data"}, errno.EIO, "journal.jsonl"
         with pytest.raises(Overloaded):
             await store.append(KEY, [said(2)])
         disk.refuses = set()
-        assert (folder / "journal.log").stat().st_ino != before
-        assert (folder / "journal.log").read_bytes() == content
+        assert (folder / "journal.jsonl").stat().st_ino != before
+        assert (folder / "journal.jsonl").read_bytes() == content
         await store.append(KEY, [said(2)])
 
 
@@ -119,7 +119,7 @@ async def test_a_session_file_that_cant_be_written_holds_nobody_up(
         assert len((await store.history(KEY))[0]) == 4
         await store.checkpoint()
         assert store.stats()["lagging"] == 1
-        assert (folder / "journal.log").stat().st_size > len(HEADER), "the journal is all that has them"
+        assert (folder / "journal.jsonl").stat().st_size > len(HEADER), "the journal is all that has them"
         disk.refuses = set()
         await store.append(KEY, [said(5)])
         await settled(store, "lagging")
