@@ -20,6 +20,7 @@ from bus.events import (
     ChatMessage,
     Event,
     SessionEvent,
+    SessionUpdated,
 )
 from bus.keys import SessionKey
 from gateway.packets import Packet
@@ -82,6 +83,9 @@ class Hub:
             return
         topic = self._topic(session)
         seq = event.seq  # type: ignore[union-attr]  # it has a session, so it has a number
+        if type(event) is SessionUpdated and event.deleted:  # what was deleted is not told again
+            self._bytes -= topic.ring.size
+            topic.ring = Ring()
         if seq is not None:
             self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]  # the same
         topic.touched = self._now()

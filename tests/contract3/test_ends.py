@@ -73,3 +73,21 @@ async def test_nobody_waits_for_the_end_of_a_message_that_was_deleted(tmp_path: 
             assert refused.value.code == 1003
             again = await alice.call("chat.send", text="hello again", session_key="gone")
             assert again["message_id"] != first["message_id"]
+
+
+async def test_what_was_deleted_is_not_replayed(tmp_path: Path) -> None:
+    async with gateway_process(tmp_path / "home") as gateway, Client(gateway.ws) as alice, Client(gateway.ws) as other:
+        await alice.call("chat.send", text="the secret", session_key="s")
+        await other.call("session.subscribe", session_key="s")
+        await alice.call("session.delete", session_key="s")
+        deleted = (await other.until(lambda: [e for e in other.events if e.get("deleted")]))[0]["seq"]
+        begun = await alice.call("chat.send_stream", text="hello again", session_key="s")
+        assert begun["seq"] == deleted + 1
+        ended = await other.end(begun["message_id"])
+        async with Client(gateway.ws) as late:
+            for after in (0, deleted - 2):
+                with pytest.raises(Refused) as refused:
+                    await late.call("session.subscribe", session_key="s", after_seq=after)
+                assert refused.value.code == 1010
+            told = await late.call("session.subscribe", session_key="s", after_seq=deleted)
+            assert told == {"last_seq": ended["seq"], "replayed": ended["seq"] - deleted}
