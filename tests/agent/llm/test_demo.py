@@ -101,7 +101,7 @@ async def test_it_plays_its_part_in_the_modes() -> None:
     for said in ("What time is it?", "use clock {}", "现在几点", "what is 2+2?"):
         assert (await ask(messages=[fast, {"role": "user", "content": said}], tools=[])).text == "HANDOVER"
     assert "HANDOVER" not in (await ask(messages=[fast, {"role": "user", "content": "hello"}], tools=[])).text
-    planner = {"role": "system", "content": prompts.PLANNER % 5}
+    planner = {"role": "system", "content": prompts.PLANNER % (5, "clock, calculator")}
     plan = await ask(messages=[planner, {"role": "user", "content": "count to 3 and say hello; what time is it"}])
     assert [part.task for part in parse_plan(plan.text)] == ["count to 3 and say hello", "what time is it"]
     assert len(parse_plan((await ask(messages=[planner, {"role": "user", "content": "hello"}])).text)) == 1
