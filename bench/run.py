@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench import agent, durability, footprint, streaming, tunnel
+from bench import agent, durability, footprint, streaming, tool_calls, tunnel
 from bench.processes import raise_file_limit
 
 Figures = list[dict[str, Any]]
@@ -30,7 +30,7 @@ PARTS: dict[str, Callable[[bool], Awaitable[Figures]]] = {
     "rounds": agent.rounds,
     "plans": agent.plans,
     "choosing": agent.choosing,
-    "tool_calls": tunnel.calls,
+    "tool_calls": tool_calls.calls,
     "large_results": tunnel.large,
     "bridge_weight": tunnel.weight,
     "idle_tunnels": tunnel.idle,

@@ -1,4 +1,4 @@
-"""A tool call's way through gateway and bridge, what a bridge weighs, and many of them."""
+"""Large results through the tunnel, what a bridge weighs, and many of them. Single calls are in `tool_calls.py`."""
 
 import asyncio
 import random
@@ -13,9 +13,8 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from bench.durability import disk_syncs
 from bench.processes import Child, figure, gateway, percentile, printing_its_port, user_token
-from bench.tunnel_parts import Caller, Direct, Light, bridge, in_flight, large_call, stdio_server
+from bench.tunnel_parts import Caller, Direct, Light, bridge, large_call, stdio_server
 from bridge.protocol import Answer, decode, encode
 from bridge.protocol.bridge_effects import Requested
 from bridge.settings import LinkSettings
@@ -35,7 +34,7 @@ class Rig:
         self.gateway: Child = await stack.enter_async_context(gateway(None))
         self.bridge: Child = await stack.enter_async_context(bridge(self.gateway.url, {"tool": stdio_server()}))
         self.direct = await stack.enter_async_context(Direct())
-        hop = await stack.enter_async_context(printing_its_port("-m", "bench.echo"))
+        self.echo = hop = await stack.enter_async_context(printing_its_port("-m", "bench.echo"))
         self.session = await stack.enter_async_context(aiohttp.ClientSession())
         self.hop = await self.session.ws_connect(hop.url + "/ws", compress=0, max_msg_size=1 << 28)
         self.caller = await Caller(self.session, self.gateway.url).open()
@@ -56,52 +55,6 @@ async def _timed(work: Any) -> float:
 async def _there_and_back(rig: Rig, text: str) -> None:
     await rig.hop.send_str(text)
     orjson.loads((await rig.hop.receive()).data)
-
-
-async def calls(quick: bool) -> Figures:
-    """One call at a time, then 64 in flight: through both, directly, and over a bare hop, in turn."""
-    rounds, count = (100, 1000) if quick else (600, 4000)
-    took: dict[str, list[float]] = {"direct": [], "hop": [], "whole": []}
-    rate: dict[str, list[float]] = {"hop": [], "whole": [], "note": []}
-    async with Rig() as rig:
-        said = rig.caller.request("tools.call", name="tool_echo", arguments={"text": "x"})
-        for number in range(rounds + 20):
-            once = {
-                "direct": await _timed(rig.direct.call("tools/call", name="echo", arguments={"text": "x"})),
-                "hop": await _timed(_there_and_back(rig, said)),
-                "whole": await _timed(rig.caller.call("tools.call", name="tool_echo", arguments={"text": "x"})),
-            }
-            for name, value in once.items() if number >= 20 else ():
-                took[name].append(value)
-
-        def make(name: str) -> Any:
-            return lambda number: rig.caller.request("tools.call", name=f"tool_{name}", arguments={"text": "x"})
-
-        cost = [0.0, 0.0]
-        for _ in range(3):
-            rate["hop"].append(count / await in_flight(rig.hop, make("echo"), count, 64))
-            before = rig.gateway.cpu(), rig.bridge.cpu()
-            rate["whole"].append(count / await in_flight(rig.caller.socket, make("echo"), count, 64))
-            cost = [(child.cpu() - was) / count * 1e6
-                    for child, was in zip((rig.gateway, rig.bridge), before, strict=True)]  # fmt: skip
-            rate["note"].append(count / 4 / await in_flight(rig.caller.socket, make("note"), count // 4, 64))
-    p50 = {name: percentile(values, 0.5) for name, values in took.items()}
-    speed = {name: percentile(values, 0.5) for name, values in rate.items()}
-    added = p50["whole"] - p50["direct"]
-    return [
-        figure("tool call, p50, through gateway and bridge", p50["whole"], "ms"),
-        figure("tool call, p50, the server directly", p50["direct"], "ms"),
-        figure("bare WebSocket hop, p50", p50["hop"], "ms"),
-        figure("time added to a tool call / bare hop", added / p50["hop"], "ratio", to_reach="<= 2"),
-        figure("the same without the caller's own hop / bare hop", (added - p50["hop"]) / p50["hop"], "ratio"),
-        figure("tool calls per second, 64 in flight", speed["whole"], "1/s"),
-        figure("bare hops per second, 64 in flight", speed["hop"], "1/s"),
-        figure("tool calls / bare hops per second", speed["whole"] / speed["hop"], "ratio", to_reach=">= 0.5"),
-        figure("CPU per tool call, gateway", cost[0], "us"),
-        figure("CPU per tool call, bridge", cost[1], "us"),
-        figure("non-idempotent calls per second, 64 in flight", speed["note"], "1/s"),
-        figure("beside them: the disk's own synced appends", disk_syncs(1.0 if quick else 3.0), "1/s"),
-    ]
 
 
 async def large(quick: bool) -> Figures:

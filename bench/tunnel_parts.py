@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -90,27 +90,6 @@ class Caller:
                 if any(tool["name"] == name and tool["available"] for tool in listed):
                     return
                 await asyncio.sleep(0.05)
-
-
-async def in_flight(
-    socket: aiohttp.ClientWebSocketResponse, make: Callable[[int], str], count: int, most: int
-) -> float:
-    """Seconds for `count` requests with `most` on their way; an answer has an `id` and no `error`."""
-    begun = time.perf_counter()
-    for number in range(most):
-        await socket.send_str(make(number))
-    sent, done = most, 0
-    while done < count:
-        data = (await socket.receive()).data
-        if '"method":"event"' in data[:60]:
-            continue
-        if '"error"' in data[:60]:
-            raise RuntimeError(data[:300])
-        done += 1
-        if sent < count:
-            await socket.send_str(make(sent))
-            sent += 1
-    return time.perf_counter() - begun
 
 
 async def large_call(url: str, tool: str, size: int) -> asyncio.subprocess.Process:

@@ -18,17 +18,17 @@ rules belong to a name, and whether its definition changed; whoever calls `reque
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
 
 from bridge.catalogue import assemble, progress_payload, question_payload
 from bridge.errors import NotFound, ToolDenied
-from bridge.policy import idempotent, standing, strictest
+from bridge.lane import Lane
+from bridge.offered import Offered, Pins
+from bridge.policy import idempotent
 from bridge.ports import JsonObject, Relayed, Route
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import Reply
 from bridge.servers.memory import Memory
-from bridge.servers.names import NameTable
 from bridge.servers.owner import ServerOwner
 from bridge.settings import McpServerSettings, PolicyName, ToolSettings
 
@@ -36,33 +36,22 @@ _LOG = logging.getLogger("bridge.aggregator")
 _METHODS = {"tools/call": ("name", "arguments"), "prompts/get": ("name", "arguments"), "resources/read": ("uri",)}
 
 
-class Pins(Protocol):
-    """Which definition of a tool the person has agreed to: `Memory`, or the bridge's database."""
-
-    def changed(self, tool: str, digest: str) -> bool: ...
-
-    def agree(self, tool: str, digest: str) -> None: ...
-
-
 class Aggregator:
     """All servers of one configuration. Everything but `run` may be called from any task of its loop."""
 
     def __init__(
         self, servers: Sequence[McpServerSettings], *, default: PolicyName, groups: ProcessGroups,
-        memory: Memory | None = None, pins: "Pins | None" = None,
+        memory: Memory | None = None, pins: Pins | None = None,
     ) -> None:  # fmt: skip
         self._default = default
         self._groups = groups
         self._memory = memory or Memory()
-        self._pins: Pins = pins or self._memory
+        self._offered = Offered(self._memory, pins or self._memory)
+        self._routes: dict[str, Route] = {}
         self._owners: dict[str, ServerOwner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._tools = NameTable()
-        self._prompts = NameTable()
-        self._definitions: dict[str, ToolDefinition] = {}
-        self._changed_tools: set[str] = set()
-        self._refused: list[str] = []
+        self._left_out: list[str] = []
         self._payload: JsonObject = {"revision": 0, "servers": [], "tools": [], "resources": [], "prompts": []}
         self._watchers: list[Callable[[], None]] = []
         self._due: asyncio.Handle | None = None
@@ -110,8 +99,8 @@ class Aggregator:
                 touched.append(name)
             owners[name] = owner
         self._owners = owners
-        self._tools.keep_only(wanted)
-        self._prompts.keep_only(wanted)
+        self._routes = {}
+        self._offered.keep_only(wanted)
         self._memory.keep_only(set(wanted))
         for name in touched:
             if self._group is not None and name in owners:
@@ -181,32 +170,41 @@ class Aggregator:
         )  # fmt: skip
 
     def route(self, tool: str, method: str = "tools/call") -> Route | None:
-        """Where a public name leads, or None."""
+        """Where a public name leads, or None. The same object until a tool or a rule changes."""
+        if method == "tools/call" and (known := self._routes.get(tool)) is not None:
+            return known
         if method == "resources/read":
             owner = self._owners.get(tool)
             return None if owner is None else Route(server=tool, own_name="", rules=owner.settings.tools)
-        found = (self._prompts if method == "prompts/get" else self._tools).find(tool)
+        found = self._offered.find(tool, prompt=method == "prompts/get")
         if found is None or found[0] not in self._owners:
             return None
         server, own_name = found
         rules = self._owners[server].settings.tools
         if method == "prompts/get":
             return Route(server=server, own_name=own_name, rules=rules)
-        definition = self._definitions.get(tool)
+        definition = self._offered.definitions.get(tool)
         if definition is None:
             return None
-        return Route(server=server, own_name=own_name, rules=rules, definition=definition.fingerprint)
+        route = Route(server=server, own_name=own_name, rules=rules, definition=definition.fingerprint)
+        self._routes[tool] = route
+        return route
+
+    def lane(self, route: Route) -> Lane | None:
+        """A way to the server of `route` where nothing has to be waited for; see `ports.Executor`."""
+        lane = self._owners[route.server].requests.lane()
+        return None if lane is None else Lane(lane, route.own_name)
 
     def changed(self, tool: str) -> bool:
         """Whether a tool is not what the person agreed to."""
-        return tool in self._changed_tools
+        return tool in self._offered.changed_tools
 
     def agree(self, tool: str) -> None:
         """A person has looked at a tool whose definition changed, and wants it as it is. Raises NotFound."""
-        definition = self._definitions.get(tool)
+        definition = self._offered.definitions.get(tool)
         if definition is None:
             raise NotFound(f"there is no tool named {tool[:80]}")
-        self._pins.agree(tool, definition.fingerprint)
+        self._offered.pins.agree(tool, definition.fingerprint)
         self.refresh()
 
     def refresh(self) -> None:
@@ -215,7 +213,7 @@ class Aggregator:
 
     def definition(self, tool: str) -> ToolDefinition | None:
         """A tool with its whole description, for a person who decides."""
-        return self._definitions.get(tool)
+        return self._offered.definitions.get(tool)
 
     def restart(self, server: str) -> None:
         """Start a server afresh, also one that was given up. Raises NotFound."""
@@ -234,7 +232,7 @@ class Aggregator:
     def problems(self) -> list[str]:
         """What was left out of the catalogue, for people."""
         own = [f"{owner.name}: {p.what}: {p.reason}" for owner in self._owners.values() for p in owner.offers.problems]
-        return own + self._refused
+        return own + self._offered.refused + self._left_out
 
     @property
     def owners(self) -> Sequence[ServerOwner]:
@@ -255,68 +253,20 @@ class Aggregator:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        self._refused = []
-        self._definitions = {}
+        self._routes = {}
         owners = self._owners.values()
-        payload, problems = assemble(
+        self._offered.begin()
+        payload, self._left_out = assemble(
             owners,
-            [entry for owner in owners for entry in self._tools_of(owner)],
+            [entry for owner in owners for entry in self._offered.tools_of(owner, self._default)],
             [{**item, "server": owner.name} for owner in owners for item in owner.offers.resources],
-            [entry for owner in owners for entry in self._prompts_of(owner)],
+            [entry for owner in owners for entry in self._offered.prompts_of(owner)],
         )
-        self._refused += problems
         self._memory.save()
         if payload != {key: value for key, value in self._payload.items() if key != "revision"}:
             self._payload = {"revision": self._payload["revision"] + 1, **payload}
             for changed in list(self._watchers):
                 changed()
-
-    def _tools_of(self, owner: ServerOwner) -> list[JsonObject]:
-        if owner.tools:
-            self._memory.saw(owner.name, owner.tools)
-        entries = []
-        for tool in owner.tools:
-            name = self._tools.claim(owner.name, tool.name)
-            if name is None:
-                self._refuse(owner.name, tool.name)
-                continue
-            self._definitions[name] = tool
-            entries.append(self._entry(owner, name, tool))
-        return entries
-
-    def _entry(self, owner: ServerOwner, name: str, tool: ToolDefinition) -> JsonObject:
-        policy = standing(owner.settings.tools, self._default, name, tool.name)
-        if self._pins.changed(name, tool.fingerprint):
-            if name not in self._changed_tools:
-                _LOG.warning("the definition of %s changed; it is asked for until a person looks at it", name)
-            self._changed_tools.add(name)
-            policy = strictest(policy, "ask")
-        else:
-            self._changed_tools.discard(name)
-        entry: dict[str, Any] = {
-            "name": name, "server": owner.name, "description": tool.description, "inputSchema": tool.input_schema,
-            "policy": policy,
-        }  # fmt: skip
-        if idempotent(owner.settings.tools, tool.name):
-            entry["idempotent"] = True  # the person's word; what the server says about itself is in `annotations`
-        if tool.annotations is not None:
-            entry["annotations"] = tool.annotations
-        return entry
-
-    def _prompts_of(self, owner: ServerOwner) -> list[JsonObject]:
-        entries = []
-        for prompt in owner.offers.prompts:
-            name = self._prompts.claim(owner.name, prompt["name"])
-            if name is None:
-                self._refuse(owner.name, prompt["name"])
-            else:
-                entries.append({**prompt, "name": name, "server": owner.name})
-        return entries
-
-    def _refuse(self, server: str, own_name: str) -> None:
-        text = f"{server}: '{own_name[:80]}' is left out: another server holds that public name"
-        self._refused.append(text)
-        _LOG.warning("%s", text)
 
 
 async def _after(before: asyncio.Task[None] | None, work: Callable[[], Awaitable[None]]) -> None:

@@ -5,7 +5,7 @@ Pure. An answer is the JSON text of a payload, so that a large one is written on
 
 import orjson
 
-from bridge.errors import BridgeError, ToolResultInvalid
+from bridge.errors import BridgeError, McpError, ToolResultInvalid
 from bridge.ports import JsonObject, Relayed
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.frames import error_payload
@@ -14,13 +14,28 @@ from bridge.protocol.outbox import Answer
 
 def response(call_id: str, member: str, value: JsonObject, longest: int) -> Answer:
     """A JSON-RPC response with `result` or `error`. Raises ToolResultInvalid beyond `longest` bytes."""
+    return raw_response(call_id, member, value.raw if isinstance(value, Relayed) else plain(value), longest)
+
+
+def plain(value: JsonObject) -> bytes:
+    """Its JSON. Raises ToolResultInvalid."""
     try:
-        body = value.raw if isinstance(value, Relayed) else orjson.dumps(value)
+        return orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise ToolResultInvalid("the result is no plain JSON", effect="done") from error
+
+
+def raw_response(call_id: str, member: str, body: bytes, longest: int) -> Answer:
+    """The same around JSON that is at hand."""
     if len(body) > longest:
         raise ToolResultInvalid("the result is too large", effect="done")
     return Answer("MCP_RESPONSE", b'%s"%s":%s}' % (head(call_id), member.encode(), body))
+
+
+def refusal(call_id: str, error: McpError, longest: int) -> Answer:
+    """A JSON-RPC response with the server's own error. Raises ToolResultInvalid."""
+    body = {"code": error.code, "message": error.message, "data": error.data}
+    return response(call_id, "error", {name: value for name, value in body.items() if value is not None}, longest)
 
 
 def shape(value: object, depth: int = 0) -> object:

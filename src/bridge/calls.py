@@ -7,6 +7,7 @@ socket.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Coroutine
 
 from bridge.answers import error_answer, for_id, public_name
@@ -29,8 +30,12 @@ from bridge.ports import JsonObject, Route, Uplink
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.outbox import Answer
 from bridge.questions import Questions
+from bridge.quick import CANCELLED, QuickCalls
+from bridge.recovery import recover
+from bridge.servers.alarm import Alarm
 
 __all__ = ["Calls", "Parts"]
+_DRAIN_LOOK_SECONDS = 0.02
 
 
 class Calls:
@@ -45,7 +50,9 @@ class Calls:
         self._keys: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions = Questions(lambda: parts.policy().ask_timeout)
+        self._alarm = Alarm()
         self._execution = Execution(parts, self._questions, self._progress)
+        self._quick = QuickCalls(parts, self._execution, self._progress, self._finish_quick, self._run_as_task)
 
     def set_limit(self, max_result_bytes: int) -> None:
         """What the gateway takes at most, in bytes of a response."""
@@ -56,26 +63,8 @@ class Calls:
         return len(self._live)
 
     def recover(self) -> None:
-        """Before the first connection: answers from before a restart, and what the restart interrupted.
-
-        Where the person's policy says idempotent, an interrupted call may simply be sent again; any other ends
-        in 2006.
-        """
-        parts = self._parts
-        for key, call_id, answer in parts.ledger.unacknowledged():
-            parts.outbox.answers[call_id] = answer
-            self._keys[call_id] = key
-        for key, call_id, tool in parts.ledger.interrupted():
-            method = "tools/call"
-            route = parts.executor.route(tool, method)
-            if route is not None and idempotent(route.rules, route.own_name):
-                continue
-            error = OutcomeUnknown("the bridge stopped in the middle of this call", effect="unknown")
-            answer = error_answer(error)
-            parts.outbox.answers[call_id] = answer
-            self._keys[call_id] = key
-            parts.ledger.done_soon(key, answer, "unknown")
-        parts.ledger.prune()
+        """Before the first connection: answers from before a restart, and what the restart interrupted."""
+        self._keys |= recover(self._parts)
 
     # ------------------------------------------------------------ what the tunnel hands in
 
@@ -116,6 +105,7 @@ class Calls:
                 call.cancelled = True
                 if call.task is not None:
                     call.task.cancel()
+                self._quick.stop(call, CANCELLED)
                 return
         if call_id not in self._parts.outbox.answers:
             self._reject(call_id, CallCancelled("nothing runs under this id"))
@@ -126,7 +116,7 @@ class Calls:
             await self._parts.ledger.settle()
         self.handle(request)
         if self.uplink is not None:
-            await self.uplink.flush()
+            self.uplink.flush()
 
     def acknowledged(self, call_id: str) -> None:
         """The gateway has the answer to this call."""
@@ -153,22 +143,31 @@ class Calls:
         self._parts.confirmations.closing = True
         for task in list(self._tasks):
             task.cancel()
+        for call in [call for call in self._live.values() if call.posted is not None]:
+            del self._live[call.request.key]
+            self._quick.drop(call)
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._parts.ledger.flush()
 
     async def drain(self, seconds: float) -> None:
         """Wait for what runs, at most `seconds`."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+        until = time.monotonic() + seconds
+        while (self._tasks or self._live) and time.monotonic() < until:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
 
     # ------------------------------------------------------------ one call
 
     def _begin(self, request: Requested, content: str, route: Route | None, repeatable: bool) -> None:
-        call = LiveCall(request, content, CallClock(request.remaining), [request.id], idempotent=repeatable)
+        clock = CallClock(request.remaining, self._alarm)
+        call = LiveCall(request, content, clock, [request.id], idempotent=repeatable)
         self._live[request.key] = call
         self._parts.outbox.running[request.id] = None
         self._keys[request.id] = request.key
+        if route is None or not self._quick.begin(call, route):
+            self._run_as_task(call, route)
+
+    def _run_as_task(self, call: LiveCall, route: Route | None) -> None:
         call.task = self._own(self._run(call, route))
 
     def _own(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
@@ -240,12 +239,23 @@ class Calls:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)
             if self.uplink is not None:
-                await self.uplink.flush()  # from here, rather than by waking another task
+                self.uplink.flush()  # from here, rather than by waking another task
 
     async def _keep(self, call: LiveCall, answer: Answer, effect: Effect) -> None:
         """Into the ledger, before it leaves."""
+        row = call.row("done", answer, effect)
+        if call.idempotent or not call.started:
+            self._parts.ledger.done_soon(call.request.key, row)
+            return
         with contextlib.suppress(Overloaded):  # the disk refuses: the person still gets the answer
-            await self._parts.ledger.done(call.request.key, answer, effect, wait=not call.idempotent and call.started)
+            await self._parts.ledger.done(call.request.key, row)
+
+    def _finish_quick(self, call: LiveCall, answer: Answer, effect: Effect) -> None:
+        """The same for a call without a task: it may be done twice, so the ledger's file is not waited for."""
+        self._parts.ledger.done_soon(call.request.key, call.row("done", answer, effect))
+        self._finish(call, answer, effect)
+        if self.uplink is not None:
+            self.uplink.flush()
 
     def _finish(self, call: LiveCall, answer: Answer, effect: Effect) -> None:
         if self._live.pop(call.request.key, None) is None:

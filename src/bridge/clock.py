@@ -1,22 +1,30 @@
 """The deadline of one call: runs while the bridge works, stands still while a person is being asked."""
 
-import asyncio
 import time
 from collections.abc import Callable
+
+from bridge.servers.alarm import Alarm
+
+_FOREVER = float("inf")
 
 
 class CallClock:
     """`seconds` of work from now, monotonic. `watch` names what happens when they are over."""
 
-    __slots__ = ("_late", "_left", "_paused", "_since", "_timer", "passed")
+    __slots__ = ("_alarm", "_late", "_left", "_most", "_paused", "_since", "passed")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, alarm: Alarm) -> None:
         self.passed = False
+        self._alarm = alarm
         self._left = seconds
+        self._most = _FOREVER
         self._since = time.monotonic()
         self._paused = 0
         self._late: Callable[[], object] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> bool:
+        return not self._paused
 
     def remaining(self) -> float:
         """Seconds left; negative when it has passed."""
@@ -30,13 +38,16 @@ class CallClock:
     def stop(self) -> None:
         """The call has ended."""
         self._late = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.forget(self)
+
+    def limit(self, seconds: float) -> None:
+        """At most so much in all, whatever the gateway says (later, too)."""
+        self._most = seconds
+        self._left = min(self._left, seconds)
 
     def reset(self, seconds: float) -> None:
         """The gateway said anew how much is left."""
-        self._left = seconds
+        self._left = min(seconds, self._most)
         self._since = time.monotonic()
         self._apply()
 
@@ -44,7 +55,6 @@ class CallClock:
         if not self._paused:
             self._left = self.remaining()
         self._paused += 1
-        self._apply()
 
     def resume(self) -> None:
         self._paused -= 1
@@ -52,15 +62,12 @@ class CallClock:
             self._since = time.monotonic()
         self._apply()
 
-    def _apply(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._late is not None and not self._paused:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, self.remaining()), self._pass)
-
-    def _pass(self) -> None:
+    def over(self) -> None:
+        """The alarm says so."""
         if self._late is not None:
             self.passed = True
             self._late()
+
+    def _apply(self) -> None:
+        if self._late is not None and not self._paused:
+            self._alarm.watch(self, self._since + self._left)

@@ -1,7 +1,8 @@
 """One socket of the tunnel: a reader, a writer and a timer around a `BridgeLink`.
 
-`tunnel.py` dials and decides when; the machine decides what. The writer takes one frame at a time, so that a PING
-or a small answer passes between the chunks of a large one.
+`tunnel.py` dials and decides when; the machine decides what. What a piece that was read leads to is written at its
+end; the writer's task sends what is more than that, a little at a time, so that a PING or a small answer passes
+between the chunks of a large one.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidState
 
 from bridge.calls import Calls
@@ -30,7 +30,10 @@ from bridge.protocol.bridge_effects import (
 from bridge.protocol.bridge_side import BridgeLink
 from bridge.protocol.frames import AUTH_SECONDS, Close, decode
 from bridge.protocol.outbox import Outbox
+from bridge.servers import turn
+from bridge.socket import TunnelSocket
 
+WRITE_LIMIT = 256 * 1024
 _GATHERED_BYTES = 64 * 1024
 _LOG = logging.getLogger("bridge.tunnel")
 
@@ -49,7 +52,7 @@ class Connection:
     """A socket that was opened. `run` lives as long as it does."""
 
     def __init__(
-        self, socket: ClientConnection, identity: BridgeIdentity, token: str, calls: Calls, outbox: Outbox,
+        self, socket: TunnelSocket, identity: BridgeIdentity, token: str, calls: Calls, outbox: Outbox,
         live: Callable[["Connection"], None],
     ) -> None:  # fmt: skip
         self._socket = socket
@@ -75,15 +78,9 @@ class Connection:
         writer = asyncio.get_running_loop().create_task(self._write())
         self._link.authenticate()
         self._wake.set()
+        self._socket.hand_over_to(self._receive)
         try:
-            while True:
-                self._receive(await self._socket.recv(decode=False))
-        except ConnectionClosed:
-            pass
-        except Exception:  # whatever a gateway sends, it may cost this link and not the bridge
-            _LOG.exception("a frame of the gateway could not be handled")
-            self._complaint = "a frame of the gateway could not be handled"
-            self.abort()
+            await self._socket.wait_closed()
         finally:
             writer.cancel()
             await asyncio.wait({writer})
@@ -151,33 +148,39 @@ class Connection:
         """Cut the socket without a word."""
         self._socket.transport.abort()
 
-    async def flush(self) -> None:
-        """Send what waits, in the machine's order: at once, and what comes in the same turn of the loop together."""
-        if self._sending or self._corked:
-            return
-        self._sending = self._corked = True
-        asyncio.get_running_loop().call_soon(self._uncork)
-        socket = self._socket
-        try:
-            while self._gather():
-                socket.transport.write(b"".join(socket.protocol.data_to_send()))
-                await socket.drain()
-        except (ConnectionClosed, InvalidState, OSError):
-            pass  # the reader notices; answers are kept
-        finally:
-            self._sending = False
+    def flush(self) -> None:
+        """Send what waits, together with what else comes of the input that is being worked off."""
+        if not self._corked and self._link.waiting:
+            self._corked = True
+            turn.at_the_end(self._uncork)
 
     def _uncork(self) -> None:
         self._corked = False
         if self._link.waiting:
-            self._wake.set()
+            self._send_unless_full()
 
-    def _gather(self) -> bool:
-        """Up to 64 KiB of frames into the protocol's buffer: one system call for all of them."""
+    def _send_unless_full(self) -> None:
+        if self._socket.transport.get_write_buffer_size() < WRITE_LIMIT:
+            self._send()
+        else:
+            self._wake.set()  # the writer waits for room
+
+    def _send(self) -> bool:
+        """Up to 64 KiB of frames in one system call; whether there was anything. The writer takes what is more."""
+        if self._sending:
+            return False
         size = 0
-        while size < _GATHERED_BYTES and (frame := self._link.next_frame()) is not None:
-            self._socket.protocol.send_text(frame)
-            size += len(frame)
+        socket, link = self._socket, self._link
+        try:
+            while size < _GATHERED_BYTES and (frame := link.next_frame()) is not None:
+                socket.protocol.send_text(frame)
+                size += len(frame)
+            if size:
+                socket.transport.write(b"".join(socket.protocol.data_to_send()))
+        except (ConnectionClosed, InvalidState, OSError):
+            return False  # the socket's end is noticed by `run`; answers are kept
+        if size >= _GATHERED_BYTES:
+            self._wake.set()
         return size > 0
 
     # ------------------------------------------------------------ the machine's shell
@@ -186,7 +189,13 @@ class Connection:
         link, wake = self._link, self._wake
         try:
             while True:
-                await self.flush()
+                while self._send():
+                    self._sending = True
+                    try:
+                        await self._socket.drain()
+                        await asyncio.sleep(0)  # others have their turn between the pieces of a large answer
+                    finally:
+                        self._sending = False
                 wake.clear()
                 wait = link.next_tick(time.monotonic())
                 try:
@@ -199,19 +208,23 @@ class Connection:
 
     def _receive(self, data: bytes) -> None:
         try:
-            frame = decode(data)
-        except BadParameters as error:
-            self.refuse(error)
-            return
-        try:
-            effects = self._link.receive(frame, time.monotonic())
-        except BadParameters as error:  # an AUTH answer that makes no sense
-            self._complaint = error.message
+            try:
+                frame = decode(data)
+            except BadParameters as error:
+                self.refuse(error)
+                return
+            try:
+                effects = self._link.receive(frame, time.monotonic())
+            except BadParameters as error:  # an AUTH answer that makes no sense
+                self._complaint = error.message
+                self.abort()
+                return
+            self._perform(effects)
+            self.flush()
+        except Exception:  # whatever a gateway sends, it may cost this link and not the bridge
+            _LOG.exception("a frame of the gateway could not be handled")
+            self._complaint = "a frame of the gateway could not be handled"
             self.abort()
-            return
-        self._perform(effects)
-        if self._link.waiting:
-            self._wake.set()
 
     def _perform(self, effects: list[BridgeEffect]) -> None:
         for effect in effects:

@@ -8,18 +8,19 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bridge.answers import public_name, response, server_params, shape
+from bridge.answers import public_name, refusal, response, server_params, shape
 from bridge.clock import CallClock
 from bridge.confirm import Confirmations, Question
 from bridge.definitions import Definitions
-from bridge.errors import McpError, NotFound, OutcomeUnknown, Overloaded, ToolDenied
+from bridge.errors import Effect, McpError, NotFound, OutcomeUnknown, Overloaded, ToolDenied
 from bridge.ledger import Ledger
-from bridge.policy import Verdict, decide, idempotent
-from bridge.ports import Audit, Executor, JsonObject, Route
+from bridge.ledger_rows import Row
+from bridge.policy import Verdict, decide, idempotent, unconditional
+from bridge.ports import Audit, Executor, JsonObject, Posted, Route
 from bridge.protocol.bridge_effects import Requested
 from bridge.protocol.outbox import Answer, Outbox
 from bridge.questions import Questions
-from bridge.settings import PolicySettings
+from bridge.settings import PolicyName, PolicySettings
 
 METHODS = frozenset({"tools/call", "resources/read", "prompts/get"})
 _RESTART_SECONDS = 0.05
@@ -39,7 +40,14 @@ class LiveCall:
     cancelled: bool = False
     idempotent: bool = False
     task: "asyncio.Task[None] | None" = None
+    posted: Posted | None = None
+    """Where it runs without a task (`quick.py`)."""
     question: str = ""
+
+    def row(self, state: str, answer: Answer | None = None, effect: Effect = "none") -> Row:
+        """As the ledger keeps it."""
+        request = self.request
+        return Row(request.id, self.content, public_name(request), state, answer, effect)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +71,7 @@ class Execution:
         self._parts = parts
         self._questions = questions
         self._progress = progress
+        self._verdicts: dict[str, tuple[Route, PolicyName, bool]] = {}
 
     async def answer(self, call: LiveCall, route: Route | None) -> Answer:
         request = call.request
@@ -83,11 +92,10 @@ class Execution:
                     request.server if request.method == "resources/read" and request.server else name,
                     request.method, params, call.clock.remaining(),
                     lambda payload: self._progress(call, payload),
-                    lambda question: self._ask_input(call, question),
+                    lambda question: self.ask_input(call, question),
                 )  # fmt: skip
             except McpError as error:
-                body = {"code": error.code, "message": error.message, "data": error.data}
-                return response(request.id, "error", {k: v for k, v in body.items() if v is not None}, longest)
+                return refusal(request.id, error, longest)
             except OutcomeUnknown as error:
                 if call.idempotent and call.clock.remaining() > 0:
                     await asyncio.sleep(_RESTART_SECONDS)
@@ -109,8 +117,19 @@ class Execution:
             await asyncio.sleep(_STARTING_SECONDS)
         return None
 
+    def allowed(self, route: Route, name: str) -> bool:
+        """Whether every call of this tool may run, whatever its arguments: known from the last time, mostly."""
+        default = self._parts.policy().default
+        known = self._verdicts.get(name)
+        if known is None or known[0] is not route or known[1] != default:
+            verdict = unconditional(route.rules, default, name, route.own_name)
+            known = self._verdicts[name] = (route, default, verdict is not None and verdict.policy == "allow")
+        return known[2] and not (route.definition and self._parts.definitions.changed(name, route.definition))
+
     async def _permit(self, call: LiveCall, route: Route, name: str) -> None:
         """Return where the call may run. Raises ToolDenied."""
+        if self.allowed(route, name):
+            return
         parts, request = self._parts, call.request
         arguments = request.params.get("arguments") or {}
         verdict = decide(route.rules, parts.policy().default, name, route.own_name, arguments)
@@ -133,7 +152,7 @@ class Execution:
         if request.confirm is not None:
             await parts.confirmations.redeem(request.confirm, question)
         else:
-            parts.ledger.received(request.key, request.id, call.content, name)
+            parts.ledger.received(request.key, call.row("received"))
             call.clock.pause()
             try:
                 await parts.confirmations.ask(question, lambda payload: self._progress(call, payload))
@@ -142,24 +161,20 @@ class Execution:
         if route.definition:
             parts.definitions.agree(name, route.definition)
 
+    def intend(self, call: LiveCall, name: str) -> None:
+        """Ledger and audit, before the effect, of what may be done twice: written soon."""
+        self._parts.audit.note("tool.intent", **_intent(call, name))
+        self._parts.ledger.started_soon(call.request.key, call.row("started"))
+        call.started = True
+
     async def _intend(self, call: LiveCall, name: str) -> None:
-        """Ledger and audit, before the effect; waited for unless the person says it may be done twice."""
-        parts, request = self._parts, call.request
-        arguments = request.params.get("arguments") or {}
-        record: JsonObject = {
-            "call_id": request.id, "tool": name, "method": request.method,
-            "user": request.actor["user"], "channel": request.actor.get("channel"),
-            "arguments_sha256": request.arguments_sha256, "shape": shape(arguments),
-        }  # fmt: skip
-        if request.traceparent:
-            record["trace_id"] = request.traceparent[3:35]
+        """The same; waited for unless the person says it may be done twice."""
         if call.idempotent:
-            parts.audit.note("tool.intent", **record)
-            await parts.ledger.started(request.key, request.id, call.content, name, synced=False)
-        else:
-            await asyncio.gather(
-                self._record(record), parts.ledger.started(request.key, request.id, call.content, name, synced=True)
-            )
+            self.intend(call, name)
+            return
+        await asyncio.gather(
+            self._record(_intent(call, name)), self._parts.ledger.started(call.request.key, call.row("started"))
+        )
         call.started = True
 
     async def _record(self, record: JsonObject) -> None:
@@ -168,7 +183,7 @@ class Execution:
         except Exception as error:  # whatever keeps the record from being written, the call must not happen
             raise Overloaded("the audit log can't be written, so nothing is done") from error
 
-    async def _ask_input(self, call: LiveCall, question: JsonObject) -> JsonObject:
+    async def ask_input(self, call: LiveCall, question: JsonObject) -> JsonObject:
         """An elicitation of the server, carried to the person. Silence cancels it."""
         call.clock.pause()
         try:
@@ -180,3 +195,16 @@ class Execution:
     def _asking(self, call: LiveCall, payload: JsonObject) -> None:
         call.question = payload["question_id"]
         self._progress(call, payload)
+
+
+def _intent(call: LiveCall, name: str) -> JsonObject:
+    """What the audit log is told before the effect."""
+    request = call.request
+    record: JsonObject = {
+        "call_id": request.id, "tool": name, "method": request.method,
+        "user": request.actor["user"], "channel": request.actor.get("channel"),
+        "arguments_sha256": request.arguments_sha256, "shape": shape(request.params.get("arguments") or {}),
+    }  # fmt: skip
+    if request.traceparent:
+        record["trace_id"] = request.traceparent[3:35]
+    return record

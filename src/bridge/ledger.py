@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from bridge.database import Database, Statement
-from bridge.errors import Effect
+from bridge.database import Database
+from bridge.known import Known
+from bridge.ledger_rows import Row, forget, store
 from bridge.protocol.frames import JsonObject
 from bridge.protocol.outbox import Answer
 
@@ -22,7 +23,9 @@ KEEP_ANSWER_BYTES = 256 * 1024
 """Answers are kept for an hour after they were acknowledged, larger ones no longer than until then; a repetition
 afterwards ends in 2006, effect `done`."""
 _PRUNE_EVERY = 1000
-_GATHER_SECONDS = 0.005
+_GATHER_SECONDS = 0.03
+"""Longer than most calls take under load, so that received, started, done and acknowledged are one row written once.
+What has to be in the file before the effect, or before its answer leaves, does not wait for it (`synced`, `wait`)."""
 
 Meaning: TypeAlias = Literal["new", "run", "answer", "conflict", "unknown", "gone"]
 
@@ -47,18 +50,6 @@ def content_of(method: str, params: JsonObject, server: str | None, hashed: str)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-@dataclass(slots=True)
-class _Row:
-    """What is to be written soon of a call: only its latest state counts."""
-
-    call_id: str
-    content: str
-    tool: str
-    state: str
-    answer: Answer | None = None
-    effect: Effect = "none"
-
-
 class Ledger:
     """What nobody waits for is gathered for some milliseconds, so that a quick call is one row written once."""
 
@@ -66,11 +57,14 @@ class Ledger:
         self._database = database
         self._since_pruned = 0
         self._dirty: dict[str, int] = {}
-        self._soon: dict[str, _Row] = {}
+        self._soon: dict[str, Row] = {}
+        self._acknowledged: dict[str, None] = {}
+        self._gathering = False
+        self._known = Known(key for (key,) in database.read("SELECT key FROM calls"))
 
     def busy(self, key: str) -> bool:
         """Whether something about `key` is still on its way into the file: then `settle` before `look`."""
-        return key in self._soon or self._dirty.get(key, 0) > self._database.committed
+        return key in self._soon or key in self._acknowledged or self._dirty.get(key, 0) > self._database.committed
 
     async def settle(self) -> None:
         """Wait until what was written so far can be read. Raises Overloaded."""
@@ -79,29 +73,35 @@ class Ledger:
 
     def flush(self) -> None:
         """Hand over what was gathered."""
-        if not self._soon:
+        self._gathering = False
+        rows, self._soon = self._soon, {}
+        acknowledged, self._acknowledged = self._acknowledged, {}
+        if not rows and not acknowledged:
             return
         now = time.time()
-        rows, self._soon = self._soon, {}
-        number = self._database.write(*(_upsert(key, row, now) for key, row in rows.items()))
+        number = self._database.write(*store(rows, now), *forget(list(acknowledged), now, KEEP_ANSWER_BYTES))
         self._database.flush()
         if len(self._dirty) > 4000:
             committed = self._database.committed
             self._dirty = {key: written for key, written in self._dirty.items() if written > committed}
-        for key in rows:
-            self._dirty[key] = number
+        self._dirty.update(dict.fromkeys(rows, number))
+        self._dirty.update(dict.fromkeys(acknowledged, number))
 
-    def _gather(self, key: str, row: _Row) -> None:
-        self._soon[key] = row
-        if len(self._soon) == 1:
+    def _gather(self) -> None:
+        """What is in `_soon` and `_acknowledged` is written soon."""
+        if self._gathering:
+            return
+        self._gathering = True
+        try:
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.flush)
-
-    def _write(self, key: str, *statements: Statement) -> None:
-        self._dirty[key] = self._database.write(*statements)
+        except RuntimeError:  # before the loop runs
+            self.flush()
 
     def look(self, key: str, content: str, *, idempotent: bool, attempt: int) -> Finding:
         """What this key stands for. Calls that run right now are the caller's to know."""
-        rows = self._database.read("SELECT content, state, kind, answer FROM calls WHERE key = ?", (key,))
+        rows = None
+        if key in self._known:
+            rows = self._database.read("SELECT content, state, kind, answer FROM calls WHERE key = ?", (key,))
         if not rows:
             damaged = self._database.damaged_at
             if attempt > 1 and not idempotent and damaged is not None and time.time() - damaged < KEEP_SECONDS:
@@ -118,54 +118,50 @@ class Ledger:
             return Finding("unknown")
         return Finding("run")
 
-    def received(self, key: str, call_id: str, content: str, tool: str) -> None:
+    def received(self, key: str, row: Row) -> None:
         """A call came and waits: for a person, or for room."""
-        self._gather(key, _Row(call_id, content, tool, "received"))
+        self._begin(key, row)
+        self._gather()
 
-    async def started(self, key: str, call_id: str, content: str, tool: str, *, synced: bool) -> None:
-        """To be called before the side effect. `synced` waits for the disk; raises Overloaded where it refuses."""
-        row = _Row(call_id, content, tool, "started")
-        if synced:
-            self._soon.pop(key, None)
-            await self._database.commit(_upsert(key, row, time.time()), synced=True)
-        else:
-            self._gather(key, row)
+    def _begin(self, key: str, row: Row) -> None:
+        self._soon[key] = row
+        self._known.add(key)
+
+    def started_soon(self, key: str, row: Row) -> None:
+        """To be called before the side effect of what may be done twice: written soon."""
+        self._begin(key, row)
+        self._gather()
+        self._count()
+
+    async def started(self, key: str, row: Row) -> None:
+        """To be called before the side effect: returns when it is on the disk, raises Overloaded where that refuses."""
+        self._soon.pop(key, None)
+        self._known.add(key)
+        await self._database.commit(*store({key: row}, time.time()), synced=True)
+        self._count()
+
+    def _count(self) -> None:
         self._since_pruned += 1
         if self._since_pruned >= _PRUNE_EVERY:
             self.prune()
 
-    async def done(self, key: str, answer: Answer, effect: Effect, *, wait: bool) -> None:
-        """The answer, before it leaves. `wait`: until it is in the file."""
-        if wait:
-            self._soon.pop(key, None)
-            await self._database.commit(_done(key, answer, effect), synced=False)
-        else:
-            self.done_soon(key, answer, effect)
+    async def done(self, key: str, row: Row) -> None:
+        """The answer, before it leaves: returns when it is in the file."""
+        self._soon.pop(key, None)
+        await self._database.commit(*store({key: row}, time.time()), synced=False)
 
-    def done_soon(self, key: str, answer: Answer, effect: Effect) -> None:
-        row = self._soon.get(key)
-        if row is None:
-            self._write(key, _done(key, answer, effect))
-        else:
-            row.state, row.answer, row.effect = "done", answer, effect
+    def done_soon(self, key: str, row: Row) -> None:
+        """The same, written soon."""
+        self._begin(key, row)
+        self._gather()
 
     def acknowledged(self, key: str) -> None:
         """The gateway has the answer. Where surely nothing was done, the key is free again."""
         row = self._soon.get(key)
         if row is None or row.answer is None or (row.answer.kind == "ERROR" and row.effect == "none"):
             self._soon.pop(key, None)
-            self._write(
-                key,
-                (
-                    "DELETE FROM calls WHERE key = ? AND (kind = 'ERROR' AND effect = 'none' OR state = 'received')",
-                    (key,),
-                ),
-                (
-                    "UPDATE calls SET state = 'acknowledged', updated = ?, "
-                    "answer = CASE WHEN length(answer) > ? THEN NULL ELSE answer END WHERE key = ? AND state = 'done'",
-                    (time.time(), KEEP_ANSWER_BYTES, key),
-                ),
-            )
+            self._acknowledged[key] = None
+            self._gather()
             return
         row.state = "acknowledged"
         if len(row.answer.payload) > KEEP_ANSWER_BYTES:
@@ -178,12 +174,10 @@ class Ledger:
         )
         return [(key, call_id, Answer(kind, answer)) for key, call_id, kind, answer in rows]
 
-    def interrupted(self) -> list[tuple[str, str, str]]:
-        """Calls that were begun and not finished before a restart: `(key, id, tool)`."""
-        return [
-            (key, call_id, tool)
-            for key, call_id, tool in self._database.read("SELECT key, id, tool FROM calls WHERE state = 'started'")
-        ]
+    def interrupted(self) -> list[tuple[str, Row]]:
+        """Calls that were begun and not finished before a restart, by their keys."""
+        rows = self._database.read("SELECT key, id, content, tool FROM calls WHERE state = 'started'")
+        return [(key, Row(call_id, content, tool, "started")) for key, call_id, content, tool in rows]
 
     def prune(self) -> None:
         """Drop what is older than a day."""
@@ -197,21 +191,3 @@ class Ledger:
             ),
             ("DELETE FROM challenges WHERE expires < ?", (old,)),
         )
-
-
-def _upsert(key: str, row: _Row, now: float) -> Statement:
-    kind, payload = (row.answer.kind, row.answer.payload or None) if row.answer is not None else (None, None)
-    return (
-        "INSERT INTO calls (key, id, content, tool, state, kind, answer, effect, created, updated) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET id = excluded.id, "
-        "state = excluded.state, kind = excluded.kind, answer = excluded.answer, effect = excluded.effect, "
-        "updated = excluded.updated",
-        (key, row.call_id, row.content, row.tool, row.state, kind, payload, row.effect, now, now),
-    )
-
-
-def _done(key: str, answer: Answer, effect: Effect) -> Statement:
-    return (
-        "UPDATE calls SET state = 'done', kind = ?, answer = ?, effect = ?, updated = ? WHERE key = ?",
-        (answer.kind, answer.payload, effect, time.time(), key),
-    )

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bridge.aggregator import Aggregator, Pins
+from bridge.aggregator import Aggregator
 from bridge.audit import AuditLog
 from bridge.database import Database
 from bridge.definitions import Definitions
 from bridge.errors import BridgeError, McpError, NotFound, ToolDenied
 from bridge.loading import Loaded
+from bridge.offered import Pins
 from bridge.policy import Verdict, decide, strictest
 from bridge.protocol.canonical import arguments_hash
 from bridge.servers.groups import ProcessGroups

@@ -113,6 +113,16 @@ def decide(
     return verdict if word is None else Verdict("ask", f"'{word}' is a dangerous word", word)
 
 
+def unconditional(rules: ToolSettings, default: PolicyName, public_name: str, own_name: str) -> Verdict | None:
+    """The verdict on every call of a tool; None where the arguments have a say in it: then `decide` for each."""
+    for rule in (*rules.deny, *rules.ask, *rules.allow):
+        if (rule.arguments or rule.paths) and fnmatchcase(own_name, rule.tool):
+            return None
+    if speaks_of_commands(own_name) or speaks_of_commands(public_name):
+        return None
+    return decide(rules, default, public_name, own_name, {})
+
+
 def standing(rules: ToolSettings, default: PolicyName, public_name: str, own_name: str) -> PolicyName:
     """The policy of a tool as the catalogue shows it, before any argument is known.
 
@@ -131,7 +141,13 @@ def standing(rules: ToolSettings, default: PolicyName, public_name: str, own_nam
 
 def idempotent(rules: ToolSettings, own_name: str) -> bool:
     """Whether the person said that running this tool twice does no harm. The server's word does not count."""
-    return any(fnmatchcase(own_name, pattern) for pattern in rules.idempotent)
+    return _matches_one(rules.idempotent, own_name)
+
+
+@lru_cache(maxsize=4096)
+def _matches_one(patterns: tuple[str, ...], name: str) -> bool:
+    """Asked for each call, of patterns and names that stay the same."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _by_rules(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, McpError, OutcomeUnknown, ToolResultInvalid
 from bridge.settings import ToolSettings
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -40,6 +40,52 @@ class Relayed(dict[str, Any]):
         self.raw = raw
 
 
+class Clock(Protocol):
+    """A deadline that stands still while somebody is asked."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Result(Protocol):
+    """An answer of a server: its value, and its JSON as the server wrote it where that is at hand."""
+
+    @property
+    def value(self) -> JsonObject: ...
+
+    @property
+    def raw(self) -> bytes | None: ...
+
+
+Outcome: TypeAlias = Result | McpError | OutcomeUnknown | ToolResultInvalid
+Finished: TypeAlias = Callable[[Outcome], None]
+
+
+class Posted(Protocol):
+    """A call on its way to its server."""
+
+    def abandon(self) -> None:
+        """Nobody wants the answer any more: the server is told, and nothing comes of it."""
+        ...
+
+
+class Lane(Protocol):
+    """A free way to a tool, for one call, before anything is awaited."""
+
+    @property
+    def timeout(self) -> float:
+        """The server's own limit, in seconds. Whoever posts has to keep it."""
+        ...
+
+    def post(
+        self, arguments: JsonObject | None, clock: Clock, on_progress: OnProgress, on_question: OnQuestion,
+        finished: Finished,
+    ) -> Posted:  # fmt: skip
+        """Send a `tools/call`; `finished` is called once with what came of it. Raises ValueError (not JSON)."""
+        ...
+
+
 class Executor(Protocol):
     """Runs calls on MCP servers: the aggregator."""
 
@@ -58,6 +104,10 @@ class Executor(Protocol):
 
     def route(self, tool: str, method: str) -> Route | None:
         """Where a public name leads, or None."""
+        ...
+
+    def lane(self, route: Route) -> Lane | None:
+        """A way to call this tool at once: its server runs, has room, and takes what it is sent. Else None."""
         ...
 
     def catalogue(self) -> JsonObject:
@@ -90,6 +140,6 @@ class Uplink(Protocol):
 
     def refuse(self, error: BridgeError) -> None: ...
 
-    async def flush(self) -> None:
-        """Send what waits, if nobody else does."""
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it."""
         ...

@@ -66,7 +66,7 @@ def status_of(
         "servers": [
             {
                 "name": owner.name, "state": owner.state, "error": owner.error, "tools": len(owner.tools),
-                "pid": owner.pid, "restarts": owner.restarts, "in_flight": owner.in_flight,
+                "pid": owner.pid, "restarts": owner.restarts, "in_flight": owner.requests.in_flight,
             }
             for owner in aggregator.owners
         ],

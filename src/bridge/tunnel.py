@@ -17,13 +17,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
 from bridge.calls import Calls
-from bridge.connection import Connection, Ended
+from bridge.connection import WRITE_LIMIT, Connection, Ended
 from bridge.errors import BridgeError
 from bridge.ports import Executor, JsonObject
 from bridge.protocol.bridge_effects import BridgeIdentity
 from bridge.protocol.frames import FINAL_CLOSES, MAX_FRAME_BYTES
 from bridge.protocol.outbox import Outbox
 from bridge.settings import LinkSettings, is_loopback_url
+from bridge.socket import TunnelSocket
 
 LONGEST_SECONDS = 30.0
 SHORTEST_SECONDS = 0.5
@@ -100,9 +101,9 @@ class Tunnel:
         if self._current is not None:
             self._current.progress(call_id, payload)
 
-    async def flush(self) -> None:
+    def flush(self) -> None:
         if self._current is not None:
-            await self._current.flush()
+            self._current.flush()
 
     def refuse(self, error: BridgeError) -> None:
         if self._current is not None:
@@ -189,7 +190,7 @@ class Tunnel:
         try:
             socket = await _NoRedirects(
                 self._url, proxy=None, compression=None, max_size=2 * MAX_FRAME_BYTES, ping_interval=None,
-                open_timeout=_OPEN_SECONDS, close_timeout=2, write_limit=256 * 1024, max_queue=64,
+                open_timeout=_OPEN_SECONDS, close_timeout=2, write_limit=WRITE_LIMIT, create_connection=TunnelSocket,
             )  # fmt: skip
         except InvalidURI as error:
             raise TunnelRefused(f"the gateway's address is no WebSocket URL: {self._url}", 3) from error
@@ -202,6 +203,7 @@ class Tunnel:
         except (OSError, InvalidHandshake, TimeoutError) as error:
             self._say("waiting", _why(error))
             return None, 0.0
+        assert isinstance(socket, TunnelSocket)
         connection = Connection(
             socket, self._identity, self._token.get_secret_value(), self._calls, self._outbox, self._take
         )  # fmt: skip

@@ -67,6 +67,13 @@ class ChatItems:
         if turn is not None and item.kind == "answer" and item.want is not None:
             turn.items[item.index : item.index + 1] = [item]
 
+    def arrived(self, item: Item, platform_id: str) -> None:
+        """A message of unknown outcome stands there after all."""
+        item.platform_id, item.shown = platform_id, item.want
+        if item not in self.items:
+            self.items.append(item)
+        self._settle(item, "sent", "")
+
     def resend(self, item: Item) -> None:
         """An admin's wish: once more as a new message."""
         requeue(item)

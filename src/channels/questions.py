@@ -117,6 +117,20 @@ class Questions:
 
     # ------------------------------------------------------------ approvals
 
+    async def located(self, asked: OpenApproval, message_id: str) -> None:
+        """A button of it was pressed there: a question whose sending was in doubt has arrived, and can be edited."""
+        found = await self._outbox.find(asked.delivery_id)
+        if found is None or found[1].state != "unknown" or not message_id:
+            return
+        item = found[1]
+        lane = self._lane(item.address)
+        if lane is None:
+            return
+        item = next((each for each in lane.chat.items if each.delivery_id == item.delivery_id), item)
+        if item.state == "unknown":
+            lane.chat.arrived(item, message_id)
+            lane.wake()
+
     def decided(self, lane: Lane, event: ApprovalResolved) -> None:
         """The buttons go and the text says what was decided, also where it was asked before a restart."""
         item = next((i for i in lane.chat.items if i.reference == event.approval_id), None)

@@ -52,6 +52,7 @@ class Taps:
         actor = admission.actor
         if not may_answer(asked, str(tap.identity), actor):
             return ""
+        await self._questions.located(asked, tap.message_id)
         if answer is not None:
             told = await self._questions.pressed(*answer, actor)
         else:

@@ -110,12 +110,19 @@ class Connection:
         elif len(self._tasks) >= IN_FLIGHT:
             self._refuse(incoming)
         else:
-            task = self._loop.create_task(self._handle(incoming))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(self._loop.create_task(self._handle_beside(incoming)))
         if self._outbox.reply_bytes > LIMIT:
             self._drained = self._loop.create_future()
             await self._drained
+
+    async def _handle_beside(self, incoming: Incoming) -> None:
+        """As a task, which leaves by itself: a callback for it would take the loop another step."""
+        try:
+            await self._handle(incoming)
+        finally:
+            task = asyncio.current_task()
+            if task is not None:
+                self._tasks.discard(task)
 
     async def _handle(self, incoming: Incoming) -> None:
         calls = [self._call() for _ in incoming.entries]

@@ -98,7 +98,9 @@ class Hub:
 
     def _turn_ended(self, event: ChatDone | ChatError, topic: Topic) -> None:
         for reading in topic.readings:
-            reading.turns.discard(event.message_id)
+            if event.message_id in reading.turns:
+                reading.turns.remove(event.message_id)
+                reading.keep |= reading.holds > 0  # this end is among what is held
             if not reading.wanted:
                 self._forget(reading)
         topic.readings = tuple(reading for reading in topic.readings if reading.wanted)

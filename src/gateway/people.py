@@ -38,7 +38,7 @@ class People:
     def may_use_tools(self, actor: Actor) -> bool:
         """Whether somebody who was let in earlier may still use tools: not removed since, nor made a viewer."""
         known = self.users.get(actor.user)
-        if known is None and not actor.identity and not self.tokens.of_user(actor.user):
+        if known is None and not actor.identity and not self.tokens.has_any(actor.user):
             return False
         return "tools" in scopes_of(known.role if known is not None else "user")
 

@@ -176,8 +176,18 @@ def _unwritable(text: str) -> bool:
 
 
 def too_deep(value: Any) -> bool:
-    """Whether `value` nests deeper than MAX_DEPTH."""
-    return any(depth > MAX_DEPTH for _, depth in _walk(value))
+    """Whether `value`, which was JSON, nests deeper than MAX_DEPTH. Level by level: most params have one or two."""
+    level = [value] if type(value) is dict or type(value) is list else []
+    for _ in range(MAX_DEPTH - 1):
+        if not level:
+            return False
+        deeper = []
+        for item in level:
+            for child in item.values() if type(item) is dict else item:
+                if type(child) is dict or type(child) is list:
+                    deeper.append(child)
+        level = deeper
+    return any(level)
 
 
 def parse_entry(item: Any, *, poisoned: bool = False) -> Entry:

@@ -97,7 +97,7 @@ class FeishuPlatform(FakePlatform):
         if times == 0:
             faults.clear()
         elif fault == "rate_limited":
-            body, headers = rate_limit(1)
+            body, headers = rate_limit(0.4)
             faults.add(Struck(SEND, "POST", status=429, body=body, headers=headers, times=times))
         elif fault == "unavailable":
             faults.add(Struck(SEND, "POST", status=503, times=times))

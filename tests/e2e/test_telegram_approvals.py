@@ -14,6 +14,7 @@ from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.telegram_server import FakeTelegram
 
 EFFECTS = str(Path(__file__).parent.parent / "fakes" / "effects_server.py")
+REAL = str(Path(__file__).parent.parent / "bridge" / "real_server.py")
 ASK = '!tool effects_append_line {"line": "done"}'
 
 
@@ -32,7 +33,7 @@ async def gateway(telegram: FakeTelegram, tmp_path: Path) -> AsyncIterator[Gatew
             "mcp_servers": [{
                 "name": "effects", "command": sys.executable, "args": [EFFECTS, str(tmp_path / "effects.txt")],
                 "tools": {"ask": ["*"]},
-            }],
+            }, {"name": "real", "command": sys.executable, "args": [REAL, "stdio"]}],
             "channels": {"telegram": {
                 "enabled": True, "token": telegram.token, "base_url": telegram.url, "allow_from": ["42", "7"],
                 "groups": {"-100": {"allow_from": ["*"]}},
@@ -40,9 +41,13 @@ async def gateway(telegram: FakeTelegram, tmp_path: Path) -> AsyncIterator[Gatew
         }  # fmt: skip
         async with gateway_process(tmp_path / "home", configuration) as running, Client(running.ws) as client:
             async with asyncio.timeout(20):
-                while "effects_append_line" not in str(await client.call("tools.list")):
+                while not {"effects_append_line", "real_paint"} <= await names(client):
                     await asyncio.sleep(0.05)
             yield running
+
+
+async def names(client: Client) -> set[str]:
+    return {tool["name"] for tool in (await client.call("tools.list"))["tools"]}
 
 
 def effects(gateway: GatewayProcess) -> list[str]:
@@ -85,3 +90,15 @@ async def test_a_turn_begun_in_telegram_is_watched_and_approved_by_the_same_pers
         await alice.until(lambda: [e for e in alice.events if e["type"] == "chat.done" and "appended" in e["text"]])
         await until(lambda: any("appended done" in text for text in telegram.world.visible(42)))
         assert effects(gateway) == ["done"]
+
+
+async def test_what_a_tool_server_asks_is_answered_by_a_text_of_who_was_asked(
+    telegram: FakeTelegram, gateway: GatewayProcess
+) -> None:
+    telegram.world.person_says(-100, "@b_bot !tool real_paint {}", user=42)
+    await until(lambda: any("Which colour?" in text for text in telegram.world.visible(-100)))
+    telegram.world.person_says(-100, "@b_bot blue", user=7)
+    telegram.world.person_says(-100, "@b_bot red", user=42)
+    await until(lambda: any("accept red" in text for text in telegram.world.visible(-100)), 20)
+    assert any("Which colour?" in text and "✅ red" in text for text in telegram.world.visible(-100))
+    assert not telegram.world.has_buttons(-100)

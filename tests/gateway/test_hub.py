@@ -83,6 +83,22 @@ def test_two_messages_at_once_are_both_followed() -> None:
     assert reader.seqs == [3, 4]
 
 
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_turn_that_ends_while_the_next_message_is_handed_in_is_told_to_its_end(accepted: bool) -> None:
+    hub, reader = Hub(), Listening("c1")
+    hub.follow(hub.hold(reader, KEY), Accepted(message_id="m1", session=KEY, seq=1), [], running=True)
+    hub.deliver(delta(2))
+    reading = hub.hold(reader, KEY)
+    hub.deliver(done(3))
+    if accepted:
+        hub.follow(reading, Accepted(message_id="m2", session=KEY, seq=4), [], running=True)
+        hub.deliver(delta(5, message_id="m2"))
+    else:
+        hub.release(reading)
+        hub.deliver(delta(5, message_id="m2"))
+    assert reader.seqs == ([2, 3, 5] if accepted else [2, 3])
+
+
 @pytest.mark.attack(76)
 def test_coming_back_replays_what_was_missed_and_goes_on_live() -> None:
     hub, reader = Hub(), Listening("c2")

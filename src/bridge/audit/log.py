@@ -158,13 +158,9 @@ class AuditLog:
         lines: list[bytes] = []
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         for event, fields in entries:
-            record = {
-                "seq": head.seq + 1,
-                "timestamp": now,
-                "event": event,
-                **{name: value for name, value in fields.items() if name not in _OWN},
-                "previous": head.hash,
-            }
+            if not _OWN.isdisjoint(fields):
+                fields = {name: value for name, value in fields.items() if name not in _OWN}
+            record = {"seq": head.seq + 1, "timestamp": now, "event": event, **fields, "previous": head.hash}
             line = _line(record)
             head = Head(head.seq + 1, line_hash(line))
             records.append(record)

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bridge.audit.log import AuditFailed, AuditLog
 
@@ -20,17 +20,9 @@ _GATHER_SECONDS = 0.01
 _log = logging.getLogger(__name__)
 
 
-class _Item:
-    __slots__ = ("event", "fields", "future", "loop")
-
-    def __init__(
-        self, event: str, fields: dict[str, Any], loop: asyncio.AbstractEventLoop | None = None,
-        future: "asyncio.Future[None] | None" = None,
-    ) -> None:  # fmt: skip
-        self.event = event
-        self.fields = fields
-        self.loop = loop
-        self.future = future
+_Waiter: TypeAlias = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+_Item: TypeAlias = tuple[str, dict[str, Any], _Waiter | None]
+"""Event, fields, and who waits for it."""
 
 
 class AuditTrail:
@@ -49,7 +41,7 @@ class AuditTrail:
         """Write and sync. Raises AuditFailed: then what it was to witness must not happen."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._gathered.append(_Item(event, fields, loop, future))
+        self._gathered.append((event, fields, (loop, future)))
         self._flush()
         await future
 
@@ -58,7 +50,7 @@ class AuditTrail:
         if len(self._gathered) >= _MOST_WAITING or self._queue.qsize() >= _MOST_WAITING // _BATCH:
             self.lost += 1
             return
-        self._gathered.append(_Item(event, fields))
+        self._gathered.append((event, fields, None))
         if len(self._gathered) == 1:
             try:
                 asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
@@ -95,32 +87,32 @@ class AuditTrail:
                 self._write(items)
 
     def _write(self, items: list[_Item]) -> None:
-        waited_for = any(item.future is not None for item in items)
+        waiting = [item[2] for item in items if item[2] is not None]
         try:
-            self._audit.append_many([(item.event, item.fields) for item in items], sync=waited_for)
+            self._audit.append_many([item[:2] for item in items], sync=bool(waiting))
         except AuditFailed:
             for item in items:  # one of them may be what can't be written: each by itself
                 self._one(item)
             return
-        for item in items:
-            _settle(item, None)
+        for waiter in waiting:
+            _settle(waiter, None)
 
     def _one(self, item: _Item) -> None:
+        event, fields, waiter = item
+        failed: AuditFailed | None = None
         try:
-            self._audit.append(item.event, **item.fields)
+            self._audit.append(event, **fields)
         except AuditFailed as error:
-            if item.future is None:
+            failed = error
+            if waiter is None:
                 self.lost += 1
                 _log.error("an audit record could not be written: %s", error)
-            _settle(item, error)
-        else:
-            _settle(item, None)
+        if waiter is not None:
+            _settle(waiter, failed)
 
 
-def _settle(item: _Item, error: AuditFailed | None) -> None:
-    loop, future = item.loop, item.future
-    if loop is None or future is None:
-        return
+def _settle(waiter: _Waiter, error: AuditFailed | None) -> None:
+    loop, future = waiter
 
     def settle() -> None:
         if future.done():

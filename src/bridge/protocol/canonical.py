@@ -59,9 +59,10 @@ def _plain(value: Any, depth: int) -> bool:
         for key, item in value.items():
             if type(key) is not str:
                 raise BadParameters("keys of arguments must be texts")
-            if type(item) is not str:
-                plain = _plain(item, depth + 1) and plain
-            plain = plain and key.isascii()
+            if type(item) is not str and not _plain(item, depth + 1):
+                plain = False
+            if not key.isascii():
+                plain = False
         return plain
     if kind is list or kind is tuple:
         plain = True
@@ -162,19 +163,21 @@ def signature(
     """
     params = request.get("params") or {}
     name = params.get("name")
+    if name is None:
+        name = params.get("uri")
     members = {
-        "id": call_id,
-        "bridge_id": bridge_id,
-        "epoch": control.get("epoch"),
-        "attempt": control.get("attempt"),
         "actor": control.get("actor"),
-        "method": request.get("method"),
-        "name": name if name is not None else params.get("uri"),
         "arguments_sha256": hashed or arguments_hash(params.get("arguments")),
+        "attempt": control.get("attempt"),
+        "bridge_id": bridge_id,
         "deadline_ms": control.get("deadline_ms"),
+        "epoch": control.get("epoch"),
+        "id": call_id,
         "idempotency_key": control.get("idempotency_key"),
-        "confirm": control.get("confirm"),
-        "answer": control.get("answer"),
+        "method": request.get("method"),
+        "name": name,
     }
-    present = {name: value for name, value in members.items() if value is not None}
-    return hmac.digest(key, canonical(present), "sha256").hex()
+    if "confirm" in control or "answer" in control or None in members.values():
+        members |= {"confirm": control.get("confirm"), "answer": control.get("answer")}
+        members = {name: value for name, value in members.items() if value is not None}
+    return hmac.digest(key, canonical(members), "sha256").hex()

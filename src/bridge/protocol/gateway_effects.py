@@ -7,9 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import orjson
+
 from bridge.errors import BridgeError, RateLimited
 from bridge.protocol.flow import Assembler
-from bridge.protocol.frames import CALL_CREDIT, MAX_FRAME_BYTES, RATE, Close, JsonObject, Send, error_frame
+from bridge.protocol.frames import (
+    CALL_CREDIT,
+    HEARTBEAT_SECONDS,
+    MAX_FRAME_BYTES,
+    RATE,
+    Close,
+    JsonObject,
+    Send,
+    error_frame,
+)  # fmt: skip
 from bridge.protocol.quota import Quota
 
 
@@ -111,6 +122,13 @@ class Link:
     strangers: int = 0
     leaving: bool = False
 
+    def welcome(self, bridge_id: str, limits: Limits) -> JsonObject:
+        """What the answer to AUTH says, but for the calls."""
+        return {
+            "ok": True, "bridge_id": bridge_id, "session_id": self.session_id, "epoch": self.epoch,
+            "heartbeat_ms": int(HEARTBEAT_SECONDS * 1000), "sign_key": self.key_text, "limits": limits.public(),
+        }  # fmt: skip
+
     def refusal(self, now: float, cost: float) -> list[GatewayEffect] | None:
         """None while the bridge keeps to its share of unasked frames; else what to do instead of reading this one."""
         match self.quota.take(now, cost):
@@ -123,3 +141,8 @@ class Link:
                 return []
             case "enough":
                 return [Close(RATE, "too many frames")]
+
+
+def acknowledge(call_id: str) -> Send:
+    """The answer of this call has come."""
+    return Send(b'{"type":"ACK","payload":{"of":%s}}' % orjson.dumps(call_id), urgent=False)

@@ -1,9 +1,8 @@
 """The gateway's side of one bridge's tunnel: a machine that outlives its connections.
 
-`receive` takes a frame and the time and returns what to do; so do the calls from above. It signs and sends
-calls, sends them again on a new connection, joins chunks, and knows which ids this bridge was ever sent. The
-shell (`gateway/tunnel`) performs the effects, checks tokens and asks people. Wherever `now` is taken it is
-monotonic seconds. A frame of an older connection is fenced by its epoch.
+`receive` takes a frame and the time (monotonic) and returns what to do; so do the calls from above. It signs and sends
+calls, again on a new connection, joins chunks, knows which ids this bridge was ever sent, and fences older connections
+by their epoch. The shell (`gateway/tunnel`) performs the effects, checks tokens and asks people.
 """
 
 import orjson
@@ -37,6 +36,7 @@ from bridge.protocol.gateway_effects import (
     Outgoing,
     Progressed,
     Suspicious,
+    acknowledge,
 )  # fmt: skip
 from bridge.protocol.hello import Hello
 from bridge.protocol.orphans import Orphans
@@ -102,11 +102,7 @@ class GatewaySession:
                 (forget if state == "done" else cancel).append(call_id)
             else:
                 self._orphans.found(call_id, state, now)
-        payload = {
-            "ok": True, "bridge_id": self.bridge_id, "session_id": link.session_id, "epoch": link.epoch,
-            "heartbeat_ms": int(HEARTBEAT_SECONDS * 1000), "sign_key": link.key_text, "limits": self.limits.public(),
-            "forget": forget, "cancel": cancel,
-        }  # fmt: skip
+        payload = {**link.welcome(self.bridge_id, self.limits), "forget": forget, "cancel": cancel}
         return [Send(encode("AUTH", hello.frame_id or link.session_id, payload))]
 
     def detach(self, epoch: int) -> None:
@@ -170,7 +166,7 @@ class GatewaySession:
             if state == "running":
                 effects.append(Send(encode("CANCEL", call_id, {"reason": "nobody awaits this call"})))
             else:
-                effects.append(_ack(call_id))
+                effects.append(acknowledge(call_id))
         return effects
 
     # ------------------------------------------------------------ from the bridge
@@ -193,7 +189,7 @@ class GatewaySession:
             return [Progressed(frame.id, frame.payload)]
         if kind == "ERROR" and frame.id in self._book.active:
             error = read_error(frame.payload)
-            return [*link_drop(link, frame.id), _ack(frame.id), Failed(frame.id, error), *self._book.end(frame.id)]
+            return [*self._dropped(frame.id), acknowledge(frame.id), Failed(frame.id, error), *self._book.end(frame.id)]
         if kind in ("MCP_RESPONSE", "CHUNK", "PROGRESS", "ERROR") and frame.id is not None:
             return self._unawaited(link, frame)
         if kind == "PING":
@@ -227,13 +223,15 @@ class GatewaySession:
         return link.refusal(now, 50) or [Send(error_frame(error))]
 
     def _answered(self, call_id: str, payload: JsonObject, size: int) -> list[GatewayEffect]:
-        link_effects = link_drop(self._book.link, call_id)
+        link_effects = self._dropped(call_id)
+        if not link_effects and size <= self.limits.max_result_bytes and type(payload.get("result")) is dict:
+            return [Answered(call_id, payload), acknowledge(call_id), *self._book.end(call_id)]
         if size > self.limits.max_result_bytes:
             return [*link_effects, *self._invalid(call_id, ToolResultInvalid("the result is too large", effect="done"))]
         if type(payload.get("result")) is not dict and type(payload.get("error")) is not dict:
             error = ToolResultInvalid("the answer is no JSON-RPC response", effect="done")
             return [*link_effects, *self._invalid(call_id, error)]
-        return [*link_effects, Answered(call_id, payload), _ack(call_id), *self._book.end(call_id)]
+        return [*link_effects, Answered(call_id, payload), acknowledge(call_id), *self._book.end(call_id)]
 
     def _chunk(self, link: Link, call_id: str, payload: JsonObject) -> list[GatewayEffect]:
         call = self._book.awaited[call_id]
@@ -260,9 +258,19 @@ class GatewaySession:
             return [*effects, *self._invalid(call_id, invalid)]
         return [*effects, *self._answered(call_id, whole, 0)]
 
+    def _dropped(self, call_id: str) -> list[Send]:
+        """Forget half a response of this call."""
+        half = None if self._book.link is None else self._book.link.assembler
+        return [Send(window) for window in half.drop(call_id)] if half else []
+
     def _invalid(self, call_id: str, error: ToolResultInvalid) -> list[GatewayEffect]:
         """An answer that is of no use: the bridge learns why, and sends no more of it."""
-        return [Send(error_frame(error, call_id)), _ack(call_id), Failed(call_id, error), *self._book.end(call_id)]
+        return [
+            Send(error_frame(error, call_id)),
+            acknowledge(call_id),
+            Failed(call_id, error),
+            *self._book.end(call_id),
+        ]
 
     def _unawaited(self, link: Link, frame: Frame) -> list[GatewayEffect]:
         call_id = frame.id or ""
@@ -274,7 +282,7 @@ class GatewaySession:
                 self._orphans.done(call_id)
             return windows
         if self._book.was_sent(call_id):
-            return windows if frame.type == "PROGRESS" else [*windows, _ack(call_id)]
+            return windows if frame.type == "PROGRESS" else [*windows, acknowledge(call_id)]
         link.strangers += 1
         effects: list[GatewayEffect] = [
             Suspicious("tunnel.unknown_id", {"id": call_id, "type": frame.type, "count": link.strangers})
@@ -291,12 +299,3 @@ class GatewaySession:
                 self.latency_ms = round(now * 1000 - sent / 1000, 3)
             return []
         return [Send(encode("PING", frame.id, {"t": sent, "pong": True}))]
-
-
-def link_drop(link: Link | None, call_id: str) -> list[GatewayEffect]:
-    """Forget half a response of this call."""
-    return [Send(window) for window in link.assembler.drop(call_id)] if link else []
-
-
-def _ack(call_id: str) -> Send:
-    return Send(encode("ACK", None, {"of": call_id}), urgent=False)

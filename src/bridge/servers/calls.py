@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from bridge.servers.jsonrpc import JsonObject
 
@@ -28,6 +28,14 @@ class Question:
 OnProgress: TypeAlias = Callable[[Progress], None]
 OnQuestion: TypeAlias = Callable[[Question], Awaitable[JsonObject]]
 """Answers `{"action": "accept"|"decline"|"cancel", "content"?}`. Cancelled when nobody waits any more."""
+
+
+class Pausing(Protocol):
+    """A time limit that can stand still."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
 
 
 class Clock:
@@ -70,7 +78,7 @@ class Clock:
 class Call:
     """One request from its caller's point of view."""
 
-    clock: Clock
+    clock: Pausing
     on_progress: OnProgress | None = None
     on_question: OnQuestion | None = None
     scope: str = ""

@@ -90,6 +90,9 @@ class HttpLink:
                 headers["mcp-name"] = encode_header_value(name)
         return headers
 
+    def quick(self) -> None:
+        """Every message is a request of its own, which is waited for."""
+
     def adopt(self, version: str, *, modern: bool) -> None:
         """Each message from now on names the version (and, in the modern era, its method) in headers."""
         self._version, self._modern = version, modern

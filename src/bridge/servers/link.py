@@ -41,6 +41,8 @@ class Unanswered:
 
 Incoming: TypeAlias = Line | Message | TooLong | Unanswered
 Receive: TypeAlias = Callable[[Incoming], None]
+Post: TypeAlias = Callable[[JsonObject], None]
+"""Raises ValueError for what is not JSON."""
 Closed: TypeAlias = Callable[[str], None]
 """Called once, when the server is gone, with the reason for people."""
 
@@ -50,6 +52,10 @@ class Link(Protocol):
 
     async def send(self, message: JsonObject) -> None:
         """Hand one message over, waiting where the server reads too slowly. Raises ConnectionError once gone."""
+        ...
+
+    def quick(self) -> "Post | None":
+        """How to hand a message over without waiting; None where that can't be done now."""
         ...
 
     def adopt(self, version: str, *, modern: bool) -> None:

@@ -9,17 +9,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
 
-from bridge.errors import BridgeError, McpError, OutcomeUnknown, ServerDown, TimedOut
-from bridge.servers.calls import Call, Clock, OnProgress, OnQuestion
+from bridge.errors import BridgeError, McpError, ServerDown, TimedOut
 from bridge.servers.definitions import ToolDefinition
 from bridge.servers.groups import ProcessGroups
-from bridge.servers.jsonrpc import JsonObject, Reply
 from bridge.servers.link import Link, LinkLost
 from bridge.servers.offers import EVERYTHING, Offers
 from bridge.servers.opening import Authorise, open_link, reason_of
 from bridge.servers.pace import GIVEN_UP_DELAY, UNREACHABLE_DELAY, Pace
+from bridge.servers.requests import Requests
 from bridge.servers.session import Session
 from bridge.servers.standing import Standing, State
 from bridge.settings import McpServerSettings
@@ -44,14 +42,12 @@ class ServerOwner:
         self._standing = Standing(settings.name, "stopped" if settings.lazy else "starting", changed)
         self.restarts = 0
         self.pid: int | None = None
-        self.in_flight = 0
         self._groups = groups
         self._authorise = authorise
         self._poll_seconds = poll_seconds
         self._pace = pace or Pace(given_up_delay=GIVEN_UP_DELAY if settings.kind == "stdio" else UNREACHABLE_DELAY)
-        self._served = False
-        self._used = 0.0
-        self._slots = asyncio.Semaphore(settings.max_in_flight)
+        self.requests = Requests(self._standing, lambda: self.settings)
+        self.request = self.requests.request
         self._again = False
         self._learning = False
         self._stale: set[str] = set()
@@ -72,56 +68,7 @@ class ServerOwner:
         """What the server offers, or offered when it ran last."""
         return self.offers.tools
 
-    # ------------------------------------------------------------ calls
-
-    async def request(
-        self, method: str, params: JsonObject, *, timeout: float | None = None, on_progress: OnProgress | None = None,
-        on_question: OnQuestion | None = None, on_wait: Callable[[str], None] | None = None, repeatable: bool = False,
-        scope: str = "",
-    ) -> Reply:  # fmt: skip
-        """Send one request to the server, starting it where it sleeps.
-
-        `timeout` is in seconds, at most the server's own; it stands still while a person is asked. `on_wait` is told
-        `starting` or `queued`. A `repeatable` request is sent again where the server died in it.
-        Cancelling the task cancels the call. Raises McpError (the server's answer), ServerDown (2008, not started),
-        TimedOut (1004), OutcomeUnknown (2006), ToolResultInvalid (2005), ValueError (arguments that aren't JSON).
-        """
-        seconds = self.settings.timeout if timeout is None else min(timeout, self.settings.timeout)
-        sent = False
-        try:
-            async with Clock(seconds) as clock:
-                call = Call(clock, on_progress, on_question, scope)
-                if self._slots.locked() and on_wait is not None:
-                    on_wait("queued")
-                async with self._slots:
-                    while True:
-                        session = self._standing.serving or await self._standing.ready(on_wait)
-                        try:
-                            return await self._once(session, method, params, call)
-                        except OutcomeUnknown:
-                            sent = True
-                            if not repeatable:
-                                raise
-                        except ServerDown:
-                            call.sent = False  # it was surely not seen: the next start may have it
-                        await self._standing.gone(session)
-        except TimeoutError:
-            effect: Literal["none", "unknown"] = "unknown" if sent or call.sent else "none"
-            raise TimedOut(f"{self.name} did not answer within {round(seconds, 1):g} s", effect=effect) from None
-        except ServerDown as error:
-            if not sent:
-                raise
-            raise OutcomeUnknown(error.message, effect="unknown") from None
-
-    async def _once(self, session: Session, method: str, params: JsonObject, call: Call) -> Reply:
-        self.in_flight += 1
-        try:
-            reply = await session.request(method, params, call)
-            self._served = True
-            return reply
-        finally:
-            self.in_flight -= 1
-            self._used = asyncio.get_running_loop().time()
+    # ------------------------------------------------------------ from outside
 
     def restart(self) -> None:
         """Stop the server and start it again, also where it was given up."""
@@ -170,7 +117,7 @@ class ServerOwner:
         self._again = False
         if self.state != "failed":
             self._standing.turn("starting", self.error)
-        self._served = False
+        self.requests.served = False
         began = asyncio.get_running_loop().time()
         quiet = False
         hopeless = False
@@ -192,7 +139,7 @@ class ServerOwner:
 
     async def _recover(self, reason: str, lived: float, hopeless: bool) -> None:
         self.restarts += 1
-        delay, given_up = self._pace.ended(lived, useful=self._served, hopeless=hopeless)
+        delay, given_up = self._pace.ended(lived, useful=self.requests.served, hopeless=hopeless)
         self._log.warning("%s; %s", reason, "given up" if given_up else f"starting again in {delay:.1f} s")
         self._standing.turn("failed" if given_up else "starting", reason)
         self._wake.clear()
@@ -222,8 +169,8 @@ class ServerOwner:
                 raise TimedOut(f"no answer to the handshake within {limit:g} s") from None
             except LinkLost as lost:
                 raise ServerDown(session.reason or lost.reason) from None
-            self._served = False
-            self._used = asyncio.get_running_loop().time()
+            self.requests.served = False
+            self.requests.used = asyncio.get_running_loop().time()
             self._standing.session = session
             self._standing.turn("ready", None)
             learnt, self._learning = self._learning, False
@@ -274,9 +221,9 @@ class ServerOwner:
         """Seconds until this server has been unused for long enough to stop."""
         if self.settings.idle_stop is None:
             return float("inf")
-        if self.in_flight:
+        if self.requests.in_flight:
             return max(self.settings.idle_stop, 0.01)
-        return self._used + self.settings.idle_stop - now
+        return self.requests.used + self.settings.idle_stop - now
 
     async def _look_again(self, session: Session) -> None:
         stale, self._stale = self._stale, set()

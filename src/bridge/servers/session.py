@@ -9,27 +9,23 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from bridge.errors import McpError, OutcomeUnknown, ServerDown, ToolResultInvalid
 from bridge.servers import jsonrpc
 from bridge.servers.calls import Call, read_progress, unlimited
 from bridge.servers.elicitation import answer_input, ask_somebody
+from bridge.servers.handshake import CAPABILITIES, CLIENT, META, METHOD_NOT_FOUND, MODERN_VERSION, agree, listen
 from bridge.servers.jsonrpc import Answered, Asked, Invalid, JsonObject, Noise, Notified, Peer, Refused, Reply, Stray
-from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Unanswered
+from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Post, Unanswered
 from bridge.servers.results import check_result
-from bridge.version import VERSION
 
-HANDSHAKE_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
-MODERN_VERSION = "2026-07-28"
-CLIENT = {"name": "ai-bridge", "version": VERSION}
-CAPABILITIES: JsonObject = {"elicitation": {"form": {}}}
-_META = "io.modelcontextprotocol/"
-_UNSUPPORTED_VERSION = -32022
-_METHOD_NOT_FOUND = -32601
 _MAX_ROUNDS = 10
 _MAX_PAGES = 1000
 _MAX_ITEMS = 10_000
+Settle: TypeAlias = Callable[[Reply | Exception], None]
+"""Told what came of a request: its answer, or McpError, ToolResultInvalid, LinkLost."""
 
 
 class Session:
@@ -45,7 +41,7 @@ class Session:
         self._changed = changed
         self._peer = Peer()
         self._link: Link | None = None
-        self._open: dict[int, tuple[asyncio.Future[Reply], Call]] = {}
+        self._open: dict[int, tuple[Settle, Call]] = {}
         self._questions: dict[int | str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = logging.getLogger(f"bridge.server.{name}")
@@ -60,52 +56,11 @@ class Session:
     async def start(self, link: Link, wanted: str = "auto") -> None:
         """Agree on a protocol. The caller limits the time. Raises McpError, LinkLost, ToolResultInvalid."""
         self._link = link
-        if wanted == MODERN_VERSION:
-            await self._discover()
-            return
-        try:
-            await self._initialize()
-        except McpError as error:
-            if wanted != "auto" or error.code not in (_UNSUPPORTED_VERSION, _METHOD_NOT_FOUND):
-                raise
-            await self._discover()
-
-    async def _initialize(self) -> None:
-        offer = {"protocolVersion": HANDSHAKE_VERSIONS[0], "capabilities": CAPABILITIES, "clientInfo": CLIENT}
-        result = (await self._ask("initialize", offer, unlimited())).value
-        version = result.get("protocolVersion")
-        if version not in HANDSHAKE_VERSIONS:
-            raise ToolResultInvalid(f"the server speaks protocol {version!r}, which is not known here")
-        self._agree(version, result)
-        assert self._link is not None
-        await self._link.send(jsonrpc.notification("notifications/initialized"))
-
-    async def _discover(self) -> None:
-        self.version = MODERN_VERSION
-        assert self._link is not None
-        self._link.adopt(MODERN_VERSION, modern=True)
-        result = (await self._ask("server/discover", {}, unlimited())).value
-        versions = result.get("supportedVersions")
-        if not isinstance(versions, list) or MODERN_VERSION not in versions:
-            raise ToolResultInvalid(f"the server speaks only {versions!r}, which is not known here")
-        meta = result.get("_meta")
-        info = meta.get(f"{_META}serverInfo") if isinstance(meta, dict) else None
-        self._agree(MODERN_VERSION, {**result, "serverInfo": info})
-        if any(isinstance(part, dict) and part.get("listChanged") for part in self.capabilities.values()):
-            self._spawn(self._listen())
-
-    def _agree(self, version: str, result: JsonObject) -> None:
-        self.version = version
-        self.capabilities = result["capabilities"] if isinstance(result.get("capabilities"), dict) else {}
-        self.info = result["serverInfo"] if isinstance(result.get("serverInfo"), dict) else {}
-        assert self._link is not None
-        self._link.adopt(version, modern=version == MODERN_VERSION)
-
-    async def _listen(self) -> None:
-        """The modern way to hear of changes; where it breaks, the owner's own look every few minutes is left."""
-        wanted = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
-        with suppress(McpError, LinkLost, ToolResultInvalid):
-            await self._ask("subscriptions/listen", {"notifications": wanted}, unlimited())
+        await agree(self, link, wanted)
+        if self.modern and any(
+            isinstance(part, dict) and part.get("listChanged") for part in self.capabilities.values()
+        ):
+            self._spawn(listen(self))
 
     def end(self, reason: str) -> None:
         """The link is gone: whoever waits is told."""
@@ -113,9 +68,9 @@ class Session:
             return
         self.reason = reason
         self.lost.set()
-        for future, _ in self._open.values():
-            if not future.done():
-                future.set_exception(LinkLost(reason, sent=True))
+        waiting, self._open = self._open, {}
+        for settle, _ in waiting.values():
+            settle(LinkLost(reason, sent=True))
         for task in (*self._questions.values(), *self._tasks):
             task.cancel()
 
@@ -133,11 +88,11 @@ class Session:
         ToolResultInvalid, ValueError (arguments that aren't JSON).
         """
         try:
-            reply = await self._ask(method, params, call)
+            reply = await self.ask(method, params, call)
             for _ in range(_MAX_ROUNDS):
                 if not self.modern or reply.value.get("resultType") != "input_required":
                     break
-                reply = await self._ask(method, await answer_input(self.name, params, reply.value, call), call)
+                reply = await self.ask(method, await answer_input(self.name, params, reply.value, call), call)
             else:
                 raise ToolResultInvalid("the server keeps asking for input", effect="unknown")
         except LinkLost as lost:
@@ -154,9 +109,9 @@ class Session:
         params: JsonObject = {}
         for _ in range(_MAX_PAGES):
             try:
-                result = (await self._ask(method, params, unlimited())).value
+                result = (await self.ask(method, params, unlimited())).value
             except McpError as error:
-                if error.code == _METHOD_NOT_FOUND:
+                if error.code == METHOD_NOT_FOUND:
                     return []
                 raise
             page = result.get(key)
@@ -170,13 +125,14 @@ class Session:
             params = {"cursor": cursor}
         return items[:_MAX_ITEMS]
 
-    async def _ask(self, method: str, params: JsonObject, call: Call) -> Reply:
+    async def ask(self, method: str, params: JsonObject, call: Call) -> Reply:
+        """One request and its answer, whatever that is. Raises LinkLost, McpError, ToolResultInvalid."""
         assert self._link is not None
         if self.lost.is_set():
             raise LinkLost(self.reason)  # before `call.sent`: this one was surely not seen
         number = self._peer.mint()
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._open[number] = (future, call)
+        self._open[number] = (partial(_resolve, future), call)
         try:
             message = jsonrpc.request(number, method, self._stamp(number, params, call))
             call.sent = True
@@ -184,14 +140,45 @@ class Session:
             return await future
         except asyncio.CancelledError:
             if method != "initialize":  # the one request that must not be cancelled (MCP, lifecycle)
-                reason = {"requestId": number, "reason": "no longer wanted"}
-                self._spawn(self._tell(jsonrpc.notification("notifications/cancelled", reason)))
+                self._say_cancelled(number)
             raise
         finally:
-            del self._open[number]
+            self._open.pop(number, None)
             self._peer.forget(number)
             if future.done() and not future.cancelled():
                 future.exception()  # the link may die while the request is still being sent
+
+    def quick(self) -> Post | None:
+        """How to `post` now; None where a request may have to wait, or its answer to be answered (2026-07-28)."""
+        if self._link is None or self.modern or self.lost.is_set():
+            return None
+        return self._link.quick()
+
+    def post(self, send: Post, method: str, params: JsonObject, call: Call, settle: Settle) -> int:
+        """A request without a task: `settle` is called once with what came of it, but after `abandon` of the number.
+
+        `send` is what `quick` gave just now. Raises ValueError (not JSON).
+        """
+        number = self._peer.mint()
+        self._open[number] = (settle, call)
+        try:
+            send(jsonrpc.request(number, method, self._stamp(number, params, call)))
+        except BaseException:
+            del self._open[number]
+            self._peer.forget(number)
+            raise
+        call.sent = True
+        return number
+
+    def abandon(self, number: int) -> None:
+        """Nobody wants the answer any more: the server is told, and what it says is dropped."""
+        if self._open.pop(number, None) is not None:
+            self._peer.forget(number)
+            self._say_cancelled(number)
+
+    def _say_cancelled(self, number: int) -> None:
+        reason = {"requestId": number, "reason": "no longer wanted"}
+        self._spawn(self._tell(jsonrpc.notification("notifications/cancelled", reason)))
 
     def _stamp(self, number: int, params: JsonObject, call: Call) -> JsonObject:
         meta = params["_meta"] if isinstance(params.get("_meta"), dict) else {}
@@ -199,8 +186,8 @@ class Session:
             meta = {**meta, "progressToken": number}
         if self.modern:
             meta = {
-                **meta, f"{_META}protocolVersion": self.version, f"{_META}clientInfo": CLIENT,
-                f"{_META}clientCapabilities": CAPABILITIES,
+                **meta, f"{META}protocolVersion": self.version, f"{META}clientInfo": CLIENT,
+                f"{META}clientCapabilities": CAPABILITIES,
             }  # fmt: skip
         return {**params, "_meta": meta} if meta else params
 
@@ -227,9 +214,10 @@ class Session:
             self._apply(effect)
 
     def _apply(self, effect: jsonrpc.Effect) -> None:
+        if type(effect) is Answered:
+            self._settle(effect.id, effect.reply)
+            return
         match effect:
-            case Answered(number, reply):
-                self._settle(number, reply)
             case Refused(number, code, message, data):
                 self._settle(number, McpError(code, message, data))
             case Invalid(number, reason):
@@ -246,13 +234,9 @@ class Session:
                     self._log.warning("skipped output that is no message (%s), %d so far", reason, self._noise)
 
     def _settle(self, number: int, outcome: Reply | Exception) -> None:
-        future = self._open[number][0]
-        if future.done():
-            return
-        if isinstance(outcome, Reply):
-            future.set_result(outcome)
-        else:
-            future.set_exception(outcome)
+        found = self._open.pop(number, None)
+        if found is not None:
+            found[0](outcome)
 
     def _notified(self, method: str, params: JsonObject) -> None:
         if method == "notifications/progress":
@@ -288,7 +272,7 @@ class Session:
         elif method == "sampling/createMessage":
             self._spawn(self._tell(jsonrpc.refusal(number, -1, "sampling is not allowed here")))
         else:
-            self._spawn(self._tell(jsonrpc.refusal(number, _METHOD_NOT_FOUND, f"{method[:100]} is not offered here")))
+            self._spawn(self._tell(jsonrpc.refusal(number, METHOD_NOT_FOUND, f"{method[:100]} is not offered here")))
 
     async def _question(self, number: int | str, params: JsonObject) -> None:
         await self._tell(jsonrpc.answer(number, await ask_somebody(self.name, params, self._calls())))
@@ -300,3 +284,12 @@ class Session:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _resolve(future: asyncio.Future[Reply], outcome: Reply | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Reply):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)

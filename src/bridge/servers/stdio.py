@@ -15,11 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+from bridge.servers import turn
 from bridge.servers.containers import Container, container_of
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.jsonrpc import JsonObject, encode
 from bridge.servers.lines import MAX_LINE, LineBuffer, Tail
-from bridge.servers.link import Closed, LinkLost, Receive
+from bridge.servers.link import Closed, LinkLost, Post, Receive
 from bridge.servers.process import (
     TAG,
     child_environment,
@@ -79,7 +80,6 @@ class StdioLink:
         self._container: Container | None = None
         self._reason: str | None = None
         self._gathered: list[bytes] = []
-        self._corked = False
         self._exit = asyncio.Event()
         self._drained = asyncio.Event()
         self.writable = asyncio.Event()
@@ -126,23 +126,23 @@ class StdioLink:
 
     async def send(self, message: JsonObject) -> None:
         """Raises LinkLost, ValueError (not JSON)."""
-        data = encode(message) + b"\n"
-        if self._reason is not None:
-            raise LinkLost(self._reason)
-        self._gathered.append(data)
-        if not self._corked:
-            # The first message of a turn of the loop leaves at once, those that follow in it together.
-            self._corked = True
-            asyncio.get_running_loop().call_soon(self._uncork)
-            self._write()
+        self._post(message)
         if not self.writable.is_set():
             await self.writable.wait()
             if self._reason is not None:
                 raise LinkLost(self._reason, sent=True)
 
-    def _uncork(self) -> None:
-        self._corked = False
-        self._write()
+    def quick(self) -> Post | None:
+        """Where the pipe takes what it is given."""
+        return self._post if self._reason is None and self.writable.is_set() else None
+
+    def _post(self, message: JsonObject) -> None:
+        data = encode(message) + b"\n"
+        if self._reason is not None:
+            raise LinkLost(self._reason)
+        self._gathered.append(data)
+        if len(self._gathered) == 1:
+            turn.at_the_end(self._write)
 
     def _write(self) -> None:
         if self._gathered and self._transport is not None and self._reason is None:
@@ -158,8 +158,13 @@ class StdioLink:
         if fd == 2:
             self._stderr(data)
             return
-        for item in self._lines.feed(data):
-            self._receive(item)
+        outermost = turn.begin()
+        try:
+            for item in self._lines.feed(data):
+                self._receive(item)
+        finally:
+            if outermost:
+                turn.end()
 
     def _stderr(self, data: bytes) -> None:
         lines = self.stderr.feed(data)

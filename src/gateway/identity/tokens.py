@@ -194,6 +194,12 @@ class Tokens:
         """Every token of `user`, the configured ones too."""
         return [token for token in self.all() if token.user == user]
 
+    def has_any(self, user: str) -> bool:
+        """Whether `of_user` would find one: asked for every tool call."""
+        return any(row["user"] == user for row in self._rows.values()) or any(
+            token.user == user for token in self._static_by_id.values()
+        )
+
     def all(self) -> list[Token]:
         """Every token, oldest first."""
         made = [self._token(token_id, row) for token_id, row in self._rows.items()]

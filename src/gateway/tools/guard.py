@@ -25,7 +25,6 @@ from agent.ports.tools import (
 )
 from bridge.errors import BridgeError
 from bridge.policy import dangerous_word, strictest
-from bridge.protocol import arguments_hash
 from bus.context import new_id, timestamp
 from bus.deadline import Deadline
 from bus.errors import (
@@ -41,6 +40,7 @@ from bus.errors import (
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
 from gateway.tools.approvals import ApprovalDesk, Asked
+from gateway.tunnel.hashes import hash_of
 from gateway.tunnel.ports import Trail
 
 Rule: TypeAlias = Callable[[Actor, ToolSpec], Policy]
@@ -256,7 +256,7 @@ def _digest(call: ToolCall, hashed: str) -> str:
 def _hashed(call: ToolCall) -> str:
     """The hash of the arguments. Raises Unsignable for arguments that are no plain JSON."""
     try:
-        return arguments_hash(call.arguments)
+        return hash_of(call)
     except BridgeError as error:
         raise Unsignable(error.message) from error
 

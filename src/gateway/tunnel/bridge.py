@@ -38,7 +38,7 @@ DESCRIPTION_CHARS = 1024
 class Wire(Protocol):
     """A socket to a bridge."""
 
-    async def send(self, data: bytes, *, urgent: bool = True) -> None:
+    def send(self, data: bytes, *, urgent: bool = True) -> None:
         """Never raises for a socket that is gone. What is not `urgent` waits for others to go with."""
         ...
 
@@ -104,7 +104,7 @@ class Bridge:
 
     # ------------------------------------------------------------ connections
 
-    async def attach(self, hello: Hello, bearer: Bearer, wire: Wire, *, epoch: int, key: str, session_id: str) -> None:
+    def attach(self, hello: Hello, bearer: Bearer, wire: Wire, *, epoch: int, key: str, session_id: str) -> None:
         """`wire` takes over; the older one is closed: 1001 where the same process came back, else 4509."""
         old, old_boot = self._wire, self.boot_id
         self._wire, self.boot_id, self.bearer, self.token_id = wire, hello.boot_id, bearer, bearer.token_id
@@ -114,9 +114,9 @@ class Bridge:
             same = hello.boot_id is not None and hello.boot_id == old_boot
             old.close_soon(1001 if same else 4509, "a newer connection of this bridge took over")
         effects = self.session.attach(hello, epoch=epoch, key=key, session_id=session_id, now=time.monotonic())
-        await self.perform(effects)
+        self.perform(effects)
         if self.pending:
-            await self.perform(self.session.revoke_grants(self.pending))
+            self.perform(self.session.revoke_grants(self.pending))
         self._changed(self, "connected")
 
     def detach(self, epoch: int) -> None:
@@ -141,29 +141,29 @@ class Bridge:
 
     # ------------------------------------------------------------ frames
 
-    async def receive(self, text: str | bytes, epoch: int) -> str:
+    def receive(self, text: str | bytes, epoch: int) -> str:
         """One frame of the connection `epoch`; its type, so that AUTH can be looked after by the endpoint."""
         now = time.monotonic()
         try:
             frame = decode(text)
         except BadParameters as error:
-            await self.perform(self.session.bad_frame(error, epoch, now))
+            self.perform(self.session.bad_frame(error, epoch, now))
             return ""
         if frame.type == "AUTH":
             refused = self.session.charge(epoch, now, AUTH_COST)
-            await self.perform(refused or [])
+            self.perform(refused or [])
             return "AUTH" if refused is None else ""
-        await self.perform(self.session.receive(frame, epoch, now))
+        self.perform(self.session.receive(frame, epoch, now))
         return frame.type
 
-    async def perform(self, effects: Sequence[GatewayEffect | Send]) -> None:
+    def perform(self, effects: Sequence[GatewayEffect | Send]) -> None:
         """Do what the machine wants, in order."""
         wire = self._wire
         for effect in effects:
             match effect:
                 case Send():
                     if wire is not None:
-                        await wire.send(effect.data, urgent=effect.urgent)
+                        wire.send(effect.data, urgent=effect.urgent)
                 case Answered():
                     waiter = self.waiters.pop(effect.id, None)
                     if waiter is not None:
@@ -194,12 +194,12 @@ class Bridge:
 
     # ------------------------------------------------------------ calls
 
-    async def start(self, call: Outgoing, waiter: Waiter) -> None:
+    def start(self, call: Outgoing, waiter: Waiter) -> None:
         """Send a call for `waiter`. Raises Overloaded, BadParameters (the bridge's own, before anything is sent)."""
         effects = self.session.call(call, time.monotonic())
         self.waiters[call.id] = waiter
         self.calls += 1
-        await self.perform(effects)
+        self.perform(effects)
 
     def give_up(self, call_id: str, reason: str) -> list[GatewayEffect]:
         """Nobody waits for this call any more; what has to be sent."""

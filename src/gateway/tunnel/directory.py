@@ -7,10 +7,9 @@ for lists. A bridge belongs to its token's user whatever it says about itself.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bridge.protocol import Hello, Limits, new_key
 from bus.context import new_id
@@ -22,6 +21,7 @@ from gateway.tunnel.names import Names
 from gateway.tunnel.pairing import Pairing
 from gateway.tunnel.ports import Bearer, Gate, TokenMaker, Trail
 from gateway.tunnel.remembered import Remembered, Row
+from gateway.tunnel.saving import Saver
 
 MAX_BRIDGES = 50
 """Of one user; the one that is away for longest makes room."""
@@ -53,14 +53,14 @@ class Directory:
         self._bridges: dict[str, dict[str, Bridge]] = {}
         self._names: dict[str, Names] = {}
         self._last_epoch = 0
-        self._saving: set[asyncio.Task[None]] = set()
-        self._remembered = Remembered(home / "bridges.db")
-        for row in self._remembered.load():
+        remembered = Remembered(home / "bridges.db")
+        self._saver = Saver(remembered, self._row, trail)
+        for row in remembered.load():
             self._restore(row)
 
     # ------------------------------------------------------------ connections
 
-    async def attach(self, hello: Hello, bearer: Bearer, wire: Wire) -> Attached:
+    def attach(self, hello: Hello, bearer: Bearer, wire: Wire) -> Attached:
         """Let a connection in. Raises Forbidden without the scope `tunnel`, NotAuthenticated for a revoked bridge."""
         if "tunnel" not in bearer.scopes:
             raise Forbidden("this token may not open a tunnel")
@@ -70,10 +70,10 @@ class Directory:
         bridge.revoked = False
         self._last_epoch = max(self._last_epoch + 1, int(time.time() * 1000))
         epoch = self._last_epoch
-        await bridge.attach(hello, bearer, wire, epoch=epoch, key=new_key(), session_id=new_id("tun"))
+        bridge.attach(hello, bearer, wire, epoch=epoch, key=new_key(), session_id=new_id("tun"))
         return Attached(bridge, epoch)
 
-    async def refresh(self, attached: Attached, hello: Hello) -> None:
+    def refresh(self, attached: Attached, hello: Hello) -> None:
         """An AUTH on a live connection. Raises NotAuthenticated, TokenExpired, Forbidden (another user)."""
         bearer = self._gate.token(hello.token)
         if bearer.user != attached.bridge.user or "tunnel" not in bearer.scopes:
@@ -82,7 +82,7 @@ class Directory:
         if bridge.session.epoch != attached.epoch:
             return
         bridge.bearer, bridge.token_id = bearer, bearer.token_id
-        await bridge.perform(bridge.session.refresh(hello, time.monotonic()))
+        bridge.perform(bridge.session.refresh(hello, time.monotonic()))
 
     def detach(self, attached: Attached) -> None:
         attached.bridge.detach(attached.epoch)
@@ -101,12 +101,12 @@ class Directory:
                     continue
                 effects = bridge.session.tick(time.monotonic())
                 if effects:
-                    self._own(bridge.perform(effects))
+                    bridge.perform(effects)
 
     def drain(self, reconnect_after_ms: int = 1000) -> None:
         """The gateway stops soon: bridges look for another link."""
         for bridge in self._all():
-            self._own(bridge.perform(bridge.session.goaway("drain", reconnect_after_ms)))
+            bridge.perform(bridge.session.goaway("drain", reconnect_after_ms))
 
     def leave(self) -> None:
         """Close every link (1001), while there still is a listener that lets the goodbye out."""
@@ -117,9 +117,7 @@ class Directory:
     async def close(self) -> None:
         """Close every link and the file."""
         self.leave()
-        if self._saving:
-            await asyncio.wait(self._saving, timeout=5)
-        self._remembered.close()
+        await self._saver.close()
 
     # ------------------------------------------------------------ looking up
 
@@ -159,7 +157,7 @@ class Directory:
         name, bridge_id, token_id = self.pairing.confirm(code, actor.user)
         bridge = self._bridges.get(actor.user, {}).get(bridge_id) or self._make(actor.user, bridge_id, name)
         bridge.token_id, bridge.revoked = token_id, False
-        self._save(bridge)
+        self._saver.save(bridge)
         return bridge_id
 
     async def revoke(self, bridge_id: str, actor: Actor) -> bool:
@@ -173,7 +171,7 @@ class Directory:
         bridge.lock_out("this bridge was revoked")
         self._names[actor.user].free(bridge.bridge_id)
         bridge.adopt({})
-        self._save(bridge)
+        self._saver.save(bridge)
         self._trail.note("bridge.revoked", user=actor.user, bridge_id=bridge.bridge_id)
         self._publish(bridge, "tools")
         if self._tokens is not None and tunnel_only and bridge.token_id:
@@ -197,8 +195,8 @@ class Directory:
         if bridge is not None:
             grant = {"user": user, "tool": own_tool, "session_key": session_key}
             bridge.pending = [*(kept for kept in bridge.pending if kept != grant), grant][-_MOST_PENDING:]
-            self._save(bridge)
-            await bridge.perform(bridge.session.revoke_grants([grant]))
+            self._saver.save(bridge)
+            bridge.perform(bridge.session.revoke_grants([grant]))
 
     async def permission_given(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None:
         """Given once more: what was taken back before is not said again."""
@@ -206,7 +204,7 @@ class Directory:
         if bridge is not None:
             grant = {"user": user, "tool": own_tool, "session_key": session_key}
             bridge.pending = [kept for kept in bridge.pending if kept != grant]
-            self._save(bridge)
+            self._saver.save(bridge)
 
     # ------------------------------------------------------------ inside
 
@@ -227,7 +225,7 @@ class Directory:
         if found is None:
             if paired is not None and paired.never_here:
                 del mine[paired.bridge_id]  # the place that its pairing kept for it
-                self._own(asyncio.to_thread(self._remembered.forget, bearer.user, paired.bridge_id))
+                self._saver.forget(paired)
             found = self._make(bearer.user, hello.bridge_id, hello.name or hello.bridge_id)
         return found
 
@@ -266,22 +264,11 @@ class Directory:
         self._events.publish(
             kind(user=bridge.user, bridge_id=bridge.bridge_id, name=bridge.name, tools=bridge.tool_count)
         )
-        self._save(bridge)
+        self._saver.save(bridge)
 
-    def _save(self, bridge: Bridge) -> None:
-        row = Row(
+    def _row(self, bridge: Bridge) -> Row:
+        return Row(
             user=bridge.user, bridge_id=bridge.bridge_id, name=bridge.name, token_id=bridge.token_id,
             since=bridge.since, catalogue=bridge.catalogue, names=self._names[bridge.user].given(bridge.bridge_id),
             pending=list(bridge.pending), revoked=bridge.revoked,
         )  # fmt: skip
-        self._own(asyncio.to_thread(self._remembered.save, row))
-
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._saving.add(task)
-        task.add_done_callback(self._saved)
-
-    def _saved(self, task: "asyncio.Task[None]") -> None:
-        self._saving.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._trail.note("tunnel.not_saved", reason=type(task.exception()).__name__)

@@ -7,6 +7,7 @@ no connection. Every method blocks for a moment; the directory calls the writing
 import os
 import sqlite3
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,14 +72,17 @@ class Remembered:
             for user, bridge_id, name, token_id, since, catalogue, names, pending, revoked in rows
         ]  # fmt: skip
 
-    def save(self, row: Row) -> None:
+    def save(self, rows: Sequence[Row]) -> None:
         with self._lock, self._connection:
-            self._connection.execute(
+            self._connection.executemany(
                 "INSERT OR REPLACE INTO bridges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    row.user, row.bridge_id, row.name, row.token_id, row.since, orjson.dumps(row.catalogue),
-                    orjson.dumps(row.names), orjson.dumps(row.pending), int(row.revoked),
-                ),
+                [
+                    (
+                        row.user, row.bridge_id, row.name, row.token_id, row.since, orjson.dumps(row.catalogue),
+                        orjson.dumps(row.names), orjson.dumps(row.pending), int(row.revoked),
+                    )
+                    for row in rows
+                ],
             )  # fmt: skip
 
     def forget(self, user: str, bridge_id: str) -> None:

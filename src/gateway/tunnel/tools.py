@@ -12,13 +12,15 @@ from collections.abc import Coroutine, Sequence
 from agent.ports.tools import Report, ToolCall, ToolResult, ToolSpec
 from bridge.errors import BridgeError
 from bridge.protocol import Outgoing, arguments_hash
+from bridge.servers.alarm import Alarm
 from bus import tracing
 from bus.context import trace_id
 from bus.deadline import Deadline
-from bus.errors import CallCancelled, IdempotencyConflict, NotFound, Unreachable, from_code
+from bus.errors import CallCancelled, IdempotencyConflict, NotFound, ToolResultInvalid, Unreachable, from_code
 from bus.events import Actor, JsonObject
 from gateway.tunnel.bridge import Bridge
 from gateway.tunnel.directory import Directory
+from gateway.tunnel.hashes import hash_of
 from gateway.tunnel.ports import Desk
 from gateway.tunnel.waiting import Waiting
 
@@ -30,6 +32,7 @@ class BridgeTools:
         self._directory = directory
         self._desk = desk
         self._closing = False
+        self._alarm = Alarm()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def list_tools(self, actor: Actor) -> Sequence[ToolSpec]:
@@ -59,7 +62,7 @@ class BridgeTools:
     ) -> ToolResult:  # fmt: skip
         """Any MCP request through a bridge. `resources/read` names its `server`."""
         try:
-            content = arguments_hash(params.get("arguments"))
+            content = hash_of(call) if method == "tools/call" else arguments_hash(params.get("arguments"))
         except BridgeError as error:
             raise from_code(error.code, error.message) from error
         wire_id = wire_id_of(call)
@@ -70,7 +73,7 @@ class BridgeTools:
             return result_of(await there.join(), 0)
         waiting = Waiting(
             bridge=bridge, call=call, own=own, content=(own, content), wire_id=wire_id, deadline=deadline,
-            report=report, desk=self._desk, spawn=self._own,
+            report=report, desk=self._desk, spawn=self._own, alarm=self._alarm,
         )  # fmt: skip
         outgoing = Outgoing(
             id=wire_id, method=method, params=params, actor=actor_of(call), idempotency_key=call.idempotency_key,
@@ -82,7 +85,7 @@ class BridgeTools:
             with tracing.span(tracing.TUNNEL, bridge.bridge_id, call_id=call.call_id, tool=own) as span:
                 # The bridge's own records and spans hang below this one.
                 outgoing.traceparent = _traceparent()
-                await bridge.start(outgoing, waiting)
+                bridge.start(outgoing, waiting)
                 answer = await waiting.result
                 span.set("error.type", "tool" if "error" in answer else "")
         except BridgeError as error:
@@ -101,7 +104,7 @@ class BridgeTools:
         if self._closing:
             bridge.waiters.pop(wire_id, None)
         else:
-            self._own(bridge.perform(bridge.give_up(wire_id, reason)))
+            bridge.perform(bridge.give_up(wire_id, reason))
 
     def closing(self) -> None:
         """The gateway stops: turns are cut, but what runs at bridges goes on for the turns that will go on."""
@@ -137,15 +140,19 @@ def actor_of(call: ToolCall) -> JsonObject:
 
 
 def result_of(payload: JsonObject, duration_ms: int) -> ToolResult:
-    """A JSON-RPC answer as the agent knows results; the server's own error is a result with `is_error`."""
+    """A JSON-RPC answer as the agent knows results; the server's own error is a result with `is_error`.
+
+    Raises ToolResultInvalid, effect `done`: the bridge looks at what its servers say, another kind of bridge may not.
+    """
     result = payload.get("result")
     if isinstance(result, dict):
         content = result.get("content")
         if content is None:
             content = [{"type": "text", "text": ""}] if "structuredContent" in result else []
-        blocks = tuple(block for block in content if isinstance(block, dict)) if isinstance(content, list) else ()
+        if type(content) is not list or not all(type(b) is dict and type(b.get("type")) is str for b in content):
+            raise ToolResultInvalid("the result of tools/call has no valid 'content'", effect="done")
         return ToolResult(
-            content=blocks, structured_content=result.get("structuredContent"),
+            content=tuple(content), structured_content=result.get("structuredContent"),
             is_error=result.get("isError") is True, duration_ms=duration_ms,
         )  # fmt: skip
     error = payload.get("error")

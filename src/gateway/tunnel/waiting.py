@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 from agent.ports.tools import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, Report, ToolCall
+from bridge.servers.alarm import Alarm
 from bus.context import timestamp
 from bus.deadline import Deadline
 from bus.errors import ConfirmationRequired, GatewayError, TimedOut
@@ -18,11 +19,11 @@ Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 
 
 class Waiting:
-    """A `Waiter` of the bridge. `result` ends with the JSON-RPC answer or a GatewayError."""
+    """A `Waiter` of the bridge, and a clock of the alarm. `result` ends with the JSON-RPC answer or a GatewayError."""
 
     def __init__(
         self, *, bridge: Bridge, call: ToolCall, own: str, content: tuple[str, str], wire_id: str, deadline: Deadline,
-        report: Report, desk: Desk, spawn: Spawn,
+        report: Report, desk: Desk, spawn: Spawn, alarm: Alarm,
     ) -> None:  # fmt: skip
         self.content = content
         self.reason = "the caller went away"
@@ -36,7 +37,7 @@ class Waiting:
         self._report = report
         self._desk = desk
         self._spawn = spawn
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = alarm
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     # ------------------------------------------------------------ from the bridge
@@ -83,19 +84,18 @@ class Waiting:
 
     def arm(self) -> None:
         """Let the deadline end the call; again whenever it goes on after a pause."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._deadline.paused and not self.result.done():
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, self._deadline.remaining()), self._late)
+        if self.running and not self.result.done():
+            self._alarm.watch(self, time.monotonic() + self._deadline.remaining())
 
-    def _late(self) -> None:
-        if self._deadline.paused:
-            return
-        if self._deadline.remaining() > 0:
-            self.arm()
-            return
+    @property
+    def running(self) -> bool:
+        return not self._deadline.paused
+
+    def remaining(self) -> float:
+        return self._deadline.remaining()
+
+    def over(self) -> None:
+        """The deadline passed."""
         self.reason = "the deadline passed"
         away = self._bridge.too_late(self._id)
         self.failed(away or TimedOut("the tool did not answer in time", effect="unknown"))
@@ -105,8 +105,9 @@ class Waiting:
 
         With `keep` they stay at the desk, for the turn that goes on after a restart.
         """
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.forget(self)
+        if not self._asking:
+            return
         open_ = [task for task in self._asking.values() if not task.done()]
         if keep:
             for task in open_:
@@ -125,7 +126,7 @@ class Waiting:
         local = where == "bridge"
         if not local and (not self._call.attended or self._call.actor.role == "service"):
             self.reason = "nobody is there who could be asked"
-            self._spawn(self._bridge.perform(self._bridge.give_up(self._id, self.reason)))
+            self._bridge.perform(self._bridge.give_up(self._id, self.reason))
             self.failed(ConfirmationRequired("this call needs a person's yes, and nobody is there to ask"))
             return
         self._leave_questions("expired")  # a bridge that was restarted asks anew
@@ -153,7 +154,7 @@ class Waiting:
         self._report(ApprovalAnswered(approval_id=asked.approval_id, decision=decision or "expired", by=by))
         if decision in ("allow_once", "allow_session", "allow_always", "deny") and by != "bridge":
             confirm = {"challenge": asked.approval_id, "decision": decision, "by": by, "at": timestamp()}
-            await self._bridge.perform(self._bridge.session.tell(self._id, confirm=confirm))
+            self._bridge.perform(self._bridge.session.tell(self._id, confirm=confirm))
 
     def _input(self, payload: JsonObject) -> None:
         question_id, schema = payload.get("question_id"), payload.get("schema")
@@ -175,9 +176,9 @@ class Waiting:
                 self._deadline.resume()
                 self.arm()
         told = {"question_id": question_id, **answer}
-        await self._bridge.perform(self._bridge.session.tell(self._id, answer=told))
+        self._bridge.perform(self._bridge.session.tell(self._id, answer=told))
 
     def _leave_questions(self, decision: Literal["allow_once", "deny", "expired"]) -> None:
         """The bridge went on without the chat's answer: its terminal said something, or the time was over."""
-        for asked in list(self._asking):
+        for asked in list(self._asking) if self._asking else ():
             self._desk.settled_elsewhere(asked, decision)

@@ -83,6 +83,25 @@ async def test_a_restart_in_the_middle_of_the_search(telegram: FakeTelegram, rig
     assert len(telegram.said("sendMessage")) == 1
 
 
+async def test_a_question_that_was_lost_in_doubt_is_found_by_the_tap_on_it(telegram: FakeTelegram, rig: Rig) -> None:
+    async def asking(turn: Turn) -> None:
+        turn.ask("apr_1")
+        await until(lambda: rig.agent.decisions)
+        turn.say("done")
+        turn.done()
+
+    rig.agent.script = asking
+    telegram.fault("sendMessage", kind="lose_answer")
+    telegram.world.person_says(42, "delete it")
+    await until(lambda: telegram.world.has_buttons(42) and rig.manager.states()["telegram"]["queued"] == 0)
+    await until(lambda: not rig.manager.host("telegram").busy)  # type: ignore[union-attr]
+    assert [d["state"] for d in await rig.manager.deliveries()] == ["unknown"]
+    telegram.world.tap(42, "Deny")
+    await until(lambda: "Denied" in telegram.world.visible(42)[0])
+    assert not telegram.world.has_buttons(42)
+    assert await rig.manager.deliveries() == []
+
+
 async def test_one_left_behind_in_a_private_chat_is_taken_away(telegram: FakeTelegram, tmp_path: Path) -> None:
     """Private chats share a count: the opener's number is far from the last one known in its chat."""
     async with Rig(tmp_path, section(telegram, streaming="edit")).running("telegram") as rig:

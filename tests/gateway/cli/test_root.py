@@ -13,6 +13,7 @@ def test_version(gateway: Run):
     assert (done.returncode, done.stdout) == (0, "gateway 0.1.0\n")
 
 
+@pytest.mark.quiet
 def test_help_names_every_command_and_comes_quickly(gateway: Run):
     best = 99.0
     for _ in range(3):

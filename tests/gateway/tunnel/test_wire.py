@@ -352,6 +352,7 @@ async def test_the_third_unknown_id_closes_and_is_audited(gateway: GatewayRig, b
     assert verify(gateway.home / "audit.jsonl").ok
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(51)
 async def test_a_flood_is_1005_then_4029_and_others_are_well(gateway: GatewayRig, bridge: RawBridge) -> None:
     """12,000 frames nobody asked for, while another bridge's calls are timed."""

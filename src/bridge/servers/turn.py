@@ -1,0 +1,42 @@
+"""What is to be written when a piece of input has been worked off.
+
+A socket or a pipe is read in pieces, which may hold many messages; what they lead to is to leave together: one system
+call instead of one for each, and whoever reads it is woken once. Below the links (`stdio.py`, `connection.py`), which
+bracket their reading with `begin` and `end`. Knows nothing of what is written.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+
+class _Turn(threading.local):
+    """One for each thread, as each may have a loop."""
+
+    actions: list[Callable[[], None]] | None = None
+
+
+_turn = _Turn()
+
+
+def begin() -> bool:
+    """A piece of input begins. False where one is being worked off already: then don't `end` it."""
+    if _turn.actions is not None:
+        return False
+    _turn.actions = []
+    return True
+
+
+def end() -> None:
+    """It is worked off: do what was left for now."""
+    actions, _turn.actions = _turn.actions, None
+    for action in actions or ():
+        action()
+
+
+def at_the_end(action: Callable[[], None]) -> None:
+    """Do `action` at the end of the piece that is being worked off, or in the loop's next turn where there is none."""
+    if _turn.actions is not None:
+        _turn.actions.append(action)
+    else:
+        asyncio.get_running_loop().call_soon(action)

@@ -1,0 +1,61 @@
+"""Writing down what became of bridges, off the event loop. Below the directory, above `remembered.py`.
+
+What changes while something is being written is written together: thousands may come or go in one moment. A thread
+for each would wake the loop as often, through the pipe that also tells it of signals: full, it loses a SIGTERM.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.tunnel.bridge import Bridge
+from gateway.tunnel.ports import Trail
+from gateway.tunnel.remembered import Remembered, Row
+
+_CLOSING_SECONDS = 5.0
+
+
+class Saver:
+    """`row_of` says what is written of a bridge. `close` waits for what is under way, and closes the file."""
+
+    def __init__(self, remembered: Remembered, row_of: Callable[[Bridge], Row], trail: Trail) -> None:
+        self._remembered = remembered
+        self._row_of = row_of
+        self._trail = trail
+        self._changed: dict[tuple[str, str], Bridge] = {}
+        self._gone: list[Bridge] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def save(self, bridge: Bridge) -> None:
+        """Write it soon, as it is then."""
+        self._changed[bridge.user, bridge.bridge_id] = bridge
+        self._begin()
+
+    def forget(self, bridge: Bridge) -> None:
+        """Take it out of the file."""
+        self._changed.pop((bridge.user, bridge.bridge_id), None)
+        self._gone.append(bridge)
+        self._begin()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=_CLOSING_SECONDS)
+        self._remembered.close()
+
+    def _begin(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._write())
+            self._task.add_done_callback(self._written)
+
+    async def _write(self) -> None:
+        while self._changed or self._gone:
+            gone, self._gone = self._gone, []
+            for bridge in gone:
+                await asyncio.to_thread(self._remembered.forget, bridge.user, bridge.bridge_id)
+            rows = [self._row_of(bridge) for bridge in self._changed.values()]
+            self._changed.clear()
+            await asyncio.to_thread(self._remembered.save, rows)
+
+    def _written(self, task: "asyncio.Task[None]") -> None:
+        self._task = None
+        if not task.cancelled() and task.exception() is not None:
+            self._trail.note("tunnel.not_saved", reason=type(task.exception()).__name__)

@@ -1,0 +1,33 @@
+"""A bridge written from the contract that answers what no tool may answer."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract2.peers import raw_bridge, tool
+from tests.e2e.gateway_process import ALICE, Client, Refused, gateway_process
+
+
+async def test_a_result_that_is_none_is_2005_whatever_bridge_sends_it(tmp_path: Path) -> None:
+    async with (
+        gateway_process(tmp_path / "home") as gateway,
+        Client(gateway.ws) as alice,
+        raw_bridge(gateway.url.replace("http", "ws", 1) + "/v1/tunnel", ALICE) as bridge,
+    ):
+        await bridge.offer(tool("raw_go"))
+        await alice.until(lambda: [e for e in alice.events if e["type"] == "tools.changed" and e["tools"] == 1])
+
+        async def answered(n: int, result: dict[str, Any]) -> Any:
+            calling = asyncio.ensure_future(alice.call("tools.call", name="raw_go", arguments={"n": n}))
+            request = await bridge.nth("MCP_REQUEST", n)
+            payload = {"jsonrpc": "2.0", "id": request["payload"]["id"], "result": result}
+            await bridge.send("MCP_RESPONSE", request["id"], payload)
+            return await calling
+
+        for n, content in enumerate(("text", {"type": "text"}, ["text"], [{"text": "no type"}]), start=1):
+            with pytest.raises(Refused) as refused:
+                await answered(n, {"content": content})
+            assert refused.value.code == 2005 and refused.value.data["retryable"] is False
+        assert (await answered(5, {"content": []}))["content"] == []
