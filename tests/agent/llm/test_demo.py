@@ -150,6 +150,7 @@ async def test_pictures_are_counted_and_empty_messages_answered() -> None:
     assert (await DemoModel(0).stream(ModelRequest(messages=[]), lambda _: None)).text
 
 
+@pytest.mark.quiet
 async def test_no_text_keeps_the_rules_busy() -> None:
     for hostile in ("1" * 100_000, "\n" * 100_000, "use " * 30_000, "use a {" * 20_000, "(" * 100_000, " \t" * 60_000):
         started = time.monotonic()
