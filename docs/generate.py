@@ -31,7 +31,8 @@ says nothing, like the commented example [config/gateway.yaml](../config/gateway
   `TELEGRAM_BOT_TOKEN`, `DISCORD_BOT_TOKEN`, `FEISHU_APP_ID` with `FEISHU_APP_SECRET` turn their channel on unless the
   file says `enabled: false`.
 - References are looked up where their section is enabled: `${VAR}`, `${env:VAR}`, `${VAR:-default}`, `${file:PATH}`
-  (beside the configuration), `${secret:NAME}` (from `secrets.yaml` beside it, mode 0600). `$${VAR}` stays `${VAR}`.
+  (beside the configuration), `${secret:NAME}` (from `secrets.yaml` beside it, else from
+  `~/.ai-bridge/secrets.yaml`, mode 0600). `$${VAR}` stays `${VAR}`.
 - Every mistake is one line with its place, `config.yaml:3:3 server.prot: unknown key (did you mean 'port'?)`, and the
   exit code 2. What would be unsafe is refused with exit code 3: another address than this machine's without TLS (or a
   proxy that ends it and is named in `trusted_proxies`), or secrets that others can read.

@@ -59,3 +59,17 @@ async def test_a_command_during_a_turn_and_the_turn_both_end(tmp_path: Path, com
             assert (await alice.end(said["message_id"]))["type"] == "chat.done"
             ended = await alice.end(answered["message_id"])
             assert ended["type"] == ("chat.error" if command == "/stop" else "chat.done")
+
+
+@pytest.mark.parametrize("method", ["chat.send", "chat.send_stream"])
+async def test_nobody_waits_for_the_end_of_a_message_that_was_deleted(tmp_path: Path, method: str) -> None:
+    async with gateway_process(tmp_path / "home") as gateway, Client(gateway.ws) as alice:
+        asked = {"text": "hello", "session_key": "gone", "idempotency_key": "once"}
+        first = await alice.call(method, **asked)
+        await alice.call("session.delete", session_key="gone")
+        for _ in range(2):
+            with pytest.raises(Refused) as refused:
+                await asyncio.wait_for(alice.call(method, **asked), 3)
+            assert refused.value.code == 1003
+            again = await alice.call("chat.send", text="hello again", session_key="gone")
+            assert again["message_id"] != first["message_id"]

@@ -3,7 +3,8 @@
 `$$` before a brace keeps it: `$${VAR}` is the text `${VAR}`. A default is a text
 and may hold no brace. A relative PATH is beside the configuration; one final line
 end of a file is left out. Secrets come from `secrets.yaml` beside the
-configuration, which nobody else may read.
+configuration, or where none is there from `~/.ai-bridge/secrets.yaml`; nobody
+else may read it.
 
 Only enabled sections are expanded: a mapping with `enabled: false`, or one that the
 caller's `enabled` says is off, keeps its references as they are.
@@ -23,6 +24,7 @@ from bridge.configuration.problems import ConfigurationError, Place, Problem, Re
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 MAX_FILE_BYTES = 65_536
+SHARED_SECRETS = "~/.ai-bridge/secrets.yaml"
 
 Enabled: TypeAlias = Callable[[Path, Mapping[str, Any]], bool]
 
@@ -96,6 +98,9 @@ class References:
 
     def _load_secrets(self) -> Mapping[str, Any]:
         path = self.folder / self.secrets_name
+        shared = FilePath(os.path.expanduser(SHARED_SECRETS))  # which leaves a `~` where there is no home
+        if not path.exists() and shared.exists():
+            path = shared
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode

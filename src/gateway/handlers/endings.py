@@ -2,7 +2,7 @@
 
 from agent.ports.sessions import Record, SessionStore
 from agent.sessions import records as kinds
-from bus.errors import GatewayError, from_code
+from bus.errors import GatewayError, NotFound, from_code
 from bus.events import Accepted, ChatDone, ChatError, Usage
 from bus.keys import SessionKey
 from channels.ports import Outcome
@@ -20,14 +20,17 @@ class Endings:
         self._store = store
 
     async def find(self, accepted: Accepted) -> ChatDone | ChatError | None:
-        """The end of the message's turn, or None while it waits or runs."""
+        """The end of the message's turn, or None while it waits or runs.
+
+        Raises NotFound where there will be none: the message went with its session, which was deleted.
+        """
         state = await self._store.state(accepted.session)
-        if state is None or accepted.message_id in state.open_turns:
+        if state is not None and accepted.message_id in state.open_turns:
             return None
         for record in await self._store.read(accepted.session, after_seq=accepted.seq, types=kinds.ENDS_TURN):
             if record.data.get("message_id") == accepted.message_id:
                 return _event(record, accepted)
-        return None
+        raise NotFound("this message was deleted with its session")
 
 
 class Outcomes(Endings):
@@ -40,7 +43,10 @@ class Outcomes(Endings):
             return Outcome(state="unknown")
         if message_id in state.open_turns:
             return Outcome(state="open")
-        ended = await self.find(Accepted(message_id=message_id, session=session, seq=0))
+        try:
+            ended = await self.find(Accepted(message_id=message_id, session=session, seq=0))
+        except NotFound:
+            ended = None
         if ended is None:
             return Outcome(state="unknown")
         if isinstance(ended, ChatError):

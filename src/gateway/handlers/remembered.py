@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
-from bus.errors import GatewayError
+from bus.errors import CallCancelled, GatewayError, OutcomeUnknown
 from bus.events import JsonObject
 
 _KEPT = 2000
@@ -26,6 +26,8 @@ class Entry:
         self._lock = asyncio.Lock()
         self._answer: JsonObject | None = None
         self._error: GatewayError | None = None
+        self._left = False
+        """Whether a caller left while it ran: what he had begun was cancelled."""
 
     def same(self, content: Any) -> bool:
         """Whether the key was first used for this content."""
@@ -39,10 +41,18 @@ class Entry:
             if self._answer is None:
                 try:
                     self._answer = await run()
-                except GatewayError as error:
-                    if error.effect != "none":
-                        self._error = error
+                except asyncio.CancelledError:
+                    self._left = True
                     raise
+                except GatewayError as error:
+                    if error.effect == "none":
+                        raise
+                    self._error = error
+                    if not (self._left and isinstance(error, CallCancelled)):
+                        raise
+                    why = "whoever called first left; whether it was done is unknown"  # it was not this caller
+                    self._error = OutcomeUnknown(why, effect=error.effect)
+                    raise self._error from error
             return self._answer
 
 
