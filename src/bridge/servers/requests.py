@@ -148,7 +148,8 @@ class Posted:
         if isinstance(outcome, Reply):
             self._requests.leave(True)
             try:
-                check_result(self._method, outcome.value)
+                if not outcome.unread:  # the gateway reads it, and looks then
+                    check_result(self._method, outcome.value)
             except ToolResultInvalid as error:
                 self._finished(error)
             else:
