@@ -6,6 +6,7 @@ Apart from `cli/`, so that a bridge that runs for weeks does not carry the comma
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -48,6 +49,9 @@ def serve(config: Path | None, *, verbose: bool, say: Callable[[str], None]) -> 
 
     start_logging(verbose)
     _slim()
+    # What exists now stays; and a call should not pay for looking through the young objects so often.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     try:
         asyncio.run(Bridge(loaded, say).run())
     except AlreadyRunning as error:

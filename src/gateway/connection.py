@@ -54,7 +54,7 @@ class Connection:
 
     __slots__ = (
         "_auth_failures", "_auth_timer", "_closing", "_congested", "_drained", "_flushing", "_gone", "_house", "_loop",
-        "_outbox", "_peer", "_place", "_submission", "_tasks", "_transport", "_ws", "origin", "principal",
+        "_outbox", "_peer", "_place", "_requests", "_submission", "_tasks", "_transport", "_ws", "origin", "principal",
     )  # fmt: skip
 
     def __init__(
@@ -68,7 +68,8 @@ class Connection:
         self._place = place
         self._outbox = Outbox()
         self._peer = Peer()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._requests = 0
         self._submission = asyncio.Lock()
         self._flushing: asyncio.Handle | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -110,19 +111,19 @@ class Connection:
         elif len(self._tasks) >= IN_FLIGHT:
             self._refuse(incoming)
         else:
-            self._tasks.add(self._loop.create_task(self._handle_beside(incoming)))
+            self._requests += 1
+            number = self._requests
+            self._tasks[number] = self._loop.create_task(self._handle_beside(incoming, number))
         if self._outbox.reply_bytes > LIMIT:
             self._drained = self._loop.create_future()
             await self._drained
 
-    async def _handle_beside(self, incoming: Incoming) -> None:
-        """As a task, which leaves by itself: a callback for it would take the loop another step."""
+    async def _handle_beside(self, incoming: Incoming, number: int) -> None:
+        """As a task, which takes itself off the list: a callback for it would cost the loop another step."""
         try:
             await self._handle(incoming)
         finally:
-            task = asyncio.current_task()
-            if task is not None:
-                self._tasks.discard(task)
+            self._tasks.pop(number, None)
 
     async def _handle(self, incoming: Incoming) -> None:
         calls = [self._call() for _ in incoming.entries]
@@ -264,6 +265,7 @@ class Connection:
             self._house.hub.leave(self, self.principal.user)
         self._house.sockets.remove(self)
         self._outbox.clear()
-        for task in self._tasks:
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -211,7 +211,7 @@ async def hand_over(request: web.Request, socket: WebSocket) -> HandedOver:
     handler: Any = request.protocol
     # A client that does not wait for the answer: its first frames lie in the HTTP parser, which keeps them for an
     # aiohttp socket. They are ours.
-    early, handler._message_tail = handler._message_tail, b""
+    early, handler._message_tail = getattr(handler, "_message_tail", b""), b""
     ws = web.WebSocketResponse(compress=False)
     await ws.prepare(request)
     transport = request.transport

@@ -18,7 +18,7 @@ NOTE = Path(sys.argv[2]) if len(sys.argv) > 2 else None
 MISDEEDS = [
     "good", "echo", "crash", "never", "late", "twice", "wrong_id", "nan", "no_newline", "medium", "huge", "flood",
     "noise", "invalid", "error", "progress", "big", "ask", "sample", "change", "cancelled", "slow", "environment",
-    "close_stdout", "exit_after", "is_error", "progress_flood", "daemon", "note",
+    "close_stdout", "exit_after", "is_error", "big_broken", "progress_flood", "daemon", "note",
 ]  # fmt: skip
 version = [1]
 
@@ -107,6 +107,8 @@ def call(number: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any]
         text(number, "m" * 70_000)
     elif name == "big":
         text(number, "b" * int(arguments["size"]))
+    elif name == "big_broken":
+        write(b'{"jsonrpc":"2.0","id":%d,"result":{"content":[NaN,"%b"]}}\n' % (number, b"b" * 1_500_000))
     elif name == "huge":
         write(b'{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"' % number)
         for _ in range(int(arguments["megabytes"])):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.servers.jsonrpc import Answered, Asked, Invalid, Noise, Notified, Peer, Refused, Stray, encode
+from bridge.errors import ToolResultInvalid
+from bridge.servers.jsonrpc import LARGE, Answered, Asked, Invalid, Noise, Notified, Peer, Refused, Stray, encode
 
 PYTHON = b'{"jsonrpc":"2.0","id":%d,"result":%s}'
 NODE = b'{"result":%s,"jsonrpc":"2.0","id":%d}'
@@ -159,3 +160,22 @@ def test_what_json_cannot_carry_is_refused_before_it_is_sent() -> None:
     with pytest.raises(ValueError, match="not JSON"):
         encode({"a": object()})
     assert json.loads(encode({"a": 2**70})) == {"a": 2**70}
+
+
+def test_a_large_result_is_read_by_who_wants_it() -> None:
+    peer = Peer()
+    number = peer.mint()
+    body = b'{"content":[{"type":"text","text":"' + b"x" * LARGE + b'"}]}'
+    (answered,) = peer.receive(b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (number, body))
+    assert isinstance(answered, Answered) and answered.reply.unread
+    assert answered.reply.raw == body
+    assert len(answered.reply.value["content"][0]["text"]) == LARGE
+    assert not answered.reply.unread
+    number = peer.mint()
+    (answered,) = peer.receive(b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (number, body.replace(b"text", b'te"xt')))
+    assert isinstance(answered, Answered)
+    with pytest.raises(ToolResultInvalid):
+        _ = answered.reply.value
+    number = peer.mint()
+    (odd,) = peer.receive(b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (number, body.replace(b"xx", b"\xff\xff")))
+    assert isinstance(odd, Invalid)

@@ -135,3 +135,19 @@ async def test_what_belongs_to_a_piece_of_input_is_done_at_its_end() -> None:
     assert done == ["first"]
     await asyncio.sleep(0)
     assert done == ["first", "alone"]
+
+
+async def test_a_mistake_at_the_end_is_the_loops_to_tell() -> None:
+    told: list[dict[str, object]] = []
+    done: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    def fails() -> None:
+        raise RuntimeError("no")
+
+    turn.begin()
+    turn.at_the_end(fails)
+    turn.at_the_end(lambda: done.append("the next"))
+    turn.end()
+    assert done == ["the next"]
+    assert isinstance(told[0]["exception"], RuntimeError)

@@ -167,6 +167,7 @@ async def test_a_call_that_waits_is_let_go_when_the_channel_stops() -> None:
     assert reply.status == 503
 
 
+@pytest.mark.quiet
 async def test_with_the_long_connection_there_is_no_webhook() -> None:
     async with FakeFeishu() as fake:
         channel = made(fake, Notebook())

@@ -194,6 +194,7 @@ async def test_deadline_cancel_death(tmp_path: Path) -> None:
         assert died["type"] == "ERROR" and died["payload"]["code"] == 2006 and died["payload"]["effect"] == "unknown"
 
 
+@pytest.mark.quiet
 async def test_big_result_under_credit(tmp_path: Path) -> None:
     async with connected(tmp_path) as (_gateway, _laptop, link):
         await link.ask("big", "real_blow_up", {"size": 10_000_000}, deadline_ms=60000)

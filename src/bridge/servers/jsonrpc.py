@@ -1,8 +1,9 @@
 """JSON-RPC 2.0 as a client of MCP servers needs it: sans-I/O, payloads as they came.
 
 Above it `session.py`, below it nothing. A line from a server becomes effects; a result is kept as the bytes the
-server wrote, checked to be JSON and otherwise untouched. Ids are integers minted here and compared with their
-type; an answer to an id that isn't waiting (late, forged, twice) is `Stray` and resolves nothing.
+server wrote, checked to be JSON (a large one by whoever reads it) and otherwise untouched. Ids are integers minted
+here and compared with their type; an answer to an id that isn't waiting (late, forged, twice) is `Stray` and resolves
+nothing.
 """
 
 import json
@@ -13,15 +14,40 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from bridge.errors import ToolResultInvalid
+
 JsonObject: TypeAlias = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Reply:
-    """A result. `raw` is its JSON as the server wrote it, or None where that isn't at hand."""
+    """A result. `raw` is its JSON as the server wrote it, or None where that isn't at hand.
 
-    value: JsonObject
-    raw: bytes | None = None
+    That of a large one is looked at when somebody asks for its `value`: reading 20 MB holds everybody up, and whoever
+    only passes it on need not. Where it is `unread`, it may still turn out to be no JSON.
+    """
+
+    __slots__ = ("_value", "raw")
+
+    def __init__(self, value: JsonObject | None, raw: bytes | None = None) -> None:
+        self._value = value
+        self.raw = raw
+
+    @property
+    def unread(self) -> bool:
+        return self._value is None
+
+    @property
+    def value(self) -> JsonObject:
+        """The result itself. Raises ToolResultInvalid where it was unread and is no JSON object."""
+        if self._value is None:
+            try:
+                value = orjson.loads(self.raw or b"")
+            except orjson.JSONDecodeError as error:
+                raise ToolResultInvalid(f"the answer is not valid JSON: {error}", effect="done") from None
+            if not isinstance(value, dict):
+                raise ToolResultInvalid("the result is not an object", effect="done")
+            self._value = value
+        return self._value
 
     def json(self) -> bytes:
         """The result's JSON text, UTF-8."""
@@ -88,6 +114,8 @@ _ID_LAST = re.compile(rb',"jsonrpc":"2\.0","id":(\d{1,18})\}$')
 _RESULT_FIRST = b'{"result":'
 _ANY_ID = re.compile(rb'"id"\s*:\s*(\d{1,18})\s*[,}]')
 _MAX_BATCH = 1000
+LARGE = 1_000_000
+"""A result of so many bytes is not read where it is only passed on."""
 
 
 class Peer:
@@ -153,6 +181,9 @@ class Peer:
         number = int(match[1])
         if number not in self._waiting or not line.endswith(b"}"):
             return None
+        if len(body) >= LARGE and body.startswith(b"{") and body.endswith(b"}") and _is_text(body):
+            self._waiting.discard(number)
+            return Answered(number, Reply(None, body))
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -222,6 +253,16 @@ class Peer:
         if (match := _ANY_ID.search(head)) or (match := _ID_LAST.search(end)):
             return int(match[1])
         return None
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def encode(message: JsonObject) -> bytes:

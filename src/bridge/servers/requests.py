@@ -5,7 +5,7 @@
 are, and a task for each would cost more than all the rest of it.
 """
 
-import asyncio
+import time
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
@@ -25,7 +25,7 @@ Finished: TypeAlias = Callable[[Outcome], None]
 
 
 class Requests:
-    """Of one server. `served`: it has answered since it was started; `used`: when, loop time."""
+    """Of one server. `served`: it has answered since it was started; `used`: when, monotonic."""
 
     def __init__(self, standing: Standing, settings: Callable[[], McpServerSettings]) -> None:
         self.in_flight = 0
@@ -91,7 +91,7 @@ class Requests:
     def _returned(self, served: bool) -> None:
         self.in_flight -= 1
         self.served = self.served or served
-        self.used = asyncio.get_running_loop().time()
+        self.used = time.monotonic()
 
     # ------------------------------------------------------------ without a task
 
@@ -148,7 +148,8 @@ class Posted:
         if isinstance(outcome, Reply):
             self._requests.leave(True)
             try:
-                check_result(self._method, outcome.value)
+                if not outcome.unread:  # the gateway reads it, and looks then
+                    check_result(self._method, outcome.value)
             except ToolResultInvalid as error:
                 self._finished(error)
             else:

@@ -31,7 +31,11 @@ def end() -> None:
     """It is worked off: do what was left for now."""
     actions, _turn.actions = _turn.actions, None
     for action in actions or ():
-        action()
+        try:
+            action()
+        except Exception as error:  # as the loop does for its callbacks: one's mistake is not the reader's
+            told = {"message": "what was left for the end of an input failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
 
 
 def at_the_end(action: Callable[[], None]) -> None:

@@ -69,6 +69,7 @@ class Tokens:
             for number, entry in enumerate(static)
         }  # fmt: skip
         self._static_by_id = {token.token_id: token for token in self._static.values()}
+        self._static_users = frozenset(token.user for token in self._static.values())
         self._latest = 0.0
 
     def verify(self, text: object, now: float) -> Token:
@@ -196,9 +197,7 @@ class Tokens:
 
     def has_any(self, user: str) -> bool:
         """Whether `of_user` would find one: asked for every tool call."""
-        return any(row["user"] == user for row in self._rows.values()) or any(
-            token.user == user for token in self._static_by_id.values()
-        )
+        return user in self._static_users or any(row["user"] == user for row in self._rows.values())
 
     def all(self) -> list[Token]:
         """Every token, oldest first."""

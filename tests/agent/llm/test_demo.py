@@ -101,7 +101,7 @@ async def test_it_plays_its_part_in_the_modes() -> None:
     for said in ("What time is it?", "use clock {}", "现在几点", "what is 2+2?"):
         assert (await ask(messages=[fast, {"role": "user", "content": said}], tools=[])).text == "HANDOVER"
     assert "HANDOVER" not in (await ask(messages=[fast, {"role": "user", "content": "hello"}], tools=[])).text
-    planner = {"role": "system", "content": prompts.PLANNER % 5}
+    planner = {"role": "system", "content": prompts.PLANNER % (5, "clock, calculator")}
     plan = await ask(messages=[planner, {"role": "user", "content": "count to 3 and say hello; what time is it"}])
     assert [part.task for part in parse_plan(plan.text)] == ["count to 3 and say hello", "what time is it"]
     assert len(parse_plan((await ask(messages=[planner, {"role": "user", "content": "hello"}])).text)) == 1
@@ -150,6 +150,7 @@ async def test_pictures_are_counted_and_empty_messages_answered() -> None:
     assert (await DemoModel(0).stream(ModelRequest(messages=[]), lambda _: None)).text
 
 
+@pytest.mark.quiet
 async def test_no_text_keeps_the_rules_busy() -> None:
     for hostile in ("1" * 100_000, "\n" * 100_000, "use " * 30_000, "use a {" * 20_000, "(" * 100_000, " \t" * 60_000):
         started = time.monotonic()

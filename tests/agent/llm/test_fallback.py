@@ -132,6 +132,7 @@ async def test_the_second_chance_may_end_in_mid_answer(server: OpenAIServer, bui
     assert (await fail(build(entry("only", server.url)), "x")).partial == "This will be cut"
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(65)
 async def test_retry_after_is_obeyed(server: OpenAIServer, build: Build) -> None:
     pool = build(entry("only", server.url))

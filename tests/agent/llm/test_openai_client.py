@@ -160,6 +160,7 @@ async def test_half_a_surrogate_pair_in_the_history_is_no_failure(make: Make) ->
     assert reply.text == "You said: bad ? half"
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(65)
 @pytest.mark.parametrize("behaviour", ["silent", "deaf", "murmuring"])
 async def test_silence(make: Make, behaviour: str) -> None:
@@ -230,6 +231,7 @@ async def test_careless_servers_are_understood(make: Make, behaviour: str) -> No
     assert reply.usage.completion_tokens > 0
 
 
+@pytest.mark.quiet
 async def test_a_server_that_does_not_hang_up_after_its_answer(server: OpenAIServer, make: Make) -> None:
     server.queue.append("lingering")
     started = time.monotonic()

@@ -260,6 +260,7 @@ async def test_errors_are_results_with_code_and_effect(
     assert "bug" not in outcome.text or how != "bug"
 
 
+@pytest.mark.quiet
 async def test_a_tool_that_takes_too_long(workshop: Workshop, notebook: Notebook) -> None:
     started = time.monotonic()
     found = await (await turn(workshop, tool_seconds=0.1)).run(ask("stuck", "wait"), notebook)

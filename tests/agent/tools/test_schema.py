@@ -74,6 +74,7 @@ def test_broken_schemas_check_nothing_and_raise_nothing(schema: dict[str, Any]) 
         pass
 
 
+@pytest.mark.quiet
 def test_patterns_of_strangers_are_not_run() -> None:
     started = time.monotonic()
     check(

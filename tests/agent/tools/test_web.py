@@ -126,6 +126,7 @@ def test_the_simple_reader() -> None:
     assert simple("<" * 10_000)[0] == ""
 
 
+@pytest.mark.quiet
 async def test_sizes_and_times_are_bounded(site: Site) -> None:
     small = fetcher(site, most_bytes=100_000)
     endless = (await use(small, url=f"{site.url}/endless", max_chars=200_000)).structured_content

@@ -119,6 +119,7 @@ def test_the_audit_log_names_who_did_what(ask: Ask, gateway: Run, home: Path):
     assert done.returncode == 1 and f"{path}:" in done.stderr
 
 
+@pytest.mark.quiet
 def test_a_revoked_token_closes_its_socket_within_a_second(gateway: Run, served: Served):
     made = json.loads(gateway("token", "create", "--user", "alice", "--role", "user", "--json").stdout)
     address = "ws" + served.url.removeprefix("http") + "/ws"

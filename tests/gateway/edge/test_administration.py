@@ -114,6 +114,7 @@ async def test_after_the_grace_the_old_secret_and_its_sockets_are_dead(tmp_path:
         assert await code(gateway, "connect", str(expiring["token"])) == 2001
 
 
+@pytest.mark.quiet
 @pytest.mark.attack(12)
 @pytest.mark.parametrize("how", ["token", "user"])
 async def test_a_revoked_token_ends_sockets_and_turns_within_a_second(tmp_path: Path, how: str) -> None:

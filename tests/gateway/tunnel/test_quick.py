@@ -114,6 +114,23 @@ async def test_a_server_that_dies_in_it_is_asked_again(tmp_path: Path) -> None:
         assert (tmp_path / "note").read_text().count("x") >= 2
 
 
+async def test_a_large_result_is_passed_on_unread(tmp_path: Path) -> None:
+    async with world(tmp_path) as (gateway, _bridge, aggregator):
+        big = words(await Caller(gateway).call(tool_call("hostile_big", {"size": 3_000_000})))
+        assert big == "b" * 3_000_000
+        assert aggregator.long_way == 0
+
+
+async def test_a_large_result_that_is_no_json(tmp_path: Path) -> None:
+    """Nobody before the gateway reads it; what it says is the same."""
+    async with world(tmp_path) as (gateway, bridge, _):
+        with pytest.raises(GatewayError) as broken:
+            await Caller(gateway).call(tool_call("hostile_big_broken", {}))
+        assert (broken.value.code, broken.value.effect) == (2005, "done")
+        await until(lambda: not bridge.outbox.answers)
+        assert words(await Caller(gateway).call(tool_call("hostile_echo", {"text": "goes on"}))) == "goes on"
+
+
 async def test_a_deadline_ends_it(tmp_path: Path) -> None:
     async with world(tmp_path) as (gateway, bridge, aggregator):
         with pytest.raises(TimedOut) as late:
