@@ -194,4 +194,5 @@ class Acceptor(Conversations):
         lane.emit(events.ChatDelta(key, message_id, delta, text))
         lane.emit(events.ChatDone(session=key, message_id=message_id, seq=last, text=text, finish_reason="stop",
                                   usage=events.Usage(), at=answered.timestamp))  # fmt: skip
+        self._remember_end(message)
         return await self._durable(lane, durable, held, message, first, None, began=head is not None)

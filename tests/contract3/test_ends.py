@@ -57,6 +57,7 @@ async def test_a_command_during_a_turn_and_the_turn_both_end(tmp_path: Path, com
             await alice.until(lambda: alice.of(answered["message_id"], "chat.delta"))
             said = await alice.call("chat.send_stream", text=command)
             assert (await alice.end(said["message_id"]))["type"] == "chat.done"
+            assert await alice.call("chat.abort", message_id=said["message_id"]) == {"aborted": False}
             ended = await alice.end(answered["message_id"])
             assert ended["type"] == ("chat.error" if command == "/stop" else "chat.done")
 
