@@ -88,6 +88,9 @@ class Acceptor(Conversations):
                 return await self._accept_command(lane, message, digest, *command)
             if message.wants_reply and len(lane.queue) >= self._limits.queued_messages_per_session:
                 raise Overloaded("too many messages are waiting in this session", retry_after_ms=2000)
+            for pending in [one for one in lane.queue if one.message.message_id == message.replaces]:
+                lane.queue.remove(pending)  # edited before its turn came: only the edited one is answered
+                await self._end_queued(lane, pending, "stopped")
             if self._takes_the_place(lane, message):
                 self._cut(lane, ABORT)
             return await self._keep(lane, message, digest)

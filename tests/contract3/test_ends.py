@@ -92,3 +92,18 @@ async def test_what_was_deleted_is_not_replayed(tmp_path: Path) -> None:
                 assert refused.value.code == 1010
             told = await late.call("session.subscribe", session_key="s", after_seq=deleted)
             assert told == {"last_seq": ended["seq"], "replayed": ended["seq"] - deleted}
+
+
+async def test_a_message_that_is_edited_while_it_waits_is_asked_once_as_edited(tmp_path: Path) -> None:
+    async with OpenAIServer() as model:
+        models = {"models": [{"name": "main", "base_url": model.url, "api_key": "k", "model": "echo"}]}
+        async with gateway_process(tmp_path / "home", models) as gateway, Client(gateway.ws) as alice:
+            running = await alice.call("chat.send_stream", text="!slow 20 20")
+            waiting = await alice.call("chat.send_stream", text="first wording")
+            edited = await alice.call("chat.send_stream", text="second wording", replaces=waiting["message_id"])
+            assert (await alice.end(waiting["message_id"]))["code"] == 1009
+            assert (await alice.end(running["message_id"]))["type"] == "chat.done"
+            assert (await alice.end(edited["message_id"]))["text"] == "You said: second wording"
+            history = await alice.call("chat.history", session_key=edited["session_key"])
+            assert [m["text"] for m in history["messages"] if m["role"] == "user"] == ["!slow 20 20", "second wording"]
+            assert not any(m.get("content") == "first wording" for r in model.requests for m in r["messages"])
