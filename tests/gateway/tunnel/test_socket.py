@@ -119,6 +119,7 @@ async def test_a_message_in_pieces_with_a_ping_between(tmp_path: Path) -> None:
         (b"\x81\x01x", 1002),  # not masked (RFC 6455, 5.1)
         (masked(1, b"no JSON"), 4501),
     ],
+    ids=["not UTF-8", "binary", "too long", "too many pieces", "no such opcode", "not masked", "no JSON"],
 )
 async def test_what_is_no_auth_closes(tmp_path: Path, sent: bytes, code: int) -> None:
     async with dialled(tmp_path) as (_gateway, socket):
