@@ -16,11 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 REASONED = [*SOURCES, *sorted((ROOT / "bench").rglob("*.py"))]
 MAX_LINES = 300
-TOO_LONG = {
-    "src/bridge/aggregator.py",
-    "src/bridge/protocol/gateway_side.py", "src/bridge/servers/session.py",
-}  # fmt: skip
-"""Still to be split; nothing is added to these."""
 EXCUSE = re.compile(r"# (?:type: ignore(?:\[[\w, -]+\])?|noqa(?:: [A-Z]+\d+(?:, [A-Z]+\d+)*)?)")
 
 
@@ -51,10 +46,7 @@ def relative(path: Path) -> str:
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_a_file_is_a_room_one_can_see_through(path: Path):
     count = len(path.read_text(encoding="utf-8").splitlines())
-    if relative(path) in TOO_LONG:
-        assert count > MAX_LINES, "it is short enough now: take it off the list"
-    else:
-        assert count <= MAX_LINES, f"{count} lines: split it"
+    assert count <= MAX_LINES, f"{count} lines: split it"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
