@@ -98,7 +98,8 @@ class References:
 
     def _load_secrets(self) -> Mapping[str, Any]:
         path = self.folder / self.secrets_name
-        shared = FilePath(os.path.expanduser(SHARED_SECRETS))  # which leaves a `~` where there is no home
+        # Without a home a `~` is left as it is, where the method of Path would raise.
+        shared = FilePath(os.path.expanduser(SHARED_SECRETS))  # noqa: PTH111 - see above
         if not path.exists() and shared.exists():
             path = shared
         try:

@@ -262,12 +262,8 @@ class GatewaySession:
 
     def _invalid(self, call_id: str, error: ToolResultInvalid) -> list[GatewayEffect]:
         """An answer that is of no use: the bridge learns why, and sends no more of it."""
-        return [
-            Send(error_frame(error, call_id)),
-            acknowledge(call_id),
-            Failed(call_id, error),
-            *self._book.end(call_id),
-        ]
+        failed = Failed(call_id, error)
+        return [Send(error_frame(error, call_id)), acknowledge(call_id), failed, *self._book.end(call_id)]
 
     def _unawaited(self, link: Link, frame: Frame) -> list[GatewayEffect]:
         call_id = frame.id or ""
