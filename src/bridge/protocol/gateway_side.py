@@ -253,10 +253,7 @@ class GatewaySession:
             whole = orjson.loads(b"".join(parts))
         except orjson.JSONDecodeError:
             whole = None
-        if type(whole) is not dict:
-            invalid = ToolResultInvalid("the answer is no JSON-RPC response", effect="done")
-            return [*effects, *self._invalid(call_id, invalid)]
-        return [*effects, *self._answered(call_id, whole, 0)]
+        return [*effects, *self._answered(call_id, whole if type(whole) is dict else {}, 0)]
 
     def _dropped(self, call_id: str) -> list[Send]:
         """Forget half a response of this call."""

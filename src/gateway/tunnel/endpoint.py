@@ -11,8 +11,6 @@ from bus.context import current_trace_id
 from bus.errors import NotFound, RateLimited
 from gateway.tunnel.directory import Directory
 from gateway.tunnel.ports import Gate, Trail
-from gateway.tunnel.socket import BridgeSocket
-from gateway.websocket import hand_over
 
 
 class Endpoint:
@@ -41,6 +39,10 @@ class Endpoint:
                 {"error": {"code": 1000, "message": "this is the tunnel: a WebSocket is expected", "retryable": False,
                            "trace_id": current_trace_id()}}, status=426, headers={"Upgrade": "websocket"},
             )  # fmt: skip
+        # A mebibyte of library that a gateway without bridges does not need.
+        from gateway.tunnel.socket import BridgeSocket
+        from gateway.websocket import hand_over
+
         socket = BridgeSocket(self._directory, self._gate, self._trail, request.remote or "")
         answer = await hand_over(request, socket.ws)
         socket.wait_for_hello(self._auth_seconds)
