@@ -54,7 +54,7 @@ class Lane:
 
     __slots__ = (
         "_held", "_publish", "_quiet", "_store", "abort_reason", "current", "ending", "exists", "head", "key", "queue",
-        "reserved", "seq", "speaker", "spoiled", "task", "users", "window",
+        "reserved", "seq", "speaker", "spoiled", "standing", "task", "users", "window",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,8 @@ class Lane:
         """The user whose turn runs."""
         self.task: asyncio.Task[None] | None = None
         self.abort_reason = ""
+        self.standing = False
+        """The running turn stands still until a person has answered."""
         self.spoiled = False
         """The disk refused something that the window holds: it must be read again."""
         self.users = 0

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from agent.acceptor import Acceptor, RunCommand
 from agent.lane import Lane, Pending
@@ -27,6 +28,8 @@ from bus.message_bus import MessageBus
 
 log = logging.getLogger("agent.loop")
 
+STANDING_SECONDS = 0.1
+"""How often it is looked, while the house stops, whether a turn has come to wait for a person."""
 TAKE_UP_SECONDS = 1.0
 """Between two tries to read what a session left unfinished, while the disk refuses."""
 
@@ -106,13 +109,21 @@ class AgentLoop(Acceptor):
             self._lanes.leave(lane)
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing more in, let turns finish for `seconds`, then pause what still runs."""
+        """Take nothing more in, let turns finish for `seconds`, then pause what still runs.
+
+        A turn that waits for a person is paused at once: he may answer after the restart as well.
+        """
         self._draining = self._runner.stopping = True
         try:
             async with asyncio.timeout(seconds):
                 while self._running:
+                    for lane in self._lanes.working():
+                        if lane.standing:
+                            self._cut(lane, PAUSE)
                     self._quiet.clear()
-                    await self._quiet.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(STANDING_SECONDS):
+                            await self._quiet.wait()
         except TimeoutError:
             pass
         for lane in self._lanes.working():
@@ -162,6 +173,7 @@ class AgentLoop(Acceptor):
             self._running -= 1
             self._quiet.set()
             lane.current = lane.task = None
+            lane.standing = False
             self._next(lane)
             if self._summaries is not None and self._tasks is not None and not self._draining and lane.task is None:
                 self._summaries.look(lane, self._tasks)

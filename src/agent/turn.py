@@ -35,6 +35,8 @@ class Turn:
         """Whether messages that come meanwhile join this turn."""
         self.progress: TurnProgress = pending.progress
         self.clock = clock
+        self.alone = True
+        """Whether the turn's own round is all that is at work: no sub-agents."""
         self.spending = Spending(pending.message, pending.progress)
         self.mode = ""
         self.model = ""
@@ -52,6 +54,9 @@ class Turn:
         """Said beside the answer: the budget runs low."""
         self._asked: dict[str, str] = {}
         """Who is being asked what: question id -> call id."""
+        self._open: set[str] = set()
+        self._unmade: set[str] = set()
+        """Of the open calls those that wait for a yes, and are not made."""
 
     @property
     def also(self) -> list[str]:
@@ -142,6 +147,8 @@ class Turn:
         `step` is the model's whole round, given with its first call.
         """
         seq = self.lane.take()
+        self._open.add(call.call_id)
+        self._judge_standing()
         data: JsonObject = {"message_id": self._id, "call_id": call.call_id, "name": call.name,
                             "arguments": call.arguments}  # fmt: skip
         if agent:
@@ -180,6 +187,7 @@ class Turn:
                         "tool": update.tool, "arguments": update.arguments, "risk": update.risk,
                         "expires_at": update.expires_at}  # fmt: skip
                 self._record(record(seq, kinds.APPROVAL_REQUESTED, data), event)
+                self._unmade.add(call.call_id)
                 self._stand_still(update.approval_id, call.call_id)
             case ApprovalAnswered():
                 seq = self.lane.take()
@@ -190,6 +198,7 @@ class Turn:
                 data = {"message_id": message_id, "call_id": call.call_id, "approval_id": update.approval_id,
                         "decision": update.decision, "by": update.by}  # fmt: skip
                 self._record(record(seq, kinds.APPROVAL_RESOLVED, data), answered)
+                self._unmade.discard(call.call_id)
                 self._go_on(update.approval_id)
             case QuestionAsked():
                 self.lane.emit(
@@ -205,14 +214,23 @@ class Turn:
             self._asked[question] = call_id
             self.clock.pause()
             self.clock_changed()
+        self._judge_standing()
 
     def _go_on(self, question: str) -> None:
         if self._asked.pop(question, None) is not None:
             self.clock.resume()
             self.clock_changed()
+        self._judge_standing()
+
+    def _judge_standing(self) -> None:
+        """Whether nothing goes on but waiting for a yes."""
+        self.lane.standing = self.alone and bool(self._unmade) and self._open <= self._unmade
 
     async def tool_finished(self, call: ToolCall, result: ToolResult, text: str, *, agent: str) -> None:
         """Record the result before anybody uses it; `text` is how the model gets it."""
+        self._open.discard(call.call_id)
+        self._unmade.discard(call.call_id)
+        self._judge_standing()
         self.spending.tool_calls += 1
         for question, call_id in tuple(self._asked.items()):
             if call_id == call.call_id:

@@ -59,16 +59,20 @@ async def answer(client: Client, message_id: str, seconds: float = 15) -> str:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize(("how", "drain_seconds"), [("kill", 0.2), ("stop", 0.2), ("stop", 60)])
 @pytest.mark.attack(46)
-async def test_what_waits_for_a_yes_survives_a_restart_and_is_done_once(tmp_path: Path, how: str) -> None:
-    async with house(tmp_path) as (gateway, model):
+async def test_what_waits_for_a_yes_survives_a_restart_and_is_done_once(
+    tmp_path: Path, how: str, drain_seconds: float
+) -> None:
+    """Nor does a stop wait for somebody who may answer tomorrow."""
+    async with house(tmp_path, limits={"drain_seconds": drain_seconds}) as (gateway, model):
         async with Client(gateway.ws) as client:
             turn = (await client.call("chat.send_stream", text=ASK))["message_id"]
             asked = (await client.until(lambda: client.of(turn, "approval.requested")))[0]
             # it holds up neither another session nor another call
             assert (await client.ask("hello", session_key="elsewhere"))["type"] == "chat.done"
-            await (gateway.kill() if how == "kill" else gateway.stop())
+            async with asyncio.timeout(15):
+                await (gateway.kill() if how == "kill" else gateway.stop())
         await gateway.start()
         async with Client(gateway.ws) as client:
             async with asyncio.timeout(10):

@@ -93,9 +93,11 @@ async def run(work: Work) -> Finished:
         async with lanes:
             results[index] = await _part(work, f"{index + 1}", part, rounds)
 
+    turn.alone = False
     async with asyncio.TaskGroup() as tasks:
         for index, part in enumerate(parts):
             tasks.create_task(one(index, part))
+    turn.alone = True
     return await _synthesis(work, history, parts, results)
 
 
