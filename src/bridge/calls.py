@@ -1,8 +1,7 @@
 """Calls that came through the tunnel: known or new, run once, answered until acknowledged.
 
-`tunnel.py` hands in what the protocol let pass. The order for each call: what the ledger knows of its key, then
-`execution.py` (policy, the person, intent written, the server), the answer written, the answer sent. It knows no
-socket.
+`tunnel.py` hands in what the protocol let pass; no socket is known here. The order for each call: what the ledger knows
+of its key, then `execution.py` (policy, the person, intent written, the server), the answer written, the answer sent.
 """
 
 import asyncio
@@ -35,7 +34,6 @@ from bridge.recovery import recover
 from bridge.servers.alarm import Alarm
 
 __all__ = ["Calls", "Parts"]
-_DRAIN_LOOK_SECONDS = 0.02
 
 
 class Calls:
@@ -44,8 +42,7 @@ class Calls:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.uplink: Uplink | None = None
-        self.refused = 0
-        self.finished = 0
+        self.refused = self.finished = 0
         self._live: dict[str, LiveCall] = {}
         self._keys: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -151,10 +148,10 @@ class Calls:
         self._parts.ledger.flush()
 
     async def drain(self, seconds: float) -> None:
-        """Wait for what runs, at most `seconds`."""
+        """Wait for what runs, at most `seconds`; what waits for a yes is asked anew after the next start."""
         until = time.monotonic() + seconds
-        while (self._tasks or self._live) and time.monotonic() < until:  # noqa: ASYNC110 - once, at the end
-            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+        while time.monotonic() < until and any(map(self._works, self._live.values())):  # noqa: ASYNC110 - in the end
+            await asyncio.sleep(0.02)
 
     # ------------------------------------------------------------ one call
 
@@ -201,6 +198,9 @@ class Calls:
                     call.task.cancel()
             return
         self._repeat_question(call)
+
+    def _works(self, call: LiveCall) -> bool:
+        return call.started or self._parts.confirmations.repeat(call.ids[0]) is None
 
     def _repeat_question(self, call: LiveCall) -> None:
         payload = self._parts.confirmations.repeat(call.ids[0]) or self._questions.repeat(call.question)

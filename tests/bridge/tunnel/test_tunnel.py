@@ -181,6 +181,15 @@ async def test_a_clean_stop_says_so_and_finishes_what_runs(begin: Begin) -> None
     assert link.socket.close_code == 1000
 
 
+async def test_a_clean_stop_does_not_wait_for_a_yes(begin: Begin) -> None:
+    bridge, link = await begin(rules={"ask": ["add"]})
+    await link.request("c1", "fs_add", {"key": "a"})
+    assert (await link.frame("PROGRESS", call_id="c1"))["payload"]["state"] == "awaiting_confirm"
+    async with asyncio.timeout(5):
+        await bridge.tunnel.leave(60.0)
+    assert bridge.servers.count() == {}
+
+
 @pytest.mark.attack(77)
 async def test_a_gateway_that_falls_silent_is_left(raw: RawGateway, tmp_path: Path, monkeypatch: Any) -> None:
     """Half-open: no FIN, no frame. With the clock of the machine at a hundredth."""
