@@ -113,6 +113,7 @@ class Bridge:
             except RuntimeError:
                 continue  # not the main thread
         unwatch = aggregator.watch(lambda: self._tell(aggregator))
+        refused: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
                 make = self._tunnel_maker(identity, calls, aggregator, outbox)
@@ -129,10 +130,12 @@ class Bridge:
                         await self._tunnel.leave(DRAIN_SECONDS)
                 for service in services:
                     service.cancel()
-        except* TunnelRefused as refused:
-            raise refused.exceptions[0] from None
+        except* TunnelRefused as several:  # what is raised in here is a group again before Python 3.11.4
+            refused += several.exceptions
         finally:
             unwatch()
+        if refused:
+            raise refused[0]
 
     async def _keep_servers(self, aggregator: Aggregator) -> None:
         """First the greeting at the gateway, which is quick, then the servers, side by side."""

@@ -114,16 +114,19 @@ class Tunnel:
     async def run(self) -> None:
         """Keep a link up until cancelled. Raises TunnelRefused where coming back is no use."""
         stop_watching = self._executor.watch(self._announce)
+        refused: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
                 await self._keep(group)
-        except* TunnelRefused as refused:
-            self._say("stopped", str(refused.exceptions[0]))
-            raise refused.exceptions[0] from None
+        except* TunnelRefused as several:  # what is raised in here is a group again before Python 3.11.4
+            refused += several.exceptions
         finally:
             stop_watching()
             for connection in self._all:
                 connection.abort()
+        if refused:
+            self._say("stopped", str(refused[0]))
+            raise refused[0]
 
     def rotate(self, token: SecretStr) -> None:
         """Use another token, on the live link at once."""

@@ -97,16 +97,18 @@ class Link:
                 open_timeout=10, close_timeout=2, **options,
             ) as socket:  # fmt: skip
                 self._socket = socket
+                ends: list[BaseException] = []
                 try:
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(self._greet())
                         await self._read(socket)
-                except* ConnectionClosed as closed:
-                    self._judge(closed.exceptions[0])
-                except* RpcFailed as failed:
-                    self._unwelcome(failed.exceptions[0])
-                except* LinkLost:
-                    pass
+                except* (ConnectionClosed, RpcFailed, LinkLost) as several:
+                    ends += several.exceptions  # what is raised in here is a group again before Python 3.11.4
+                for end in ends:
+                    if isinstance(end, ConnectionClosed):
+                        self._judge(end)
+                    elif isinstance(end, RpcFailed):
+                        self._unwelcome(end)
         except InvalidStatus as error:
             status = error.response.status_code
             if status in (401, 403):

@@ -41,7 +41,8 @@ def is_public(text: str) -> bool:
 
 
 def _is_public(address: Address) -> bool:
-    if not address.is_global and not any(address in network for network in _NAT64):
+    # What holds an IPv4 address is judged by that; Pythons differ on whether 6to4 itself is global.
+    if not address.is_global and not any(address in network for network in (*_NAT64, _SIX_TO_FOUR)):
         return False
     return not any(address.version == network.version and address in network for network in _REFUSED)
 
