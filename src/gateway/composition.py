@@ -185,7 +185,9 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
 
     # the methods
     hub = Hub()
-    sockets = Sockets(settings.server.max_connections, people.authenticator)
+    sockets = Sockets(
+        settings.server.max_connections, people.authenticator, heartbeat=settings.server.heartbeat_seconds
+    )
     started = StartedTurns()
     access = Access(store, platforms)
     letting_go = LettingGo(

@@ -1,16 +1,16 @@
 """One WebSocket client: frames in, replies and events out, let go where it must be.
 
-Above is the listener, below the protocol core, the method table and the hub. Requests run beside
-each other; before authentication they run one after another. Writing never waits: frames gather in
-the outbox and leave together once per turn of the event loop; a socket that takes nothing makes
-deltas merge and at one mebibyte is closed with 4008. Turns are not this connection's: it may vanish.
+Above is the listener, below the protocol core, the method table and the hub; `websocket.py` has the
+line. Requests run beside each other; before authentication they run one after another. Writing never
+waits: frames gather in the outbox and leave together once per turn of the event loop; a socket that
+takes nothing makes deltas merge and at one mebibyte is closed with 4008. There is no task but those of
+requests. Turns are not this connection's: it may vanish.
 """
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import dataclass
-
-from aiohttp import WSMsgType, web
 
 from bus.context import new_id
 from bus.errors import NotAuthenticated, Overloaded, TokenExpired
@@ -53,15 +53,19 @@ class Connection:
     """One client, from the upgrade to the end. Also the hub's reader of that client."""
 
     __slots__ = (
-        "_auth_failures", "_auth_timer", "_closing", "_congested", "_drained", "_flushing", "_gone", "_house", "_loop",
-        "_outbox", "_peer", "_place", "_requests", "_submission", "_tasks", "_transport", "_ws", "origin", "principal",
+        "_alone", "_auth_failures", "_auth_timer", "_closing", "_congested", "_flushing", "_full", "_heard", "_house",
+        "_loop", "_outbox", "_peer", "_pinged", "_place", "_requests", "_submission", "_tasks", "_transport", "_unread",
+        "origin", "principal", "socket",
     )  # fmt: skip
 
     def __init__(
-        self, ws: web.WebSocketResponse, transport: asyncio.Transport, house: House, principal: Principal | None,
-        place: Place | None,
+        self, transport: asyncio.Transport, house: House, principal: Principal | None, place: Place | None, *,
+        max_size: int,
     ) -> None:  # fmt: skip
-        self._ws = ws
+        # A mebibyte of library that a gateway to which nobody is connected does not need.
+        from gateway.websocket import WebSocket
+
+        self.socket = WebSocket(self, max_size)
         self._transport = transport
         self._house = house
         self._loop = asyncio.get_running_loop()
@@ -72,12 +76,18 @@ class Connection:
         self._requests = 0
         self._submission = asyncio.Lock()
         self._flushing: asyncio.Handle | None = None
-        self._drained: asyncio.Future[None] | None = None
+        self._unread: deque[str] = deque()
+        """Came while nothing is taken: with the piece before, or out of the line's own buffer."""
+        self._alone = False
+        """A request before authentication runs; the next waits for it."""
+        self._full = False
+        """Too many replies wait for this client to read."""
+        self._heard = self._loop.time()
+        self._pinged = False
         self._auth_timer: asyncio.TimerHandle | None = None
         self._auth_failures = 0
         self._congested = False
         self._closing = False
-        self._gone: asyncio.Event | None = None
         self.principal: Principal | None = None
         self.origin = new_id("conn")
         house.sockets.add(self)
@@ -88,35 +98,45 @@ class Connection:
 
     # ------------------------------------------------------------ in
 
-    async def serve(self) -> None:
-        """Read until the socket ends."""
-        try:
-            while not self._closing:
-                message = await self._ws.receive()
-                if message.type is WSMsgType.TEXT:
-                    await self._text(message.data)
-                elif message.type is WSMsgType.BINARY:
-                    self.close(BINARY, "text frames only")
-                else:
-                    break
-            if self._gone is not None:  # our own goodbye is under way; aiohttp cuts the line when this returns
-                await self._gone.wait()
-        finally:
-            await self._leave()
+    def text(self, text: str) -> None:
+        """A message came."""
+        self._heard, self._pinged = self._loop.time(), False
+        if self._alone or self._full:
+            self._unread.append(text)
+        elif not self._closing:
+            self._take(text)
 
-    async def _text(self, text: str) -> None:
+    def binary(self) -> None:
+        """One that is none of ours."""
+        self.close(BINARY, "text frames only")
+
+    def pong(self, echo: bytes) -> None:
+        """He is there."""
+        self._heard, self._pinged = self._loop.time(), False
+
+    def beat(self, seconds: float) -> None:
+        """Look whether he is still there: asked after `seconds` of silence, given up after half as many more."""
+        silent = self._loop.time() - self._heard
+        if self._alone or self._full or self._closing:
+            self._heard = self._loop.time()  # we don't read from him
+        elif silent >= 1.5 * seconds:
+            self._transport.abort()
+        elif silent >= seconds and not self._pinged:
+            self._pinged = True
+            self.socket.ping(b"")
+
+    def _take(self, text: str) -> None:
         incoming = self._peer.receive(text)
-        if self.principal is None:
-            await self._handle(incoming)
-        elif len(self._tasks) >= IN_FLIGHT:
+        if len(self._tasks) >= IN_FLIGHT:
             self._refuse(incoming)
         else:
+            self._alone = self.principal is None
             self._requests += 1
             number = self._requests
             self._tasks[number] = self._loop.create_task(self._handle_beside(incoming, number))
-        if self._outbox.reply_bytes > LIMIT:
-            self._drained = self._loop.create_future()
-            await self._drained
+        self._full = self._full or self._outbox.reply_bytes > LIMIT
+        if self._alone or self._full:
+            self.socket.halt(True)
 
     async def _handle_beside(self, incoming: Incoming, number: int) -> None:
         """As a task, which takes itself off the list: a callback for it would cost the loop another step."""
@@ -124,6 +144,16 @@ class Connection:
             await self._handle(incoming)
         finally:
             self._tasks.pop(number, None)
+            if self._alone:
+                self._alone = False
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Take what waited, as far as it may be taken."""
+        while self._unread and not (self._alone or self._full or self._closing):
+            self._take(self._unread.popleft())
+        if not (self._alone or self._full):
+            self.socket.halt(False)
 
     async def _handle(self, incoming: Incoming) -> None:
         calls = [self._call() for _ in incoming.entries]
@@ -222,10 +252,9 @@ class Connection:
                 return
             transport.write(outbox.take(WRITE_AHEAD))
         self._congested = False
-        if self._drained is not None:
-            if not self._drained.done():
-                self._drained.set_result(None)
-            self._drained = None
+        if self._full:
+            self._full = False
+            self._go_on()
 
     # ------------------------------------------------------------ the end
 
@@ -237,23 +266,14 @@ class Connection:
             self._flush()
         self._closing = True
         self._outbox.clear()
+        self._unread.clear()
         if self.principal is not None:
             self._house.hub.leave(self, self.principal.user)
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._gone = asyncio.Event()
-        self._house.sockets.spawn(self._close(code, reason, grace, self._gone))
+        self.socket.halt(False)  # his own goodbye is still to be read
+        self.socket.close(code, reason, grace=grace)
 
-    async def _close(self, code: int, reason: str, grace: float, gone: asyncio.Event) -> None:
-        try:
-            async with asyncio.timeout(grace):
-                await self._ws.close(code=code, message=reason.encode()[:120], drain=False)
-        except TimeoutError:
-            self._transport.abort()
-        finally:
-            gone.set()
-
-    async def _leave(self) -> None:
+    def gone(self) -> None:
+        """The line has ended."""
         self._closing = True
         if self._auth_timer is not None:
             self._auth_timer.cancel()
@@ -265,7 +285,6 @@ class Connection:
             self._house.hub.leave(self, self.principal.user)
         self._house.sockets.remove(self)
         self._outbox.clear()
-        tasks = list(self._tasks.values())
-        for task in tasks:
+        self._unread.clear()
+        for task in tuple(self._tasks.values()):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

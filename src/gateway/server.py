@@ -9,7 +9,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -23,6 +23,9 @@ from gateway.http.exchange import error_response
 from gateway.network import Doors
 from gateway.protocol import RpcError
 from gateway.settings_server import ServerSettings
+
+if TYPE_CHECKING:
+    from gateway.websocket import WebSocket
 
 log = logging.getLogger("gateway.server")
 
@@ -169,33 +172,30 @@ class Listener:
     # ------------------------------------------------------------ sockets
 
     async def websocket(self, request: web.Request) -> web.StreamResponse:
-        """`GET /ws`: upgrade, then serve until the client is gone."""
+        """`GET /ws`: upgraded here, and from then on a `Connection`'s."""
         if not self._taking_in():
             raise Overloaded("the gateway is starting or stopping", retry_after_ms=1000)
         principal = self._authenticator.header(request.headers) or self._authenticator.cookie(
             request.cookies.get(COOKIE)
         )
-        ws = web.WebSocketResponse(
-            heartbeat=self._settings.heartbeat_seconds, compress=False, timeout=30.0,
-            max_msg_size=self._settings.max_message_bytes + 1,
-        )  # fmt: skip
-        if not ws.can_prepare(request).ok:
+        if not web.WebSocketResponse().can_prepare(request).ok:
             raise web.HTTPUpgradeRequired
         place = None if principal is not None else await self._places.take(peer_of(request))
         connection: Connection | None = None
+
+        def begin(transport: asyncio.Transport) -> "WebSocket":
+            nonlocal connection
+            connection = Connection(transport, self._house, principal, place, max_size=self._settings.max_message_bytes)
+            return connection.socket
+
         try:
-            transport = request.transport
-            if transport is None:
-                raise ConnectionResetError
             self._house.sockets.check_room()
-            await ws.prepare(request)
-            ws.headers.clear()  # they are sent; there may be thousands of connections
-            connection = Connection(ws, transport, self._house, principal, place)
-            await connection.serve()
+            from gateway.websocket import hand_over  # as in `Connection`
+
+            return await hand_over(request, begin)
         finally:
             if connection is None and place is not None:
                 place.leave()
-        return ws
 
     def stats(self) -> dict[str, int]:
         """For `/status` and the metrics."""

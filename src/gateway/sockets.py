@@ -19,12 +19,15 @@ class Socket(Protocol):
 
     def close(self, code: int, reason: str = "", *, grace: float = 2.0) -> None: ...
 
+    def beat(self, seconds: float) -> None: ...
+
 
 class Sockets:
-    """The registry. `limit` is `server.max_connections`."""
+    """The registry. `limit` is `server.max_connections`, `heartbeat` in seconds."""
 
-    def __init__(self, limit: int, authenticator: Authenticator) -> None:
+    def __init__(self, limit: int, authenticator: Authenticator, *, heartbeat: float = 30.0) -> None:
         self._limit = limit
+        self._heartbeat = heartbeat
         self._authenticator = authenticator
         self._sockets: set[Socket] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,7 +54,7 @@ class Sockets:
             self._empty.set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something short that belongs to no connection any more, such as closing one."""
+        """Run something short that belongs to no connection any more, such as letting a user go."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -83,8 +86,10 @@ class Sockets:
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(min(SWEEP_SECONDS, self._heartbeat / 4))
             self.sweep()
+            for socket in tuple(self._sockets):
+                socket.beat(self._heartbeat)
 
     async def close_all(self, code: int, reason: str, *, seconds: float) -> None:
         """Close everybody and wait until they are gone, for `seconds` at most."""

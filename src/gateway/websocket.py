@@ -3,10 +3,12 @@
 aiohttp does the HTTP part and then lets go (`hand_over`): its request with the headers, its parser, its queue and the
 handler's task would stay for as long as the socket does, and each message would take two more turns of the event loop.
 Here each message goes to its `Owner` as soon as it is parsed, and what that leads to leaves in one write at the end of
-the piece that was read. Above is whoever owns a socket: the tunnel's endpoint. What messages mean is not known here.
+the piece that was read. Above is whoever owns a socket: `connection.py`, `tunnel/socket.py`. What messages mean is not
+known here.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import web
@@ -40,7 +42,7 @@ class Owner(Protocol):
 class WebSocket(asyncio.Protocol):
     """One connection, the server's side. `max_size` (bytes of a message) may be changed on the way."""
 
-    __slots__ = ("_closing", "_machine", "_out", "_owner", "_parts", "_waiting", "transport")
+    __slots__ = ("_closing", "_halted", "_machine", "_out", "_owner", "_parts", "_waiting", "transport")
 
     def __init__(self, owner: Owner, max_size: int) -> None:
         self.transport: asyncio.Transport | None = None
@@ -49,6 +51,7 @@ class WebSocket(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._out: list[bytes] = []
         self._waiting = False
+        self._halted = False
         self._closing: asyncio.TimerHandle | None = None
 
     @property
@@ -174,12 +177,19 @@ class WebSocket(asyncio.Protocol):
         self._machine.receive_eof()
         self._push()
 
+    def halt(self, on: bool) -> None:
+        """Read nothing more, or go on; what was read already may still come."""
+        if self._halted is not on:
+            self._halted = on
+            if self.transport is not None:
+                (self.transport.pause_reading if on else self.transport.resume_reading)()
+
     def pause_writing(self) -> None:
         if self.transport is not None:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.transport is not None:
+        if self.transport is not None and not self._halted:
             self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -203,8 +213,8 @@ class HandedOver(web.StreamResponse):
         return None
 
 
-async def hand_over(request: web.Request, socket: WebSocket) -> HandedOver:
-    """Upgrade, and give the connection to `socket`. Return the answer from the handler, at once.
+async def hand_over(request: web.Request, make: Callable[[asyncio.Transport], WebSocket]) -> HandedOver:
+    """Upgrade, and give the connection to the socket that `make` makes of it. Return the answer from the handler.
 
     Raises HTTPException for a request that can't be upgraded, ConnectionResetError where the client is gone.
     """
@@ -217,6 +227,7 @@ async def hand_over(request: web.Request, socket: WebSocket) -> HandedOver:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
+    socket = make(transport)
     transport.set_protocol(socket)
     handler.transport = None  # it would close it
     handler.connection_lost(None)  # towards aiohttp this connection has ended

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from agent.sessions.entry import Entry
 from agent.sessions.filing import Filing
 
-QUIET_SECONDS = 0.02
+QUIET_SECONDS = 0.01
 """Without a new entry for so long it begins."""
-MOST_SECONDS = 0.25
-"""An entry waits no longer than this, however much is going on."""
+MOST_SECONDS = 0.03
+"""An entry waits no longer than this, however much is going on: files made by the dozen hold up a commit."""
 BACKLOG = 4096
 """Entries that may wait; beyond it the writer waits too."""
 

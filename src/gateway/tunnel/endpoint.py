@@ -44,7 +44,7 @@ class Endpoint:
         from gateway.websocket import hand_over
 
         socket = BridgeSocket(self._directory, self._gate, self._trail, request.remote or "")
-        answer = await hand_over(request, socket.ws)
+        answer = await hand_over(request, lambda transport: socket.ws)
         socket.wait_for_hello(self._auth_seconds)
         return answer
 
