@@ -1,5 +1,9 @@
 """A tool call's way through gateway and bridge: what it adds to the server's own time, and how many go through."""
 
+import asyncio
+import time
+from contextlib import AsyncExitStack
+
 from bench.callers import Callers, milliseconds
 from bench.durability import disk_syncs
 from bench.processes import figure, percentile
@@ -30,6 +34,8 @@ async def calls(quick: bool) -> Figures:
             for name, child, was in zip(cost, (rig.gateway, rig.bridge), before, strict=True):
                 cost[name].append((child.cpu() - was) / count * 1e6)
             rate["note"].append(await through.rate("tool_note", count // 4))
+        for name, url in (("hop apart", rig.echo.url), ("whole apart", rig.gateway.url)):
+            rate[name] = [await _apart(url, count)]
     p50 = {name: percentile(values, 0.5) for name, values in took.items()}
     speed = {name: percentile(values, 0.5) for name, values in rate.items()}
     added = p50["whole"] - p50["direct"]
@@ -42,8 +48,21 @@ async def calls(quick: bool) -> Figures:
         figure("tool calls per second, 64 in flight", speed["whole"], "1/s"),
         figure("bare hops per second, 64 in flight", speed["hop"], "1/s"),
         figure("tool calls / bare hops per second", speed["whole"] / speed["hop"], "ratio", to_reach=">= 0.5"),
+        figure("tool calls per second, 64 callers with a connection each", speed["whole apart"], "1/s"),
+        figure("bare hops per second, 64 callers with a connection each", speed["hop apart"], "1/s"),
+        figure("tool calls / bare hops per second, a connection each", speed["whole apart"] / speed["hop apart"],
+               "ratio"),
         figure("CPU per tool call, gateway", percentile(cost["gateway"], 0.5), "us"),
         figure("CPU per tool call, bridge", percentile(cost["bridge"], 0.5), "us"),
         figure("non-idempotent calls per second, 64 in flight", speed["note"], "1/s"),
         figure("beside them: the disk's own synced appends", disk_syncs(1.0 if quick else 3.0), "1/s"),
     ]
+
+
+async def _apart(url: str, count: int) -> float:
+    """Calls per second of 64 callers, each over a connection of its own."""
+    async with AsyncExitStack() as stack:
+        callers = [await stack.enter_async_context(Callers(url)) for _ in range(64)]
+        begun = time.perf_counter()
+        await asyncio.gather(*(caller.rate("tool_echo", count // 64, 1) for caller in callers))
+        return count // 64 * 64 / (time.perf_counter() - begun)

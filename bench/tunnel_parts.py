@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +157,24 @@ class Light:
         assert self.socket is not None
         while (frame := self.link.next_frame()) is not None:
             await self.socket.send_frame(frame, aiohttp.WSMsgType.TEXT)
+
+
+@contextlib.asynccontextmanager
+async def watching_canary(url: str) -> AsyncIterator[Callable[[], Awaitable[float]]]:
+    """A process that calls a tool all the time; asked, it says its p99 since it was asked before."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.canary", url, env=environment(), cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, asked = child.stdout, child.stdin
+    assert said is not None and asked is not None
+    await said.readline()
+
+    async def p99() -> float:
+        await asyncio.sleep(0.5)
+        asked.write(b"\n")
+        return float(await said.readline())
+
+    yield p99
+    asked.close()
+    await child.wait()
