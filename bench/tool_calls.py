@@ -50,8 +50,9 @@ async def calls(quick: bool) -> Figures:
         figure("tool calls / bare hops per second", speed["whole"] / speed["hop"], "ratio", to_reach=">= 0.5"),
         figure("tool calls per second, 64 callers with a connection each", speed["whole apart"], "1/s"),
         figure("bare hops per second, 64 callers with a connection each", speed["hop apart"], "1/s"),
-        figure("tool calls / bare hops per second, a connection each", speed["whole apart"] / speed["hop apart"],
-               "ratio"),
+        figure(
+            "tool calls / bare hops per second, a connection each", speed["whole apart"] / speed["hop apart"], "ratio"
+        ),
         figure("CPU per tool call, gateway", percentile(cost["gateway"], 0.5), "us"),
         figure("CPU per tool call, bridge", percentile(cost["bridge"], 0.5), "us"),
         figure("non-idempotent calls per second, 64 in flight", speed["note"], "1/s"),

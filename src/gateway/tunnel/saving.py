@@ -12,6 +12,8 @@ from gateway.tunnel.ports import Trail
 from gateway.tunnel.remembered import Remembered, Row
 
 _CLOSING_SECONDS = 5.0
+_GATHER_SECONDS = 0.05
+"""What happens within it is written together: a crowd that comes back should not have a thread at work all the time."""
 
 
 class Saver:
@@ -48,6 +50,7 @@ class Saver:
 
     async def _write(self) -> None:
         while self._changed or self._gone:
+            await asyncio.sleep(_GATHER_SECONDS)
             gone, self._gone = self._gone, []
             for bridge in gone:
                 await asyncio.to_thread(self._remembered.forget, bridge.user, bridge.bridge_id)
