@@ -91,7 +91,7 @@ class ToolRule(_Strict):
     tools: list[str] = Field(min_length=1)
     """Patterns of public names: `web_*`, `calendar_delete_event`."""
     policy: Literal["allow", "ask", "deny"]
-    """For a bridge's tools only `deny` counts: what asks there is the bridge's to say."""
+    """A tool about which its bridge asks anyway is not asked about twice."""
     roles: frozenset[Literal["owner", "admin", "user", "service", "viewer"]] = frozenset()
     """Empty means everybody's."""
     users: frozenset[str] = frozenset()

@@ -107,7 +107,7 @@ class Guard:
             raise ToolDenied(f"{call.name} is denied here")
         if call.repeated and spec.source == "cloud" and not (spec.read_only or spec.idempotent):
             self._still_asking(call, hashed)
-        if spec.source == "cloud" and (policy == "ask" or word is not None):
+        if self._asks_here(call, spec, policy, word, hashed):
             await self._ask(call, hashed, word, source, deadline, report)
         await self._intend(call, hashed, harmless=spec.read_only or spec.idempotent)
         return await self._run(call, source, deadline, report)
@@ -218,6 +218,19 @@ class Guard:
         if word is None and decision != "allow_once" and (decision == "allow_always" or call.session is not None):
             session = "" if call.session is None else call.session.identity
             await self._desk.permissions.give(user, call.name, decision, session)
+
+    def _asks_here(self, call: ToolCall, spec: ToolSpec, policy: Policy, word: str | None, hashed: str) -> bool:
+        """Whether the person is asked by the gateway; a bridge asks about its tools itself, where it wants to.
+
+        What comes a second time is with the bridge already, which knows its keys, unless its question still stands.
+        """
+        if spec.source == "cloud":
+            return policy == "ask" or word is not None
+        if policy != "ask" or spec.policy == "ask":
+            return False
+        if not call.repeated:
+            return True
+        return self._desk.waiting_for(call.actor.user, call.call_id, _digest(call, hashed)) is not None
 
     def _still_asking(self, call: ToolCall, hashed: str) -> None:
         """A call of before a restart that may not be made twice: its question is there, so it was not made.

@@ -1,7 +1,7 @@
 """The operator's own policy: which tools which people may have, and with which they are asked first (`tools.rules`).
 
 Above is the guard, on every path to a tool; below is nothing. A rule makes a tool's policy stricter, never laxer, and
-of several that fit the strictest holds. What a bridge asks about is the bridge's to say: for its tools `deny` counts.
+of several that fit the strictest holds. A tool about which its bridge asks anyway is not asked about twice.
 """
 
 from collections.abc import Sequence

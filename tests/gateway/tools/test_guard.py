@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,24 @@ async def test_rules_make_it_stricter_never_laxer(tmp_path: Path) -> None:
     assert isinstance(await house.failing("send_mail"), ToolDenied)
     await house.call("send_mail", who=actor(role="admin"))
     assert isinstance(await house.failing("never", who=actor(role="admin")), ToolDenied)
+    house.close()
+
+
+async def test_a_rule_asks_about_a_bridges_tool_too_and_not_twice(tmp_path: Path) -> None:
+    house = House(tmp_path, rules=[lambda who, tool: "ask" if tool.source == "bridge" else "allow"])
+    house.bridge.specs = (
+        spec("fs_read", source="bridge", bridge="laptop"), spec("fs_write", "ask", source="bridge", bridge="laptop"),
+    )  # fmt: skip
+    task = await house.asks("fs_read", {"path": "a"})
+    assert house.bridge.calls == []
+    await house.desk.resolve(house.approval, "allow_once", actor())
+    await task
+    assert [call.name for call in house.bridge.calls] == ["fs_read"]
+    asked = len(house.updates)
+    await house.call("fs_write")  # the bridge asks about this one
+    # After a restart the call is with the bridge already, which knows its key.
+    await house.call("fs_read", call=replace(tool_call("fs_read", {"path": "a"}), repeated=True))
+    assert len(house.updates) == asked and len(house.bridge.calls) == 3
     house.close()
 
 
