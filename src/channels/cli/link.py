@@ -16,6 +16,7 @@ from channels.cli.follow import Event, Follower, from_history
 
 FIRST_DELAY, MOST_DELAY = 0.25, 10.0
 FINAL_CLOSE_CODES = frozenset({4501, 4503, 4505, 4509})
+AGAIN_SECONDS = 0.02
 CALL_SECONDS = 60.0
 UNKNOWN_SESSION, EVENTS_GONE = 1003, 1010
 
@@ -239,6 +240,8 @@ class Link:
                     "chat.send_stream", text=text, session_key=self.session, idempotency_key=idempotency_key
                 )
             except LinkLost:
+                # A socket that has just closed refuses at once: without a pause nobody would come to notice it.
+                await asyncio.sleep(AGAIN_SECONDS)
                 continue
             message_id = str(result["message_id"])
             self._ours = message_id
