@@ -157,7 +157,7 @@ async def weight(quick: bool) -> Figures:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]  # aiohttp tells the port nowhere else
+    port = runner.addresses[0][1]
     started = []
     for _ in range(3 if quick else 5):
         seen = len(first)

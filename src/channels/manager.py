@@ -155,8 +155,7 @@ class ChannelManager:
             return
         try:
             host.take(event, parts)  # type: ignore[arg-type]  # it has a session, so it is an event of one
-        except Exception:
-            # The publisher is the agent: a mistake in showing a turn must not end it.
+        except Exception:  # the publisher is the agent: a mistake in showing a turn must not end it
             log.exception("%s: an event could not be shown", parts.channel)
 
     # ------------------------------------------------------------ for people and programs

@@ -87,7 +87,7 @@ class Hub:
             self._bytes -= topic.ring.size
             topic.ring = Ring()
         if seq is not None:
-            self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]  # the same
+            self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]  # of a session, as above
         topic.touched = self._now()
         self._topics.move_to_end(session)
         packet = Packet(event)
@@ -229,10 +229,10 @@ class Hub:
         """
         held = reading.held
         if not (reading.explicit or reading.turns or reading.keep):
-            # only events of a session are held
+            # only events of a session are held, and those have a number
             held = [p for p in held if (p.event.seq or 0) > accepted.seq]  # type: ignore[union-attr]
         known = {event.seq for event in missed}
-        fresh = [p for p in held if p.event.seq not in known]  # type: ignore[union-attr]  # the same
+        fresh = [p for p in held if p.event.seq not in known]  # type: ignore[union-attr]  # held: of a session
         reading.held = [*(Packet(event) for event in missed), *fresh]
         if running and not any(_ends(p.event, accepted.message_id) for p in reading.held):
             reading.turns.add(accepted.message_id)

@@ -116,7 +116,7 @@ class Bench:
 
     def turn(self, mode: str = "edit", name: str = "m1") -> Turn:
         turn = Turn(message_id=name, session="s", address=HERE, reply_to="100")
-        self.chat.begin(turn, mode)  # type: ignore[arg-type]
+        self.chat.begin(turn, mode)
         return turn
 
     def run(self, seconds: float) -> None:

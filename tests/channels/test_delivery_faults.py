@@ -128,7 +128,7 @@ def test_a_message_too_old_to_edit_is_replaced() -> None:
     bench.run(3)
     bench.chat.finish("m1", "whole")
     call = bench.chat.next(bench.now + 5)
-    bench.chat.outcome(call, bench.now + 5, error=EditExpired("too old"))  # type: ignore[arg-type]
+    bench.chat.outcome(call, bench.now + 5, error=EditExpired("too old"))
     bench.now += 6
     bench.run(10)
     assert bench.platform.visible == ["whole"]

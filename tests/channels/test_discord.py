@@ -62,7 +62,7 @@ def made(
     groups: dict[str, Any] | None = None, silence_seconds: float = 60.0,
 ) -> DiscordChannel:  # fmt: skip
     settings = DiscordSettings.model_validate({"token": token, "api_url": fake.api_url, "groups": groups or {}})
-    return DiscordChannel(settings, notes, silence_seconds=silence_seconds)  # type: ignore[arg-type]
+    return DiscordChannel(settings, notes, silence_seconds=silence_seconds)
 
 
 async def test_a_private_message_comes_in_and_an_answer_goes_out(discord: FakeDiscord) -> None:
@@ -447,7 +447,7 @@ async def test_a_token_revoked_while_running_ends_the_run(discord: FakeDiscord) 
 @pytest.mark.attack(62)
 async def test_a_tls_failure_is_unavailable(discord: FakeDiscord) -> None:
     settings = DiscordSettings.model_validate({"token": "t", "api_url": discord.api_url.replace("http:", "https:")})
-    channel = DiscordChannel(settings, Notebook())  # type: ignore[arg-type]
+    channel = DiscordChannel(settings, Notebook())
     with pytest.raises(ChannelUnavailable):
         await channel.start()
     await channel.stop()

@@ -39,7 +39,7 @@ async def feishu() -> AsyncIterator[FakeFeishu]:
 
 def made(fake: FakeFeishu, notes: Notebook, *, silence_seconds: float = 20.0, **more: Any) -> FeishuChannel:
     keys = {"app_id": "cli_app", "app_secret": "feishu-secret", "domain": fake.domain, **more}
-    return FeishuChannel(FeishuSettings.model_validate(keys), notes, silence_seconds=silence_seconds)  # type: ignore[arg-type]
+    return FeishuChannel(FeishuSettings.model_validate(keys), notes, silence_seconds=silence_seconds)
 
 
 @asynccontextmanager
@@ -172,7 +172,7 @@ async def test_where_it_may_not_it_asks_once_and_goes_on(feishu: FakeFeishu) -> 
     async with running(feishu, notes):
         for number, person in enumerate(("ou_1", "ou_2"), start=1):
             await feishu.says(person, "x")
-            await until(lambda number=number: len(notes.incoming) == number)  # type: ignore[misc]
+            await until(lambda number=number: len(notes.incoming) == number)
         assert [i.identity.name for i in notes.incoming] == ["", ""]
         assert len(feishu.sent("GET", "contact")) == 1
 
@@ -450,7 +450,7 @@ async def test_a_lost_connection_comes_back_and_nothing_is_lost(feishu: FakeFeis
 
 
 async def test_pings_go_at_the_pace_that_the_server_sets(feishu: FakeFeishu) -> None:
-    feishu.connection.ping_seconds = 0.05  # type: ignore[assignment]
+    feishu.connection.ping_seconds = 0.05
     async with running(feishu, Notebook()):
         await until(lambda: feishu.connection.pings >= 3)
 

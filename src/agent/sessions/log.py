@@ -95,7 +95,7 @@ class SessionLog:
             files = SessionFiles(self._disk, self._folder)
             recovery = self._recovery(journal, files)
             recovery.run()
-        except BaseException:
+        except BaseException:  # whatever it was: the folder must not stay locked
             self._undo()
             raise
         self._touched = recovery.touched

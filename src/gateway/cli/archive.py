@@ -117,7 +117,7 @@ def read_archive(source: Path, home: Path) -> Path | None:
         elif home.exists():
             home.rmdir()
         fresh.rename(home)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too: a half-unpacked state must not stay behind
         _remove(fresh)
         raise
     return aside

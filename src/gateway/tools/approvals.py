@@ -123,7 +123,7 @@ class ApprovalDesk:
             open_ = self._open[asked.approval_id] = _Open(asked)
             try:
                 await self._keep(asked)
-            except BaseException:
+            except BaseException:  # cancelled, too: what was not kept cannot be answered
                 self._open.pop(asked.approval_id, None)
                 raise
         announce()

@@ -84,7 +84,7 @@ def test_nothing_but_a_problem_is_raised(expression: str) -> None:
         pass
 
 
-async def test_the_catalogue(tmp_path) -> None:  # type: ignore[no-untyped-def]
+async def test_the_catalogue(tmp_path) -> None:
     found = builtins(tmp_path)
     assert tuple(spec.name for spec in await found.source.list_tools(ALICE)) == NAMES
     from bus.deadline import Deadline

@@ -186,7 +186,7 @@ async def test_nothing_but_name_and_arguments_reaches_the_server(begin: Begin) -
         seen.append(params)
         return await original(tool, method, params, *rest)
 
-    bridge.servers.request = spy  # type: ignore[method-assign]
+    bridge.servers.request = spy
     params = {"name": "fs_echo", "arguments": {"text": "a"}, "command": "sh", "env": {"A": "b"}, "cwd": "/"}
     await link.request("c1", "fs_echo", params=params)
     await link.answer("c1")
@@ -401,8 +401,8 @@ async def test_a_call_that_comes_before_its_server_is_ready_waits(begin: Begin) 
     bridge, link = await begin()
     route, catalogue = bridge.servers.route, bridge.servers.catalogue
     state = "starting"
-    bridge.servers.route = lambda tool, method: None if state == "starting" else route(tool, method)  # type: ignore
-    bridge.servers.catalogue = lambda: catalogue() | {"servers": [{"name": "fs", "state": state}]}  # type: ignore
+    bridge.servers.route = lambda tool, method: None if state == "starting" else route(tool, method)
+    bridge.servers.catalogue = lambda: catalogue() | {"servers": [{"name": "fs", "state": state}]}
     await link.request("c1", "fs_add", {"key": "a"})
     with pytest.raises(TimeoutError):
         await link.answer("c1", seconds=0.2)

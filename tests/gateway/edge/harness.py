@@ -91,7 +91,7 @@ async def running(home: Path, *, pace: float = 0.003, **configuration: Any) -> A
     configuration.setdefault("limits", {}).setdefault("drain_seconds", 0.1)
     settings = GatewaySettings.model_validate(configuration)
     gateway = Running(home, settings)
-    demo.DemoModel.__init__.__defaults__ = (pace,)  # type: ignore[misc]
+    demo.DemoModel.__init__.__defaults__ = (pace,)
     task = asyncio.get_running_loop().create_task(
         serve(Loaded(settings=settings, source=None, home=home), gateway.say, gateway.stop)
     )

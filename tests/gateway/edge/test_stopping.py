@@ -136,7 +136,7 @@ async def test_over_tls(tmp_path: Path) -> None:
             additional_headers=bearer("alice"),
             proxy=None,
             ssl=context,
-            origin=gateway.url,  # type: ignore[arg-type]
+            origin=gateway.url,
         ) as socket:
             await socket.send('{"jsonrpc":"2.0","id":1,"method":"health"}')
             assert "ok" in str(await socket.recv())

@@ -130,7 +130,7 @@ async def test_allowed_for_longer(tmp_path: Path, decision: str, elsewhere: bool
     other_session = default_key("alice", "cli")
     async with rig(tmp_path, rules=ASK) as (gateway, bridge):
         caller, task = await asked(gateway, "fs_add", {"key": "a"}, session=SESSION)
-        await gateway.desk.resolve(caller.approval.approval_id, decision, actor())  # type: ignore[arg-type]
+        await gateway.desk.resolve(caller.approval.approval_id, decision, actor())
         await task
         _, task = begin(gateway, "fs_add", {"key": "b"}, session=SESSION)
         assert not (await task).is_error
