@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bridge.errors import Overloaded
+from bridge.settling import settle_soon
 
 VERSION = 1
 _SCHEMA = """
@@ -61,22 +62,9 @@ class _Commit:
         self.future: asyncio.Future[None] | None = None
 
     def finish(self, error: sqlite3.Error | None) -> None:
-        loop, future = self.loop, self.future
-        if loop is None or future is None:
-            return
-
-        def settle() -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(Overloaded(f"the bridge's database can't be written: {error}"))
-
-        try:
-            loop.call_soon_threadsafe(settle)
-        except RuntimeError:
-            pass  # the loop is gone: nobody waits any more
+        if self.loop is not None and self.future is not None:
+            refused = None if error is None else Overloaded(f"the bridge's database can't be written: {error}")
+            settle_soon(self.loop, self.future, refused)
 
 
 class Database:
