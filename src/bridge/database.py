@@ -7,6 +7,7 @@ anew, which is remembered; one of a newer version is refused. It knows nothing o
 """
 
 import asyncio
+import logging
 import os
 import queue
 import sqlite3
@@ -19,6 +20,7 @@ from typing import Any, TypeAlias
 from bridge.errors import Overloaded
 from bridge.settling import settle_soon
 
+_log = logging.getLogger(__name__)
 VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -73,7 +75,6 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged_at: float | None = None
-        self.last_error: sqlite3.Error | None = None
         self.committed = 0
         """The number of the last write that is in the file (or was refused)."""
         self._submitted = 0
@@ -88,7 +89,7 @@ class Database:
         return self._reader.execute(sql, parameters).fetchall()
 
     def write(self, *statements: Statement) -> int:
-        """Write soon, without waiting; the number of this write. An error is kept in `last_error`."""
+        """Write soon, without waiting; the number of this write. An error is logged."""
         self._submitted += 1
         self._gathered.append(_Commit(self._submitted, statements, synced=False))
         if len(self._gathered) == 1:
@@ -208,7 +209,8 @@ class Database:
                         connection.execute(sql, parameters)
                 connection.execute("COMMIT")
             except sqlite3.Error as failure:
-                error = self.last_error = failure
+                error = failure
+                _log.error("the bridge's database can't be written: %s", failure)
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             if items:

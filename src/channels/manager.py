@@ -6,7 +6,7 @@ above is `gateway/app.py`, which hands in the ports and shows states and deliver
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from bus.context import timestamp
@@ -202,7 +202,3 @@ class ChannelManager:
     def host(self, name: str) -> ChannelHost | None:
         """The supervisor of an enabled channel."""
         return self._hosts.get(name)
-
-    def hosts(self) -> Iterable[ChannelHost]:
-        """All of them."""
-        return self._hosts.values()
