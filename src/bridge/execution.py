@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bridge.answers import public_name, refusal, response, server_params, shape
+from bridge.answers import public_name, refusal, response, server_params
+from bridge.audit.shape import shape
 from bridge.clock import CallClock
 from bridge.confirm import Confirmations, Question
 from bridge.definitions import Definitions
