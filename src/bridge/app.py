@@ -37,7 +37,6 @@ from bridge.status import remove_status, status_of, write_status
 from bridge.tunnel import LinkStatus, Tunnel, TunnelRefused
 from bridge.version import VERSION
 
-_LOG = logging.getLogger("bridge")
 DRAIN_SECONDS = 10.0
 _STATUS_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
