@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from channels.errors import (
     RateLimited,
 )
 from channels.settings import DiscordSettings
-from tests.channels.notebook import Notebook, Shelf, until
+from tests.channels.notebook import Notebook, Shelf, connected, until
 from tests.fakes.discord_rest import rate_limit
 from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.discord_world import snowflake, user
@@ -40,21 +40,9 @@ async def discord() -> AsyncIterator[FakeDiscord]:
         yield fake
 
 
-@asynccontextmanager
-async def running(fake: FakeDiscord, notes: Notebook, **more: Any) -> AsyncIterator[DiscordChannel]:
+def running(fake: FakeDiscord, notes: Notebook, **more: Any) -> AbstractAsyncContextManager[DiscordChannel]:
     """The adapter, connected."""
-    channel = made(fake, notes, **more)
-    await channel.start()
-    task = asyncio.create_task(channel.run())
-    try:
-        await until(lambda: channel.state.state == "ready" or task.done())
-        if task.done():
-            await task
-        yield channel
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await channel.stop()
+    return connected(made(fake, notes, **more))
 
 
 def made(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from channels.errors import (
 )
 from channels.feishu.channel import FeishuChannel
 from channels.settings import FeishuSettings
-from tests.channels.notebook import Notebook, until
+from tests.channels.notebook import Notebook, connected, until
 from tests.fakes.faults import Fault
 from tests.fakes.feishu_rest import rate_limit
 from tests.fakes.feishu_server import FakeFeishu, mention, sender
@@ -42,21 +42,9 @@ def made(fake: FakeFeishu, notes: Notebook, *, silence_seconds: float = 20.0, **
     return FeishuChannel(FeishuSettings.model_validate(keys), notes, silence_seconds=silence_seconds)
 
 
-@asynccontextmanager
-async def running(fake: FakeFeishu, notes: Notebook, **more: Any) -> AsyncIterator[FeishuChannel]:
+def running(fake: FakeFeishu, notes: Notebook, **more: Any) -> AbstractAsyncContextManager[FeishuChannel]:
     """The adapter, connected."""
-    channel = made(fake, notes, **more)
-    await channel.start()
-    task = asyncio.create_task(channel.run())
-    try:
-        await until(lambda: channel.state.state == "ready" or task.done())
-        if task.done():
-            await task
-        yield channel
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await channel.stop()
+    return connected(made(fake, notes, **more))
 
 
 async def test_a_private_message_comes_in_is_acknowledged_and_answered(feishu: FakeFeishu) -> None:

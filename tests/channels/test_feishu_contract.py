@@ -93,19 +93,11 @@ class FeishuPlatform(FakePlatform):
         ]
 
     async def fail_next(self, fault: Fault, times: int = 1) -> None:
-        faults = self.fake.faults
         if times == 0:
-            faults.clear()
-        elif fault == "rate_limited":
-            body, headers = rate_limit(0.4)
-            faults.add(Struck(SEND, "POST", status=429, body=body, headers=headers, times=times))
-        elif fault == "unavailable":
-            faults.add(Struck(SEND, "POST", status=503, times=times))
-        elif fault == "answer_lost":
-            faults.add(Struck(SEND, "POST", kind="lose_answer", times=times))
-        else:
-            blocked = {"code": 230013, "msg": "Bot has NO availability to this user."}
-            faults.add(Struck(SEND, "POST", status=400, body=blocked, times=times))
+            self.fake.faults.clear()
+            return
+        blocked = {"code": 230013, "msg": "Bot has NO availability to this user."}
+        self.fake.faults.strike(fault, SEND, times, limited=rate_limit(0.4), refused=(400, blocked))
 
     async def outage(self, on: bool) -> None:
         if on:
