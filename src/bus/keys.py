@@ -22,6 +22,7 @@ from typing import NewType
 from bus.errors import BadParameters
 
 UserId = NewType("UserId", str)
+ChatId = NewType("ChatId", str)
 
 USER_CHANNELS = frozenset({"websocket", "cli"})
 """Channels whose direct sessions belong to the user named in the key."""

@@ -1,9 +1,9 @@
 """What the channels need from above. `gateway/app.py` hands in the implementations."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
-from bus.events import Actor, Decision, JsonObject, MediaRef
+from bus.events import Actor, Decision, Event, JsonObject, MediaRef
 from bus.keys import SessionKey
 
 
@@ -67,6 +67,14 @@ class Gatekeeper(Protocol):
         ...
 
 
+class ClientSink(Protocol):
+    """The hub of the WebSocket clients: they are a channel like the others."""
+
+    def deliver(self, event: Event) -> None:
+        """Give the event to every connection that reads the session, or belongs to the user. Never waits."""
+        ...
+
+
 class MediaStore(Protocol):
     """The files that the gateway keeps for its users."""
 
@@ -95,6 +103,9 @@ class Transcriber(Protocol):
     """Speech to text, where it is configured."""
 
     async def transcribe(self, data: bytes, *, mime: str, name: str) -> str: ...
+
+
+Metadata: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Who listens to which session.
+"""Who listens to which session. Implements `channels.ports.ClientSink`.
 
 Events come in by `deliver`, attached to the bus; readers are sockets and event streams. Nothing here
 waits: a reader that is too slow is its own outbox's matter. It also keeps the rings for those who

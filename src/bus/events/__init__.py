@@ -1,7 +1,7 @@
 """Every message and event, as slotted dataclasses in one discriminated union: the public face of this folder.
 
-Nothing is validated here: values made inside the process are trusted, and whoever
-reads what comes from outside checks it. A family per file; the union is here.
+Nothing is validated here: values made inside the process are trusted, and
+`codec.py` checks what crosses a border. A family per file; the union is here.
 
 `metadata` on a message is provenance and never steers logic.
 """
@@ -13,6 +13,7 @@ from bus.events.messages import (
     Accepted,
     Actor,
     Decision,
+    FinishReason,
     InboundMessage,
     JsonObject,
     MediaRef,
@@ -64,6 +65,7 @@ __all__ = [
     "ChatStarted",
     "Decision",
     "Event",
+    "FinishReason",
     "InboundMessage",
     "JsonObject",
     "MediaRef",

@@ -8,6 +8,7 @@ from bus.keys import SessionKey
 
 JsonObject: TypeAlias = dict[str, Any]
 Decision: TypeAlias = Literal["allow_once", "allow_session", "allow_always", "deny"]
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "cancelled", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

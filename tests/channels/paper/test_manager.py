@@ -21,6 +21,7 @@ from bus.keys import SessionKey, default_key, direct_key
 from channels.items import Turn
 from channels.ledger import Ledger
 from channels.ports import Identity, Place
+from channels.websocket import WebSocketChannel
 from gateway.identity.document import Document
 from gateway.identity.preferences import Preferences
 from tests.channels.paper.platform import PaperPlatform, elsewhere, shown
@@ -195,6 +196,29 @@ async def test_events_of_a_mistaken_kind_do_not_reach_the_publisher(paper: Paper
     rig.bus.publish(ChatDelta(direct_key("paper", "42"), "m", 1, None))
     await paper.person_says("again")
     await shown(paper, "You said: hello", "You said: again")
+
+
+async def test_websocket_clients_get_every_event_at_once(tmp_path: Path) -> None:
+    from bus.message_bus import MemoryBus
+
+    class Hub:
+        def __init__(self) -> None:
+            self.events: list[Any] = []
+
+        def deliver(self, event: Any) -> None:
+            self.events.append(event)
+
+    bus, hub = MemoryBus(), Hub()
+    channel = WebSocketChannel(bus, hub)
+    task = asyncio.create_task(channel.run())
+    await until(lambda: channel.state.state == "ready")
+    event = ChatDelta(default_key("alice"), "m", 1, "x")
+    bus.publish(event)
+    assert hub.events == [event]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    bus.publish(event)
+    assert len(hub.events) == 1
 
 
 async def test_what_happens_before_a_channel_is_made_is_shown_once_it_is(
