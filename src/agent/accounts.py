@@ -216,7 +216,7 @@ class Accounts:
 
 
 def _day() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d")
+    return datetime.now(UTC).date().isoformat()
 
 
 def _midnight() -> datetime:

@@ -150,7 +150,10 @@ class Connection:
 
     def flush(self) -> None:
         """Send what waits, together with what else comes of the input that is being worked off."""
-        if not self._corked and self._link.waiting:
+        waiting = self._link.waiting
+        if waiting >= turn.BURST:
+            self._send_unless_full()
+        elif waiting and not self._corked:
             self._corked = True
             turn.at_the_end(self._uncork)
 

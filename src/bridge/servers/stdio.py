@@ -143,6 +143,8 @@ class StdioLink:
         self._gathered.append(data)
         if len(self._gathered) == 1:
             turn.at_the_end(self._write)
+        elif len(self._gathered) >= turn.BURST:
+            self._write()
 
     def _write(self) -> None:
         if self._gathered and self._transport is not None and self._reason is None:
