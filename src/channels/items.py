@@ -3,7 +3,7 @@
 `delivery.py` decides with these, `outbox.py` keeps them, `lane.py` performs the actions.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from bus.context import new_id
@@ -106,6 +106,12 @@ class Item:
         return self.state != "queued"
 
 
+def anew(item: Item) -> Item:
+    """The same wish as another message, of which nothing has been sent."""
+    return Item(address=item.address, want=item.want, turn=item.turn, index=item.index, kind=item.kind,
+                reply_to=item.reply_to, reference=item.reference, owner=item.owner)  # fmt: skip
+
+
 def requeue(item: Item) -> None:
     """Once more, as a new message, whatever became of it before; a stray is looked for once more."""
     if item.kind == "stray":
@@ -113,6 +119,8 @@ def requeue(item: Item) -> None:
         return
     item.state, item.reason, item.in_flight, item.attempts, item.platform_id = "queued", "", False, 0, None
     item.tried_at, item.shown, item.placeholder, item.doubts, item.searching = None, None, False, 0, False
+    if item.want is not None:  # nobody may be left to say that it has ended
+        item.want = replace(item.want, final=True)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
