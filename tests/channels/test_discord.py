@@ -107,6 +107,22 @@ async def test_a_channel_that_nobody_told_of_and_that_cannot_be_asked_for_stands
         assert sorted((i.place.kind, i.place.chat) for i in notes.incoming) == [("direct", "42"), ("group", "9001")]
 
 
+@pytest.mark.parametrize("trouble", [503, 429])
+async def test_a_channel_that_cannot_be_asked_for_yet_is_asked_again_and_nothing_said_there_is_lost(
+    discord: FakeDiscord, trouble: int
+) -> None:
+    notes = Notebook()
+    async with running(discord, notes):
+        body, headers = rate_limit(1.2) if trouble == 429 else ({}, {})
+        discord.faults.add(Fault("/channels/9001$", "GET", status=trouble, body=body, headers=headers))
+        discord.world.channel("9000", guild="51")
+        discord.world.channel("9001", guild="51", parent="9000")
+        await discord.says("42", "first", channel="9001")
+        await discord.says("42", "second", channel="9001")
+        await until(lambda: len(notes.incoming) == 2)
+        assert [(i.text, i.place.parent) for i in notes.incoming] == [("first", "9000"), ("second", "9000")]
+
+
 async def test_a_reply_to_us_a_role_and_a_command_are_being_spoken_to_but_everyone_is_not(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes) as channel:

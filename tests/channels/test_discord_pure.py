@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,4 +128,37 @@ async def test_a_slow_lane_holds_up_no_other_and_an_overflow_is_looked_back_at()
     gate.set()
     await asyncio.sleep(0.01)
     assert done == ["quick", "slow", "quick", "quick", "look back a"]
+    await lanes.close()
+
+
+async def test_what_comes_after_an_overflow_waits_for_the_look_back_too() -> None:
+    """Taken at once it would advance the mark beyond what did not fit, and that would never be read."""
+    done: list[str] = []
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    async def look_back(key: str) -> None:
+        done.append(f"look back {key}")
+
+    def job(name: str, gate: asyncio.Event | None = None) -> Callable[[], Awaitable[None]]:
+        async def work() -> None:
+            if gate is not None:
+                await gate.wait()
+            done.append(name)
+
+        return work
+
+    lanes = Lanes(look_back, capacity=1)
+    assert lanes.put("a", job("first", gates[0]))
+    await asyncio.sleep(0)
+    assert lanes.put("a", job("second", gates[1]))
+    assert not lanes.put("a", job("lost"))
+    gates[0].set()
+    await asyncio.sleep(0.01)
+    assert not lanes.put("a", job("later"))
+    gates[1].set()
+    await asyncio.sleep(0.01)
+    assert done == ["first", "second", "look back a"]
+    assert lanes.put("a", job("new"))
+    await asyncio.sleep(0.01)
+    assert done[-1] == "new"
     await lanes.close()

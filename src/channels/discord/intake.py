@@ -124,7 +124,7 @@ class Intake:
         if "channel" in data:
             return self._learn(data["channel"], guild)
         try:
-            return self._learn(await self._call("GET", "/channels/{channel_id}", {"channel_id": channel}), guild)
+            return self._learn(await self._ask("/channels/{channel_id}", channel), guild)
         except DeliveryRejected:
             return Where(guild, channel)
 
@@ -249,15 +249,19 @@ class Intake:
             _log.info("no look back at discord channel %s: %s", channel, error.reason)
 
     async def _page(self, channel: str, after: int) -> list[Object]:
-        """A piece of the history, oldest first. Trouble that passes is waited for: nothing later may be read before."""
+        """A piece of the history, oldest first."""
+        path = f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}"
+        page: list[Object] = await self._ask(path, channel)
+        later = [message for message in page if int(message["id"]) > after]
+        return sorted(later, key=lambda message: int(message["id"]))
+
+    async def _ask(self, path: str, channel: str) -> Any:
+        """What Discord knows. Trouble that passes is waited for: nothing later may be read before."""
         delay = _FIRST_DELAY
         while True:
             try:
                 async with self._gate:
-                    path = f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}"
-                    page: list[Object] = await self._call("GET", path, {"channel_id": channel})
-                later = [message for message in page if int(message["id"]) > after]
-                return sorted(later, key=lambda message: int(message["id"]))
+                    return await self._call("GET", path, {"channel_id": channel})
             except (DeliveryRejected, ChannelAuthFailed):
                 raise
             except RateLimited as error:
