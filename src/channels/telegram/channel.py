@@ -140,8 +140,9 @@ class TelegramChannel(BaseChannel):
                 await self._migrated(old, new)
 
     def _home(self, chat: str) -> str:
-        """A group that moved keeps the id under which it is known and listed."""
-        return next((old for old, new in self._moved.items() if new == chat), chat)
+        """A group that moved keeps the id under which it is known, unless the settings know it by the new one alone."""
+        home = next((old for old, new in self._moved.items() if new == chat), chat)
+        return chat if chat in self.settings.groups and home not in self.settings.groups else home
 
     def _at_home(self, incoming: Incoming) -> Incoming:
         chat = self._home(incoming.place.chat)

@@ -102,6 +102,8 @@ def _network_error(error: NetworkError) -> ChannelError:
         return ChannelUnavailable(f"Telegram can't be reached ({_class_name(cause)})")
     if isinstance(error, TimedOut) or isinstance(cause, httpx.HTTPError):
         return OutcomeUnknown(f"no answer from Telegram ({_class_name(cause or error)})")
+    if "too large" in error.message.lower():  # 413, which the SDK does not tell from a trouble of the server's
+        return DeliveryRejected("this is too large for Telegram")
     return ChannelUnavailable(f"Telegram is in trouble ({error.message[:60]})")
 
 
