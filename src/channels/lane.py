@@ -23,6 +23,7 @@ from channels.errors import ChannelError, ChannelUnavailable, DeliveryRejected, 
 from channels.items import PLACEHOLDER, Body, Call, Delete, Draft, Edit, Item, Probe, React, Send, Typing, Wait
 from channels.ledger import Ledger, OpenApproval
 from channels.outbox import Outbox
+from channels.wording import say
 
 log = logging.getLogger(__name__)
 HELD_UP_SECONDS = 10.0
@@ -155,8 +156,15 @@ class Lane:
     async def _send(self, channel: BaseChannel, item: Item, body: Body) -> str:
         turn = self.chat.turns.get(item.turn)
         owner = item.owner or (turn.user if turn else "")
+        if body.media is not None and body.media.size > channel.capabilities.upload_bytes:
+            self._too_large(item, body.media, channel.capabilities.upload_bytes, turn.language if turn else "en")
         content = _text(body) if body.media is None else await self._media(body.media, owner)
         return await channel.send(item.address, content, reply_to=item.reply_to, nonce=item.nonce, final=body.final)
+
+    def _too_large(self, item: Item, ref: MediaRef, limit: int, language: str) -> None:
+        """The person is told that there is a file; it is listed as refused. Raises DeliveryRejected."""
+        self.chat.notice(item.address, say("too_large", language, file=ref.name, limit=limit // 1_048_576))
+        raise DeliveryRejected("the file is larger than this platform takes")
 
     async def _media(self, ref: MediaRef, owner: str) -> Media:
         try:
