@@ -1,7 +1,7 @@
 """The slash commands: names, help in both languages, who may use them.
 
 The one registry that every channel's menu, `/help` and the agent read. What a
-command does lives in `agent/acceptor.py` (it calls the function behind its RPC twin).
+command does lives in `agent/commands.py` (it calls the function behind its RPC twin).
 """
 
 from dataclasses import dataclass
