@@ -16,11 +16,13 @@ from agent.ports.sessions import SessionHead
 from agent.sessions import records as kinds
 from agent.sessions.jsonl_store import JsonlStore
 from agent.settings import AgentSettings
+from bus.errors import Overloaded
 from bus.events import Actor, ChatDone, ChatError
 from bus.keys import default_key
 from tests.agent.harness import Agent, running
 from tests.agent.test_compaction import SummingModel
-from tests.fakes.models import StallingModel
+from tests.fakes.disks import RefusingDisk
+from tests.fakes.models import EchoModel, StallingModel
 
 KEY = default_key("alice")
 
@@ -139,3 +141,43 @@ async def test_a_message_that_comes_while_the_window_is_read_again_is_in_it(tmp_
         await durable
         assert lane.window.holds("one") and lane.window.holds("two")
         lanes.leave(lane)
+
+
+async def test_what_is_said_while_a_session_is_being_deleted_begins_a_new_one(tmp_path: Path) -> None:
+    agent = Agent(tmp_path, EchoModel())
+    async with running(agent):
+        await agent.ask("before")
+        deleting = asyncio.ensure_future(agent.loop.delete(KEY, Actor(user="alice")))
+        await asyncio.sleep(0)
+        assert not deleting.done()
+        item = await agent.send("after")
+        await deleting
+        assert (await agent.end(item)).text == "you said: after"
+        messages, _ = await agent.store.history(KEY)
+        assert [message["text"] for message in messages] == ["after", "you said: after"]
+        assert "before" not in str(agent.model.requests[-1].messages)
+
+
+async def test_settings_that_the_disk_refused_are_not_in_force(tmp_path: Path) -> None:
+    agent = Agent(tmp_path, EchoModel())
+    agent.disk = disk = RefusingDisk()
+    async with running(agent):
+        lane = await agent.loop._lanes.enter(KEY)  # somebody else has it, too
+        disk.refuses = {"write"}
+        assert "Mode" not in (await answered(agent, "/mode fast"))
+        disk.refuses = set()
+        assert not lane.exists and lane.head is None
+        await agent.ask("hello")
+        disk.refuses = {"write"}
+        assert "Mode" not in (await answered(agent, "/mode fast"))
+        disk.refuses = set()
+        assert lane.exists and lane.settings.get("mode") is None
+        agent.loop._lanes.leave(lane)
+
+
+async def answered(agent: Agent, text: str) -> str:
+    """The answer to a command; '' where it could not be kept."""
+    try:
+        return str((await agent.ask(text)).text)
+    except Overloaded:
+        return ""
