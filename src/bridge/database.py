@@ -60,7 +60,7 @@ class _Commit:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[None] | None = None
 
-    def finish(self, error: sqlite3.Error | None) -> None:
+    def finish(self, error: Exception | None) -> None:
         loop, future = self.loop, self.future
         if loop is None or future is None:
             return
@@ -85,7 +85,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged_at: float | None = None
-        self.last_error: sqlite3.Error | None = None
+        self.last_error: Exception | None = None
         self.committed = 0
         """The number of the last write that is in the file (or was refused)."""
         self._submitted = 0
@@ -209,7 +209,7 @@ class Database:
                 gathered = self._queue.get()
             ended = gathered is None
             synced = any(item.synced for item in items)
-            error: sqlite3.Error | None = None
+            error: Exception | None = None
             try:
                 if synced != full:
                     connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
@@ -219,7 +219,7 @@ class Database:
                     for sql, parameters in item.statements:
                         connection.execute(sql, parameters)
                 connection.execute("COMMIT")
-            except sqlite3.Error as failure:
+            except Exception as failure:  # also what SQLite can't take as a value: whoever waits must hear of it
                 error = self.last_error = failure
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
