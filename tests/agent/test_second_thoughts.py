@@ -1,4 +1,4 @@
-"""What comes in the middle of something: a second stop, /new while older turns are told in short, a book that breaks."""
+"""What comes in the midst of something: a second stop, /new while older turns are told in short, a broken book."""
 
 import asyncio
 import sqlite3
@@ -122,7 +122,7 @@ async def test_a_book_that_breaks_in_a_summary_costs_the_summary_and_not_the_hou
         for number in range(4):
             await agent.ask(f"number {number}")
         async with asyncio.timeout(5):
-            while len(model.requests) < 5:  # noqa: ASYNC110 - the summary is asked for in the background
+            while len(model.requests) < 5:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert isinstance(await agent.ask("still there?"), ChatDone)

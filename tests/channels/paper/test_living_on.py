@@ -1,4 +1,4 @@
-"""A disk that refuses for a while, a service that is begun again, a stop: the channels live through it, or end whole."""
+"""A disk that refuses for a while, a service that is begun again, a stop: the channels live on, or end whole."""
 
 import asyncio
 import sqlite3

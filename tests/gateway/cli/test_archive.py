@@ -8,10 +8,15 @@ import random
 import stat
 import tarfile
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from gateway.cli.archive import NotABackup, read_archive, write_archive
+from gateway.cli.backup import backup
+from gateway.cli.running import Running
+from gateway.handlers.backup import BackupMethods
+from gateway.handlers.call import Call, Nothing
 
 
 @pytest.fixture
@@ -89,3 +94,36 @@ def test_the_state_from_before_comes_back_where_the_move_fails(
         read_archive(tmp_path / "b.tgz", state)
     assert (state / "identity.json").read_text() == "{}"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tgz", "state"]
+
+
+async def test_folders_of_people_are_not_swept(tmp_path: Path) -> None:
+    left, own = tmp_path / "backup-0123456789ab", tmp_path / "backup-november"
+    for folder in (left, own):
+        folder.mkdir()
+        (folder / "b.tgz").touch()
+        os.utime(folder, (0, 0))
+
+    class Store:
+        async def backup(self, destination: Path) -> int:
+            destination.mkdir()
+            return 0
+
+    made = await BackupMethods(store=Store(), home=tmp_path, audit=None).sessions(cast(Call, None), Nothing())
+    assert not left.exists()
+    assert (own / "b.tgz").exists()
+    assert Path(str(made["folder"])).is_dir()
+
+
+def test_a_copy_of_many_sessions_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def http(_url: str, *, seconds: float, **_: object) -> tuple[int, object]:
+        waited.append(seconds)
+        return 200, {"result": {"folder": str(tmp_path / "backup-0123456789ab" / "sessions"), "sessions": 0}}
+
+    monkeypatch.setenv("GATEWAY_HOME", str(tmp_path))
+    monkeypatch.setattr("gateway.cli.office.find_running", lambda _home: Running(1, "http://127.0.0.1:1"))
+    monkeypatch.setattr("gateway.cli.office.admin_token", lambda _home: "token")
+    monkeypatch.setattr("gateway.cli.office.http", http)
+    backup(tmp_path / "b.tgz")
+    assert waited == [3600.0]

@@ -28,7 +28,7 @@ async def test_what_changes_in_the_moment_a_writing_ends_is_written(gateway: Gat
     before = asyncio.all_tasks()
     made = [await paired(gateway, 1)]
     (writing,) = asyncio.all_tasks() - before
-    while not writing.done():  # noqa: ASYNC110 - the very next round of the loop is wanted
+    while not writing.done():
         await asyncio.sleep(0)
     made.append(await paired(gateway, 2))
     await until(lambda: written(gateway) == set(made), 2)
