@@ -128,8 +128,9 @@ class Assembler:
         """One chunk: the parts of the whole text if it was the last, and the `WINDOW` frames to send.
 
         A chunk that came before is ignored; the first one begins the text again, as the sender does where it is asked
-        for an answer once more, with a first window of its own and what was granted before. Raises ToolResultInvalid (2005) for a gap, for more than was granted
-        and for too much; BadParameters for what is no chunk. The call is forgotten then.
+        for an answer once more, with a first window of its own and what was granted before. Raises ToolResultInvalid
+        (2005) for a gap, for more than was granted and for too much; BadParameters for what is no chunk. The call is
+        forgotten then.
         """
         if type(n) is not int or type(last) is not bool or type(data) is not str:
             self._calls.pop(call_id, None)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import orjson
 
+from bridge.errors import BridgeError
+from bridge.protocol import arguments_hash
 from bus.context import timestamp
 from bus.errors import BadParameters, Forbidden, NotFound, Overloaded
 from bus.events import Actor, Decision, JsonObject
@@ -254,12 +256,16 @@ class ApprovalDesk:
         return True
 
     async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
-        """`question.answer`. Raises NotFound."""
+        """`question.answer`. Raises NotFound, and BadParameters for what no bridge would get as it is."""
         question = self._questions.get(question_id)
         if question is None or question[0] != actor.user or question[1].done():
             raise NotFound("no such question, or it is over")
         if "approve" not in actor.scopes:
             raise Forbidden("this needs the scope approve")
+        try:
+            arguments_hash(content)  # a bridge's answer is signed: found out later, it would break the connection
+        except BridgeError as error:
+            raise BadParameters(f"content: {error.message}") from error
         question[1].set_result({"action": action} if content is None else {"action": action, "content": content})
         return True
 
