@@ -98,8 +98,12 @@ class Bridge:
             audit.note("bridge.started", version=VERSION)
             calls.recover()
             stack.callback(remove_status, folder)
-            await self._serve(aggregator, calls, identity, outbox)
-            await calls.close()
+            try:
+                await self._serve(aggregator, calls, identity, outbox)
+            finally:
+                await (
+                    calls.close()
+                )  # also where the gateway refused us: what is gathered is written, and nothing runs on
             audit.note("bridge.stopped")
 
     async def _serve(self, aggregator: Aggregator, calls: Calls, identity: BridgeIdentity, outbox: Outbox) -> None:

@@ -210,11 +210,10 @@ class Calls:
 
     async def _run(self, call: LiveCall, route: Route | None) -> None:
         effect: Effect = "none"
-        task = None
+        task = asyncio.current_task()
         try:
             if call.request.remaining <= 0:
                 raise TimedOut("the deadline had passed before it came")
-            task = asyncio.current_task()
             if task is not None:
                 call.clock.watch(task.cancel)
             answer = await self._execution.answer(call, route)
@@ -235,6 +234,7 @@ class Calls:
             answer = error_answer(ServerDown(f"the call failed: {type(error).__name__}", effect=effect))
         finally:
             call.clock.stop()
+            call.task = None  # the answer is there: a cancel that comes while it is written down is too late
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)

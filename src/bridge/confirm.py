@@ -74,18 +74,18 @@ class Confirmations:
         local = settings.confirm == "local"
         expires = time.time() + settings.ask_timeout
         opened = self._open[challenge] = _Open(question, future, expires, local)
-        await self._database.commit(
-            (
-                "INSERT INTO challenges (challenge, call_id, tool, content, user, shown, risk, expires, local) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    challenge, question.call_id, question.tool, question.content, question.user,
-                    shown(question.arguments), question.risk, expires, int(local),
-                ),
-            ),
-            synced=False,
-        )  # fmt: skip
         try:
+            await self._database.commit(
+                (
+                    "INSERT INTO challenges (challenge, call_id, tool, content, user, shown, risk, expires, local) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        challenge, question.call_id, question.tool, question.content, question.user,
+                        shown(question.arguments), question.risk, expires, int(local),
+                    ),
+                ),
+                synced=False,
+            )  # fmt: skip
             announce(self._payload(challenge, opened))
             decision, by = await self._wait(challenge, future, expires)
         finally:

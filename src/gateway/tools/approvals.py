@@ -247,8 +247,10 @@ class ApprovalDesk:
         except Overloaded:
             open_.decision = None
             raise
-        if open_.answer is not None and not open_.answer.done():
-            open_.answer.set_result(open_.decision)
+        except asyncio.CancelledError:
+            _tell(open_)  # he has said it, whatever became of his connection; the writing goes on in its thread
+            raise
+        _tell(open_)
         return True
 
     async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
@@ -279,3 +281,9 @@ class ApprovalDesk:
     async def lend(self, user: str, session: SessionKey, on: bool) -> None:
         """`/bridge on` and `/bridge off` in a group, for the speaker alone."""
         await self.permissions.lend(user, session, on)
+
+
+def _tell(open_: _Open) -> None:
+    """The decision to whoever waits for it."""
+    if open_.answer is not None and open_.decision is not None and not open_.answer.done():
+        open_.answer.set_result(open_.decision)

@@ -410,3 +410,33 @@ async def test_a_call_that_comes_before_its_server_is_ready_waits(begin: Begin) 
     assert text(await link.answer("c1")) == "added a"
     await link.request("c2", "fs_nowhere", {})
     assert error(await link.answer("c2")) == (1003, "none")
+
+
+async def test_a_cancel_that_comes_while_the_answer_is_written_down_changes_nothing(begin: Begin) -> None:
+    bridge, link = await begin()
+    await link.request("c1", "fs_add", {"key": "a", "seconds": 0.05})
+    await bridge.servers.begun.wait()
+    other = sqlite3.connect(bridge.folder / "bridge.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # the file takes its time
+    await asyncio.sleep(0.15)
+    await link.send(type="CANCEL", id="c1", payload={"reason": "enough"})
+    await asyncio.sleep(0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert text(await link.answer("c1")) == "added a"
+    await until(lambda: not bridge.outbox.answers)
+    assert bridge.calls.running == 0 and bridge.servers.count() == {"a": 1}
+
+
+async def test_a_question_whose_call_ends_while_it_is_written_down_is_not_asked_again(begin: Begin) -> None:
+    bridge, link = await begin(ASK)
+    other = sqlite3.connect(bridge.folder / "bridge.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    await link.request("c1", "fs_add", {"key": "a"})
+    await until(lambda: bridge.confirmations.repeat("c1") is not None)
+    await link.send(type="CANCEL", id="c1", payload={"reason": "enough"})
+    await asyncio.sleep(0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert error(await link.answer("c1")) == (1009, "none")
+    assert bridge.confirmations.repeat("c1") is None

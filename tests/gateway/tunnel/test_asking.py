@@ -12,7 +12,7 @@ from bridge.audit import verify
 from bridge.confirm import approve, waiting
 from bridge.database import Database
 from bridge.settings import PolicySettings, ToolSettings
-from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, ToolDenied
+from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied
 from bus.keys import default_key
 from tests.fakes.raw_bridge import RawBridge, expected_signature
 from tests.fakes.tunnel_rig import Caller, GatewayRig, actor, rig, tool_call, until
@@ -346,3 +346,16 @@ async def test_a_tool_that_changed_is_asked_about_again(tmp_path: Path) -> None:
         text = (bridge.folder / "audit.jsonl").read_text()
         assert "tool.changed" in text and verify(bridge.folder / "audit.jsonl").ok
         await bridge.start()
+
+
+@pytest.mark.attack(72)
+async def test_a_question_that_cannot_be_kept_ends_its_call_at_once(tmp_path: Path) -> None:
+    async with rig(tmp_path, rules=ASK) as (gateway, bridge):
+        gateway.store._connection.execute("PRAGMA query_only = ON")
+        caller = Caller(gateway)
+        with pytest.raises(Overloaded):
+            async with asyncio.timeout(3):
+                await caller.call(tool_call("fs_add", {"key": "a"}))
+        gateway.store._connection.execute("PRAGMA query_only = OFF")
+        await until(lambda: bridge.calls.running == 0)
+        assert bridge.servers.count() == {} and caller.updates == []
