@@ -175,7 +175,7 @@ async def endless(line: Line, option: str) -> None:
 @behaviour
 async def cut(line: Line, option: str) -> None:
     """The connection goes in the middle of an event."""
-    await line.text(pieces("This will be cut"))
+    await line.text(pieces(option or "This will be cut"))
     await line.raw(b'data: {"choices":[{"index":0,"delta":{"content":"in mi')
     await asyncio.sleep(0.01)
     line.cut()
