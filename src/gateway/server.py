@@ -208,15 +208,18 @@ def _foreign(error: web.HTTPException) -> Exception:
         return NotFound("there is nothing here")
     if error.status == 413:
         return TooLarge("the body is too large")
-    return HttpRefusal(error.status, error.reason)
+    return HttpRefusal(error)
 
 
 class HttpRefusal(RpcError):
-    """A refusal of HTTP itself: wrong method, no upgrade, malformed."""
+    """A refusal of HTTP itself: wrong method, no upgrade, malformed. `headers` say what would be taken (RFC 9110)."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(1000, reason.lower())
-        self.status = status
+    def __init__(self, error: web.HTTPException) -> None:
+        super().__init__(1000, error.reason.lower())
+        self.status = error.status
+        self.headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        if error.status == 426:
+            self.headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:

@@ -24,7 +24,7 @@ def error_response(error: BaseException) -> web.Response:
     """An error as the contract writes it over HTTP."""
     status, body = protocol.http_error(error)
     status = getattr(error, "status", status)
-    headers = {}
+    headers = dict(getattr(error, "headers", {}))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     wait = body["error"].get("retry_after_ms")
