@@ -214,6 +214,14 @@ async def garbage(line: Line, option: str) -> None:
 
 
 @behaviour
+async def endless_line(line: Line, option: str) -> None:
+    """One event that never ends: more than anybody would keep."""
+    await line.raw(b"data: ")
+    while True:
+        await line.raw(b"q" * 1_048_576)
+
+
+@behaviour
 async def garbage_between(line: Line, option: str) -> None:
     await line.text(["still "])
     await line.raw(b"data: {broken\n\nnonsense\r\n\r\nevent: ping\ndata: {}\n\nid: 3\nretry: 10\n\n")

@@ -56,6 +56,7 @@ class _Entry:
             try:
                 reply = await self.client.stream(request, on_delta)
             except ModelFailed as failed:
+                failed.__context__ = None  # it holds all that was read; the message says what it was
                 await self._note(failed)
                 raise
         self.breaker.succeeded()
@@ -107,18 +108,21 @@ class ModelPool:
             needs = ", ".join(sorted(request.needs))
             raise failure("incapable", "", request.language, detail=needs)
         failures: list[tuple[_Entry, ModelFailed]] = []
-        for place in places:
-            entry = self._entries[place]
-            if _is_hopeless(entry, failures):
-                continue
-            self.failovers += bool(failures)
-            try:
-                return await entry.ask(request, on_delta)
-            except ModelFailed as failed:
-                failures.append((entry, failed))
-                if failed.partial or not KINDS[failed.kind].elsewhere:
-                    raise
-        return await self._once_more(request, on_delta, failures)
+        try:
+            for place in places:
+                entry = self._entries[place]
+                if _is_hopeless(entry, failures):
+                    continue
+                self.failovers += bool(failures)
+                try:
+                    return await entry.ask(request, on_delta)
+                except ModelFailed as failed:
+                    failures.append((entry, failed))
+                    if failed.partial or not KINDS[failed.kind].elsewhere:
+                        raise
+            return await self._once_more(request, on_delta, failures)
+        finally:
+            _let_go(failures)
 
     async def _once_more(
         self, request: ModelRequest, on_delta: Callable[[str], None], failures: list[tuple[_Entry, ModelFailed]]
@@ -141,9 +145,12 @@ class ModelPool:
                         raise first
                     return await entry.ask(request, on_delta)
         except ModelFailed as failed:
+            failures.append((entry, failed))  # for `_let_go`
             if failed.partial:
                 raise
-            failures[number] = (entry, failed)
+            failures[number] = failures.pop()
+        finally:
+            first.__traceback__ = None
         raise _summed_up(failures) from None
 
     def describe(self) -> Sequence[JsonObject]:
@@ -183,6 +190,17 @@ def _is_hopeless(entry: _Entry, failures: Sequence[tuple[_Entry, ModelFailed]]) 
         failed.kind == "context_length" and entry.settings.context_tokens <= other.settings.context_tokens
         for other, failed in failures
     )
+
+
+def _let_go(failures: list[tuple[_Entry, ModelFailed]]) -> None:
+    """Part failures from the frames they came through.
+
+    Each would keep those, and they it, with all that a model sent, up to megabytes, until the collector comes by;
+    and that is rare in a process whose objects live long.
+    """
+    for _, failed in failures:
+        failed.__traceback__ = None
+    failures.clear()
 
 
 def _wait(failed: ModelFailed) -> float:
