@@ -145,10 +145,10 @@ class ModelPool:
                         raise first
                     return await entry.ask(request, on_delta)
         except ModelFailed as failed:
-            failures.append((entry, failed))  # for `_let_go`
+            failed.__traceback__ = None  # `retrying` keeps both
             if failed.partial:
-                raise
-            failures[number] = failures.pop()
+                raise _anew(failed) from None
+            failures[number] = (entry, failed)
         finally:
             first.__traceback__ = None
         raise _summed_up(failures) from None
@@ -192,6 +192,14 @@ def _is_hopeless(entry: _Entry, failures: Sequence[tuple[_Entry, ModelFailed]]) 
     )
 
 
+def _anew(failed: ModelFailed) -> ModelFailed:
+    """The same failure, without its way here."""
+    return ModelFailed(
+        failed.code, failed.message, partial=failed.partial, retryable=failed.retryable,
+        retry_after_ms=failed.retry_after_ms, kind=failed.kind,
+    )  # fmt: skip
+
+
 def _let_go(failures: list[tuple[_Entry, ModelFailed]]) -> None:
     """Part failures from the frames they came through.
 
@@ -212,7 +220,7 @@ def _summed_up(failures: Sequence[tuple[_Entry, ModelFailed]]) -> ModelFailed:
     """One failure for all: the first model's, followed by the words on the others."""
     first = failures[0][1]
     if len(failures) == 1:
-        return first
+        return _anew(first)
     told = [failed for _, failed in failures if failed.kind in UNUSABLE or failed is first][:4]
     waits = [failed.retry_after_ms for _, failed in failures if failed.retry_after_ms is not None]
     return ModelFailed(

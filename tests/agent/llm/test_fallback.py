@@ -299,8 +299,11 @@ async def test_rounds_at_once_are_bounded(server: OpenAIServer, build: Build) ->
 @pytest.mark.parametrize(
     "said", ["endless-line", "garbage", "truncated", "cut", "cut-early", "status 500", "refused-key", "silent"]
 )
-async def test_what_a_failed_answer_had_sent_is_let_go_at_once(server: OpenAIServer, build: Build, said: str) -> None:
-    pool = build(entry("one", server.url), entry("two", server.url))
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]], ids=len)
+async def test_what_a_failed_answer_had_sent_is_let_go_at_once(
+    server: OpenAIServer, build: Build, said: str, names: list[str]
+) -> None:
+    pool = build(*(entry(name, server.url) for name in names))
     server.script = [{"match": "", "do": said}]
     await pool.warm()
     gc.collect()
@@ -312,6 +315,6 @@ async def test_what_a_failed_answer_had_sent_is_let_go_at_once(server: OpenAISer
             pass
         else:
             pytest.fail("it did not fail")
-        assert [each for each in gc.get_objects() if isinstance(each, ReplyStream)] == []
+        assert [each for each in gc.get_objects() if isinstance(each, ReplyStream | ModelRequest)] == []
     finally:
         gc.enable()
