@@ -102,6 +102,7 @@ class Endpoint:
         try:
             response = await self._session.post(self._url, data=body, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as error:
+            error.__traceback__ = None  # the connection keeps its error, and with this all that waits for it
             raise NotReached(type(error).__name__) from error
         if response.status == 200:
             return response
