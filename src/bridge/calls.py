@@ -21,7 +21,7 @@ from bridge.errors import (
     ServerDown,
     TimedOut,
     ToolDenied,
-)
+)  # fmt: skip
 from bridge.execution import METHODS, Execution, LiveCall, Parts
 from bridge.ledger import content_of
 from bridge.policy import idempotent
@@ -99,8 +99,12 @@ class Calls:
         """Always answered: by `ERROR` 1009, unless the response was first."""
         for call in self._live.values():
             if call_id in call.ids:
+                if call.phase == "ending":
+                    return  # the response was first, and is being written down
                 call.cancelled = True
-                if call.task is not None:
+                if call.task is not None and call.phase == "waiting":  # cancelled now, it would never say how it ended
+                    self._abort(call, CallCancelled(effect="unknown" if call.started else "none"))
+                elif call.task is not None:
                     call.task.cancel()
                 self._quick.stop(call, CANCELLED)
                 return
@@ -156,8 +160,9 @@ class Calls:
     # ------------------------------------------------------------ one call
 
     def _begin(self, request: Requested, content: str, route: Route | None, repeatable: bool) -> None:
-        clock = CallClock(request.remaining, self._alarm)
-        call = LiveCall(request, content, clock, [request.id], idempotent=repeatable)
+        call = LiveCall(
+            request, content, CallClock(request.remaining, self._alarm), [request.id], idempotent=repeatable
+        )
         self._live[request.key] = call
         self._parts.outbox.running[request.id] = None
         self._keys[request.id] = request.key
@@ -192,12 +197,15 @@ class Calls:
         except BridgeError as error:
             self._uplink_refuse(error)
             if isinstance(error, ToolDenied):
-                call.cancelled = True
-                self._finish(call, error_answer(error), "none")
-                if call.task is not None:
-                    call.task.cancel()
+                self._abort(call, error)
             return
         self._repeat_question(call)
+
+    def _abort(self, call: LiveCall, error: BridgeError) -> None:
+        call.cancelled = True
+        self._finish(call, error_answer(error), error.effect)
+        if call.task is not None:
+            call.task.cancel()
 
     def _works(self, call: LiveCall) -> bool:
         return call.started or self._parts.confirmations.repeat(call.ids[0]) is None
@@ -205,16 +213,15 @@ class Calls:
     def _repeat_question(self, call: LiveCall) -> None:
         payload = self._parts.confirmations.repeat(call.ids[0]) or self._questions.repeat(call.question)
         if payload is not None:
-            for call_id in call.ids:
-                self._tell(call_id, payload)
+            self._progress(call, payload)
 
     async def _run(self, call: LiveCall, route: Route | None) -> None:
         effect: Effect = "none"
-        task = None
+        task = asyncio.current_task()
+        call.phase = "running"
         try:
             if call.request.remaining <= 0:
                 raise TimedOut("the deadline had passed before it came")
-            task = asyncio.current_task()
             if task is not None:
                 call.clock.watch(task.cancel)
             answer = await self._execution.answer(call, route)
@@ -234,6 +241,7 @@ class Calls:
             effect = "unknown" if call.started else "none"
             answer = error_answer(ServerDown(f"the call failed: {type(error).__name__}", effect=effect))
         finally:
+            call.phase = "ending"
             call.clock.stop()
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
@@ -268,8 +276,9 @@ class Calls:
             self._deliver(call_id, for_id(answer, call_id))
 
     def _progress(self, call: LiveCall, payload: JsonObject) -> None:
-        for call_id in call.ids:
-            self._tell(call_id, payload)
+        if self.uplink is not None:
+            for call_id in call.ids:
+                self.uplink.progress(call_id, payload)
 
     # ------------------------------------------------------------ ways out
 
@@ -290,10 +299,6 @@ class Calls:
         self._parts.outbox.answers[call_id] = answer
         if self.uplink is not None:
             self.uplink.answered(call_id)
-
-    def _tell(self, call_id: str, payload: JsonObject) -> None:
-        if self.uplink is not None:
-            self.uplink.progress(call_id, payload)
 
     def _uplink_refuse(self, error: BridgeError) -> None:
         if self.uplink is not None:

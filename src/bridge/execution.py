@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bridge.answers import public_name, refusal, response, server_params, shape
 from bridge.clock import CallClock
@@ -30,12 +31,14 @@ _LOG = logging.getLogger("bridge.calls")
 
 @dataclass(slots=True)
 class LiveCall:
-    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun."""
+    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun; `phase`: of its task, where it has
+    one: not at its first step yet, at work, or writing down what came of it."""
 
     request: Requested
     content: str
     clock: CallClock
     ids: list[str]
+    phase: Literal["waiting", "running", "ending"] = "waiting"
     started: bool = False
     cancelled: bool = False
     idempotent: bool = False
