@@ -21,7 +21,7 @@ from bridge.errors import (
     ServerDown,
     TimedOut,
     ToolDenied,
-)  # fmt: skip
+)
 from bridge.execution import METHODS, Execution, LiveCall, Parts
 from bridge.ledger import content_of
 from bridge.policy import idempotent
@@ -48,7 +48,7 @@ class Calls:
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions = Questions(lambda: parts.policy().ask_timeout)
         self._alarm = Alarm()
-        self._execution = Execution(parts, self._questions, self._progress)
+        self._execution = Execution(parts, self._questions, self._progress, self._uplink_refuse)
         self._quick = QuickCalls(parts, self._execution, self._progress, self._finish_quick, self._run_as_task)
 
     def set_limit(self, max_result_bytes: int) -> None:
@@ -99,13 +99,9 @@ class Calls:
         """Always answered: by `ERROR` 1009, unless the response was first."""
         for call in self._live.values():
             if call_id in call.ids:
-                if call.phase == "ending":
-                    return  # the response was first, and is being written down
                 call.cancelled = True
-                if call.task is not None and call.phase == "waiting":  # cancelled now, it would never say how it ended
-                    self._abort(call, CallCancelled(effect="unknown" if call.started else "none"))
-                elif call.task is not None:
-                    call.task.cancel()
+                if call.task is not None and call.phase == "running":
+                    call.task.cancel()  # one that waits will see it; where one is ending, the response was first
                 self._quick.stop(call, CANCELLED)
                 return
         if call_id not in self._parts.outbox.answers:
@@ -197,15 +193,12 @@ class Calls:
         except BridgeError as error:
             self._uplink_refuse(error)
             if isinstance(error, ToolDenied):
-                self._abort(call, error)
+                call.cancelled = True
+                self._finish(call, error_answer(error), "none")
+                if call.task is not None:
+                    call.task.cancel()
             return
         self._repeat_question(call)
-
-    def _abort(self, call: LiveCall, error: BridgeError) -> None:
-        call.cancelled = True
-        self._finish(call, error_answer(error), error.effect)
-        if call.task is not None:
-            call.task.cancel()
 
     def _works(self, call: LiveCall) -> bool:
         return call.started or self._parts.confirmations.repeat(call.ids[0]) is None
@@ -220,6 +213,8 @@ class Calls:
         task = asyncio.current_task()
         call.phase = "running"
         try:
+            if call.cancelled:
+                raise CallCancelled(effect="unknown" if call.started else "none")
             if call.request.remaining <= 0:
                 raise TimedOut("the deadline had passed before it came")
             if task is not None:
