@@ -67,6 +67,13 @@ class _Open:
     decision: tuple[str, str] | None = None
 
 
+def _same_question(known: _Open, asked: Asked) -> bool:
+    """Whether it is asked on; after a restart a call may have another id, while nobody waits for the answer yet."""
+    if (known.asked.user, known.asked.tool, known.asked.arguments) != (asked.user, asked.tool, asked.arguments):
+        return False
+    return known.asked.call_id == asked.call_id or known.answer is None
+
+
 class ApprovalDesk:
     """Implements `agent.ports.Approvals`, `gateway.tunnel.ports.Desk` and the methods' `Asking`."""
 
@@ -181,8 +188,8 @@ class ApprovalDesk:
             message_id=challenge.message_id,
         )  # fmt: skip
         known = self._open.get(asked.approval_id)
-        if known is not None and known.asked.user != asked.user:
-            return "deny", ""  # an id of somebody else's question
+        if known is not None and not _same_question(known, asked):
+            return "deny", ""  # an id of somebody else's question, or of another call: one yes is for one call
         decision, by = await self.ask(asked, announce)
         if decision in ("allow_session", "allow_always") and by != "bridge":
             session = "" if challenge.session is None else challenge.session.identity
