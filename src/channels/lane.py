@@ -117,10 +117,9 @@ class Lane:
             self.chat.outcome(call, time.monotonic(), error=error)
         except TimeoutError:
             self.chat.outcome(call, time.monotonic(), error=OutcomeUnknown("no answer in time"))
-        except Exception as error:
-            # An adapter's mistake must neither end the lane nor be repeated for ever: a send may have left.
+        except Exception as error:  # an adapter's mistake must neither end the lane nor be repeated for ever
             log.exception("%s: %s raised what no adapter may raise", self.name, type(call).__name__)
-            kind = OutcomeUnknown if isinstance(call, Send) else DeliveryRejected
+            kind = OutcomeUnknown if isinstance(call, Send) else DeliveryRejected  # a send may have left
             self.chat.outcome(call, time.monotonic(), error=kind(f"internal: {type(error).__name__}"))
         else:
             self.chat.outcome(call, time.monotonic(), platform_id=identifier)

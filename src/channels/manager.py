@@ -7,7 +7,7 @@ above is `gateway/app.py`, which hands in the ports and shows states and deliver
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from bus.context import timestamp
@@ -160,8 +160,7 @@ class ChannelManager:
             return
         try:
             host.take(event, parts)  # type: ignore[arg-type]  # it has a session, so it is an event of one
-        except Exception:
-            # The publisher is the agent: a mistake in showing a turn must not end it.
+        except Exception:  # the publisher is the agent: a mistake in showing a turn must not end it
             log.exception("%s: an event could not be shown", parts.channel)
 
     # ------------------------------------------------------------ for people and programs
@@ -208,7 +207,3 @@ class ChannelManager:
     def host(self, name: str) -> ChannelHost | None:
         """The supervisor of an enabled channel."""
         return self._hosts.get(name)
-
-    def hosts(self) -> Iterable[ChannelHost]:
-        """All of them."""
-        return self._hosts.values()

@@ -98,8 +98,7 @@ class References:
 
     def _load_secrets(self) -> Mapping[str, Any]:
         path = self.folder / self.secrets_name
-        # Without a home a `~` is left as it is, where the method of Path would raise.
-        shared = FilePath(os.path.expanduser(SHARED_SECRETS))  # noqa: PTH111 - see above
+        shared = FilePath(os.path.expanduser(SHARED_SECRETS))  # noqa: PTH111 - without a home, Path.expanduser raises
         if not path.exists() and shared.exists():
             path = shared
         try:

@@ -137,7 +137,7 @@ def read_archive(source: Path, home: Path) -> Path | None:
             if aside is not None:
                 aside.rename(home)
             raise
-    except BaseException:
+    except BaseException:  # Ctrl-C, too: a half-unpacked state must not stay behind
         _remove(fresh)
         raise
     return aside

@@ -69,6 +69,13 @@ class _Open:
     decision: tuple[str, str] | None = None
 
 
+def _same_question(known: _Open, asked: Asked) -> bool:
+    """Whether it is asked on; after a restart a call may have another id, while nobody waits for the answer yet."""
+    if (known.asked.user, known.asked.tool, known.asked.arguments) != (asked.user, asked.tool, asked.arguments):
+        return False
+    return known.asked.call_id == asked.call_id or known.answer is None
+
+
 class ApprovalDesk:
     """Implements `agent.ports.Approvals`, `gateway.tunnel.ports.Desk` and the methods' `Asking`."""
 
@@ -125,7 +132,7 @@ class ApprovalDesk:
             open_ = self._open[asked.approval_id] = _Open(asked)
             try:
                 await self._keep(asked)
-            except BaseException:
+            except BaseException:  # cancelled, too: what was not kept cannot be answered
                 self._open.pop(asked.approval_id, None)
                 raise
         announce()
@@ -183,8 +190,8 @@ class ApprovalDesk:
             message_id=challenge.message_id,
         )  # fmt: skip
         known = self._open.get(asked.approval_id)
-        if known is not None and known.asked.user != asked.user:
-            return "deny", ""  # an id of somebody else's question
+        if known is not None and not _same_question(known, asked):
+            return "deny", ""  # an id of somebody else's question, or of another call: one yes is for one call
         decision, by = await self.ask(asked, announce)
         if decision in ("allow_session", "allow_always") and by != "bridge":
             session = "" if challenge.session is None else challenge.session.identity

@@ -111,6 +111,14 @@ class House:
         await asyncio.wait_for(self.asked.wait(), 5)
         return task
 
+    async def restarts(self, task: "asyncio.Task[ToolResult]") -> None:
+        """The gateway stops while `task` waits for its answer, and starts again."""
+        self.desk.closing()
+        task.cancel()
+        await asyncio.wait({task})
+        self.close()
+        self.open()
+
     @property
     def approval(self) -> str:
         return next(u.approval_id for u in reversed(self.updates) if isinstance(u, ApprovalAsked))
@@ -345,11 +353,7 @@ async def test_a_question_survives_a_restart(house: House) -> None:
         call = tool_call("write", {"when": when}, session=SESSION)
         task = await house.asks("write", call=call)
         approval = house.approval
-        house.desk.closing()
-        task.cancel()
-        await asyncio.wait({task})
-        house.close()
-        house.open()
+        await house.restarts(task)
         house.asked.clear()
         assert [row["approval_id"] for row in await house.desk.pending(actor())] == [approval]
         if when == "between":
@@ -369,11 +373,7 @@ async def test_after_a_restart_the_yes_is_still_bound_to_its_arguments(house: Ho
     call = tool_call("write", {"path": "/a"}, session=SESSION)
     task = await house.asks("write", call=call)
     approval = house.approval
-    house.desk.closing()
-    task.cancel()
-    await asyncio.wait({task})
-    house.close()
-    house.open()
+    await house.restarts(task)
     await house.desk.resolve(approval, "allow_once", actor())
     other = tool_call("write", {"path": "/evil"}, session=SESSION, call_id=call.call_id, key=call.idempotency_key)
     task = await house.asks("write", call=other)

@@ -61,7 +61,6 @@ class Due:
 
     task: Task
     due: float
-    late_seconds: float
 
     @property
     def idempotency_key(self) -> str:
@@ -164,7 +163,7 @@ class Scheduler:
             for task in sorted(tasks.values(), key=lambda task: task.due):
                 if task.due > now:
                     continue
-                found.append(Due(task=task, due=task.due, late_seconds=now - task.due))
+                found.append(Due(task=task, due=task.due))
                 # From now on, not from then: times that were missed are made up for once.
                 follower = next_time(task.cron, zone_kept(task.zone), now) if task.cron else None
                 if follower is None:
