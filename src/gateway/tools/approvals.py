@@ -16,14 +16,13 @@ from dataclasses import dataclass
 
 import orjson
 
-from bridge.errors import BridgeError
-from bridge.protocol import arguments_hash
 from bus.context import timestamp
 from bus.errors import BadParameters, Forbidden, NotFound, Overloaded
 from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
 from gateway.tools.grants import Grants
 from gateway.tools.store import Store
+from gateway.tunnel.hashes import check_signable
 from gateway.tunnel.ports import Challenge
 
 CLOUD_SECONDS = 600.0
@@ -269,10 +268,7 @@ class ApprovalDesk:
             raise NotFound("no such question, or it is over")
         if "approve" not in actor.scopes:
             raise Forbidden("this needs the scope approve")
-        try:
-            arguments_hash(content)  # a bridge's answer is signed: found out later, it would break the connection
-        except BridgeError as error:
-            raise BadParameters(f"content: {error.message}") from error
+        check_signable(content)
         question[1].set_result({"action": action} if content is None else {"action": action, "content": content})
         return True
 
