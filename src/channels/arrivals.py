@@ -31,8 +31,10 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, key: str, job: Job) -> bool:
-        """Do `job` after what waits under `key`; False where the lane is full, or has left something out that it has
-        yet to catch up on: nothing later may be taken in before that."""
+        """Do `job` after what waits under `key`; False where the lane is full, or has yet to catch up.
+
+        What comes after something that did not fit may not be done before it: it would count as caught up.
+        """
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _Lane()

@@ -84,7 +84,8 @@ class ChannelHost:
         self._total: Bucket | None = None
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; may be run again."""
+        self._tasks.open()
         try:
             await self.supervisor.run()
         finally:

@@ -31,7 +31,8 @@ AUTH_FAILURES = 3
 AUTH_TIMEOUT = 4502
 TOO_SLOW = 4008
 BINARY = 1003
-IN_FLIGHT = 128
+IN_FLIGHT = 1024
+"""What one read may bring: a client that asks a thousand things in one breath is answered a thousand times."""
 WRITE_AHEAD = 65_536
 POLL_SECONDS = 0.02
 SLOW_GRACE = 30.0

@@ -195,7 +195,7 @@ class Hub:
         topic.ring.last_seq = max(topic.ring.last_seq, ring.last_seq)
         reading.explicit = True
         packets = [Packet(e) for e in again if not (type(e) is ChatMessage and e.origin == reader.origin and e.origin)]
-        reading.held[:0] = packets
+        reading.hold_too(packets)
         return reading, ring.last_seq, len(packets)
 
     def hold(self, reader: Reader, key: SessionKey) -> Reading:
@@ -231,9 +231,8 @@ class Hub:
         if not (reading.explicit or reading.turns or reading.keep):
             # only events of a session are held, and those have a number
             held = [p for p in held if (p.event.seq or 0) > accepted.seq]  # type: ignore[union-attr]
-        known = {event.seq for event in missed}
-        fresh = [p for p in held if p.event.seq not in known]  # type: ignore[union-attr]  # held: of a session
-        reading.held = [*(Packet(event) for event in missed), *fresh]
+        reading.held = held
+        reading.hold_too([Packet(event) for event in missed])
         if running and not any(_ends(p.event, accepted.message_id) for p in reading.held):
             reading.turns.add(accepted.message_id)
         reading.keep = True

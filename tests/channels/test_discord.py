@@ -107,22 +107,6 @@ async def test_a_channel_that_nobody_told_of_and_that_cannot_be_asked_for_stands
         assert sorted((i.place.kind, i.place.chat) for i in notes.incoming) == [("direct", "42"), ("group", "9001")]
 
 
-@pytest.mark.parametrize("trouble", [503, 429])
-async def test_a_channel_that_cannot_be_asked_for_yet_is_asked_again_and_nothing_said_there_is_lost(
-    discord: FakeDiscord, trouble: int
-) -> None:
-    notes = Notebook()
-    async with running(discord, notes):
-        body, headers = rate_limit(1.2) if trouble == 429 else ({}, {})
-        discord.faults.add(Fault("/channels/9001$", "GET", status=trouble, body=body, headers=headers))
-        discord.world.channel("9000", guild="51")
-        discord.world.channel("9001", guild="51", parent="9000")
-        await discord.says("42", "first", channel="9001")
-        await discord.says("42", "second", channel="9001")
-        await until(lambda: len(notes.incoming) == 2)
-        assert [(i.text, i.place.parent) for i in notes.incoming] == [("first", "9000"), ("second", "9000")]
-
-
 async def test_a_reply_to_us_a_role_and_a_command_are_being_spoken_to_but_everyone_is_not(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes) as channel:
@@ -275,6 +259,29 @@ async def test_a_long_absence_is_read_page_by_page(discord: FakeDiscord) -> None
     async with running(discord, again):
         await until(lambda: len(again.incoming) == 130)
         assert again.texts == [f"missed {number}" for number in range(130)]
+
+
+async def test_an_odd_message_in_the_history_hides_no_later_one(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        await discord.says("42", "first")
+        await until(lambda: notes.incoming)
+    discord.world.add("7042", user("42"), "odd").pop("author")
+    discord.world.add("7042", user("42"), "even")
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.texts == ["even"])
+
+
+async def test_what_a_channel_is_is_asked_again_after_trouble(discord: FakeDiscord) -> None:
+    notes = Notebook()
+    async with running(discord, notes):
+        thread = discord.world.channel(snowflake(), guild="50", parent="60")["id"]
+        discord.faults.add(Fault(f"/channels/{thread}$", "GET", status=500))
+        await discord.says("42", "<@900> in a thread that nobody told of", channel=thread)
+        await until(lambda: notes.incoming)
+        assert notes.incoming[0].thread == thread
 
 
 async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(

@@ -77,7 +77,7 @@ class Intake:
         self._places: OrderedDict[str, Where] = OrderedDict()
         self.private: dict[str, str] = {}
         """The private channel with each person, as far as known."""
-        self._lanes = Lanes(self._look_back)
+        self._lanes = Lanes(self._catch_up)
         self._gate = asyncio.Semaphore(3)
         self.paused = False
 
@@ -141,15 +141,18 @@ class Intake:
         if self.paused:
             return
 
-        async def done() -> None:
-            try:
-                await job()
-            except ChannelError as error:
-                _log.warning("an event of discord channel %s is left out: %s", lane, error.reason)
-            except Exception:  # one odd event must not take its lane's later ones along
-                _log.exception("an event of discord channel %s could not be read", lane)
+        self._lanes.put(lane, partial(self._do, lane, job))
 
-        self._lanes.put(lane, done)
+    async def _do(self, lane: str, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except ChannelError as error:
+            _log.warning("an event of discord channel %s is left out: %s", lane, error.reason)
+        except Exception:  # one odd event must not take its lane's later ones along
+            _log.exception("an event of discord channel %s could not be read", lane)
+
+    async def _catch_up(self, lane: str) -> None:
+        await self._do(lane, partial(self._look_back, lane))
 
     def _ready(self, data: Object) -> None:
         """A fresh session: whatever was said since the marks may have been missed."""
@@ -240,7 +243,7 @@ class Intake:
             for _ in range(_MOST_PAGES):
                 page = await self._page(channel, after)
                 for message in page:
-                    await self._take(message, where)
+                    await self._do(channel, partial(self._take, message, where))
                 if len(page) < _PAGE:
                     return
                 after = int(page[-1]["id"])
@@ -250,13 +253,12 @@ class Intake:
 
     async def _page(self, channel: str, after: int) -> list[Object]:
         """A piece of the history, oldest first."""
-        path = f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}"
-        page: list[Object] = await self._ask(path, channel)
+        page: list[Object] = await self._ask(f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}", channel)
         later = [message for message in page if int(message["id"]) > after]
         return sorted(later, key=lambda message: int(message["id"]))
 
     async def _ask(self, path: str, channel: str) -> Any:
-        """What Discord knows. Trouble that passes is waited for: nothing later may be read before."""
+        """Of this channel, from Discord. Trouble that passes is waited for: nothing later may be read before."""
         delay = _FIRST_DELAY
         while True:
             try:

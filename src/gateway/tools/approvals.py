@@ -22,6 +22,7 @@ from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
 from gateway.tools.grants import Grants
 from gateway.tools.store import Store
+from gateway.tunnel.hashes import check_signable
 from gateway.tunnel.ports import Challenge
 
 CLOUD_SECONDS = 600.0
@@ -65,6 +66,13 @@ class _Open:
     asked: Asked
     answer: "asyncio.Future[tuple[str, str]] | None" = None
     decision: tuple[str, str] | None = None
+
+
+def _same_question(known: _Open, asked: Asked) -> bool:
+    """Whether it is asked on; after a restart a call may have another id, while nobody waits for the answer yet."""
+    if (known.asked.user, known.asked.tool, known.asked.arguments) != (asked.user, asked.tool, asked.arguments):
+        return False
+    return known.asked.call_id == asked.call_id or known.answer is None
 
 
 class ApprovalDesk:
@@ -181,8 +189,8 @@ class ApprovalDesk:
             message_id=challenge.message_id,
         )  # fmt: skip
         known = self._open.get(asked.approval_id)
-        if known is not None and known.asked.user != asked.user:
-            return "deny", ""  # an id of somebody else's question
+        if known is not None and not _same_question(known, asked):
+            return "deny", ""  # an id of somebody else's question, or of another call: one yes is for one call
         decision, by = await self.ask(asked, announce)
         if decision in ("allow_session", "allow_always") and by != "bridge":
             session = "" if challenge.session is None else challenge.session.identity
@@ -247,17 +255,20 @@ class ApprovalDesk:
         except Overloaded:
             open_.decision = None
             raise
-        if open_.answer is not None and not open_.answer.done():
-            open_.answer.set_result(open_.decision)
+        except asyncio.CancelledError:
+            _tell(open_)  # he has said it, whatever became of his connection; the writing goes on in its thread
+            raise
+        _tell(open_)
         return True
 
     async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
-        """`question.answer`. Raises NotFound."""
+        """`question.answer`. Raises NotFound, and BadParameters for what no bridge would get as it is."""
         question = self._questions.get(question_id)
         if question is None or question[0] != actor.user or question[1].done():
             raise NotFound("no such question, or it is over")
         if "approve" not in actor.scopes:
             raise Forbidden("this needs the scope approve")
+        check_signable(content)
         question[1].set_result({"action": action} if content is None else {"action": action, "content": content})
         return True
 
@@ -279,3 +290,9 @@ class ApprovalDesk:
     async def lend(self, user: str, session: SessionKey, on: bool) -> None:
         """`/bridge on` and `/bridge off` in a group, for the speaker alone."""
         await self.permissions.lend(user, session, on)
+
+
+def _tell(open_: _Open) -> None:
+    """The decision to whoever waits for it."""
+    if open_.answer is not None and open_.decision is not None and not open_.answer.done():
+        open_.answer.set_result(open_.decision)

@@ -239,6 +239,7 @@ class Directory:
                 raise Forbidden(f"a user has at most {MAX_BRIDGES} bridges")
             self._names[user].free(away[0].bridge_id)
             del mine[away[0].bridge_id]
+            self._saver.forget(away[0])
         bridge = mine[bridge_id] = Bridge(
             user, bridge_id, name, names=self._names.setdefault(user, Names()), limits=self.limits,
             trail=self._trail, changed=self._publish,

@@ -63,18 +63,18 @@ def test_the_sessions_of_a_person_and_of_another(gateway: Run, served: Served):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "said"),
+    ("arguments", "environ", "said", "code"),
     [
-        (("--url", "ws://127.0.0.1:9/ws"), {}, "cannot reach"),
-        (("--url", "http://127.0.0.1:9/"), {}, "not a WebSocket address"),
-        ((), {"GATEWAY_TOKEN": "wrong"}, "token"),
+        (("--url", "ws://127.0.0.1:9/ws"), {}, "cannot reach", 1),
+        (("--url", "http://127.0.0.1:9/"), {}, "not a WebSocket address", 2),
+        ((), {"GATEWAY_TOKEN": "wrong"}, "token", 1),
     ],
 )
 def test_what_cannot_work_is_one_line(
-    gateway: Run, served: Served, arguments: tuple[str, ...], environ: dict[str, str], said: str
+    gateway: Run, served: Served, arguments: tuple[str, ...], environ: dict[str, str], said: str, code: int
 ):
     done = gateway("chat", *arguments, "hello", **environ)
-    assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == code and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_reader_that_goes_away_is_no_crash(gateway: Run, served: Served):

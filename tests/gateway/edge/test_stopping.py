@@ -1,6 +1,7 @@
 """Stopping: readiness, what is still finished, what goes on after the start, and who is told."""
 
 import asyncio
+import json
 import os
 import signal
 import ssl
@@ -45,11 +46,17 @@ async def test_a_stop_lets_turns_finish_takes_nothing_in_and_says_goodbye(tmp_pa
 
 
 @pytest.mark.attack(83)
-async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(tmp_path: Path) -> None:
-    async with running(tmp_path, pace=0.02) as gateway, gateway.client() as wire:
+@pytest.mark.parametrize("drain_seconds", [0.1, 60], ids=["the time was over", "a second signal"])
+async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(
+    tmp_path: Path, drain_seconds: float
+) -> None:
+    limits = {"drain_seconds": drain_seconds}
+    async with running(tmp_path, pace=0.02, limits=limits) as gateway, gateway.client() as wire:
         accepted = await wire.call("chat.send_stream", text="count to 40", session_key="s", idempotency_key="once")
         await wire.event("chat.delta")
         gateway.stop.asked.set()
+        if drain_seconds > 1:
+            gateway.stop.hurry.set()
         assert await wire.close_code() == 1012
         last = wire.events[-1]["seq"]
     async with running(tmp_path) as gateway, gateway.client() as wire:
@@ -58,6 +65,9 @@ async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(
         messages = (await wire.call("chat.history", session_key="s"))["messages"]
         assert [m["role"] for m in messages] == ["user", "assistant"]
         assert messages[1]["seq"] > last
+        kept = map(json.loads, (await wire.call("session.export", session_key="s"))["lines"])
+        (again,) = [line["seq"] for line in kept if line.get("type") == "turn.started"][1:]
+        assert again <= last + 2  # one by one, and no jump as after a crash
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
