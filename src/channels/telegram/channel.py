@@ -13,6 +13,7 @@ errors, `polling.py` and `webhook.py` are the two ways in.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -37,6 +38,7 @@ from channels.base import (
 )
 from channels.errors import ChannelAuthFailed, ChannelError, DeliveryRejected, DraftsUnsupported, MessageGone
 from channels.settings import TelegramSettings
+from channels.telegram.albums import Albums
 from channels.telegram.client import UPLOAD_SECONDS, Client, MarkupRefused, NotModified, PictureRefused, mapped
 from channels.telegram.parse import Me, Migrated, parse_album, parse_update
 from channels.telegram.polling import Poller
@@ -83,7 +85,8 @@ class TelegramChannel(BaseChannel):
         self._me = Me(0, "")
         self._moved: dict[str, str] = {}
         self._poller: Poller | None = None
-        self._hook = Hook(settings, self._take)
+        self._albums = Albums(self._take, lambda text: self.inbound.notes.keep_note(self._note("albums"), text))
+        self._hook = Hook(settings, self._take, self._albums)
 
     # ------------------------------------------------------------ life
 
@@ -92,7 +95,11 @@ class TelegramChannel(BaseChannel):
         me = self._bot.bot
         self._me = Me(me.id, me.username or "")
         self.account = str(me.id)
-        self._moved = json.loads(await self.inbound.notes.note(f"telegram:{me.id}:moved") or "{}")
+        self._moved = json.loads(await self.inbound.notes.note(self._note("moved")) or "{}")
+        self._albums.load(await self.inbound.notes.note(self._note("albums")))
+
+    def _note(self, what: str) -> str:
+        return f"telegram:{self.account}:{what}"
 
     async def run(self) -> None:
         if self._settings.mode == "webhook":
@@ -112,6 +119,7 @@ class TelegramChannel(BaseChannel):
             self._poller.paused = True
 
     async def stop(self) -> None:
+        await self._albums.close()
         await self._client.close()
 
     # ------------------------------------------------------------ in
@@ -150,7 +158,7 @@ class TelegramChannel(BaseChannel):
 
     async def _migrated(self, old: str, new: str) -> None:
         self._moved[self._home(old)] = new
-        await self.inbound.notes.keep_note(f"telegram:{self.account}:moved", json.dumps(self._moved))
+        await self.inbound.notes.keep_note(self._note("moved"), json.dumps(self._moved))
 
     async def _tell(self, query: str, text: str) -> None:
         try:
@@ -211,18 +219,11 @@ class TelegramChannel(BaseChannel):
 
             await self._in_chat(to, there)
 
-        try:
-            await call(rendered)
-        except NotModified:
-            return
-        except MarkupRefused:
-            await self._edit_plain(call, rendered)
-
-    async def _edit_plain(self, call: Any, rendered: Rendered) -> None:
-        try:
-            await call(Rendered(rendered.text))
-        except NotModified:
-            return
+        with suppress(NotModified):
+            try:
+                await call(rendered)
+            except MarkupRefused:
+                await call(Rendered(rendered.text))
 
     async def delete(self, to: Address, message_id: str) -> None:
         try:
