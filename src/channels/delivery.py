@@ -119,6 +119,11 @@ class ChatDelivery(ChatItems):
         return self._add(Item(address=turn.address, want=body, kind=kind, turn=turn.message_id,
                               reference=reference, reply_to=turn.reply_to))  # fmt: skip
 
+    def signed(self, markdown: str, words: str) -> str:
+        """`words` below the text of a message, or above what there is room for."""
+        below = f"{markdown}\n\n{words}"
+        return self._take(f"{words}\n\n{markdown}")[0] if self._take(below)[1] else below
+
     # ------------------------------------------------------------ what to do
 
     def next(self, now: float) -> Call | Wait | None:

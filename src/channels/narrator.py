@@ -146,12 +146,12 @@ def echo(event: ChatMessage, language: str) -> str:
 
 def decide(chat: ChatDelivery, item: Item, event: ApprovalResolved, language: str) -> None:
     """The buttons go, and the text says what was decided."""
-    if item.want is None or item.want.markdown.endswith(decided(event.decision, language)):
+    words = decided(event.decision, language)
+    if item.want is None or item.want.markdown.endswith(words) or item.want.markdown.startswith(words):
         return
     if event.decision == "closed" and not item.want.buttons:
         return  # pressed once more, after the decision: what was decided stands
-    text = approvals.after(item.want.markdown, event.decision, language)
-    chat.change(item, replace(item.want, markdown=text, buttons=()))
+    chat.change(item, replace(item.want, markdown=chat.signed(item.want.markdown, words), buttons=()))
 
 
 def sign(chat: ChatDelivery, item: Item, words: str) -> None:
@@ -160,4 +160,4 @@ def sign(chat: ChatDelivery, item: Item, words: str) -> None:
         return
     if item not in chat.items:
         chat.items.append(item)
-    chat.change(item, replace(item.want, markdown=f"{item.want.markdown}\n\n{words}", buttons=()))
+    chat.change(item, replace(item.want, markdown=chat.signed(item.want.markdown, words), buttons=()))

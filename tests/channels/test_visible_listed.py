@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from bus.events import ApprovalRequested
 from tests.channels.rig import Rig, until
 from tests.channels.test_visible import (
     PARTS,
@@ -55,3 +56,36 @@ async def test_what_was_refused_at_its_first_words_is_sent_again_whole(platform:
     await until(lambda: platform.fake.visible(platform.person) == [WHOLE])
     await nothing_waits(platform, stage)
     assert await stage.rig.manager.deliveries() == []
+
+
+async def test_a_question_as_long_as_a_message_still_says_what_was_decided(platform: Any, stage: Stage) -> None:
+    await platform.fake.says(platform.person, "?")
+    turn = await stage.turn()
+    turn.agent.asked["ap_1"] = turn
+    turn.publish(
+        ApprovalRequested, approval_id="ap_1", call_id="c1", tool="fs_write", arguments={"text": "🙂" * 4000},
+        risk="writes", expires_at="2099-01-01T00:00:00Z", user=turn.message.actor.user,
+    )  # fmt: skip
+    await until(platform.buttons)
+    assert platform.fake.visible(platform.person)[0].count("🙂") > 500
+    message, button = platform.buttons()[0]
+    await platform.fake.presses(platform.person, message, button)
+    await until(lambda: not platform.buttons())
+    assert "Allowed once" in platform.fake.visible(platform.person)[0]
+    assert await stage.rig.manager.deliveries() == []
+    turn.done()
+
+
+async def test_a_list_as_long_as_a_message_still_says_what_was_chosen(platform: Any, stage: Stage) -> None:
+    await platform.fake.says(platform.person, "?")
+    turn = await stage.turn()
+    choices = [f"{number} {'word ' * 11}"[:60] for number in range(40)]
+    schema = {"type": "object", "properties": {"it": {"type": "string", "enum": choices}}}
+    asking = asyncio.create_task(turn.inquire(schema, "Which one? " * 90))
+    await until(platform.buttons)
+    await platform.fake.says(platform.person, "7")
+    assert await asking == ("accept", {"it": choices[6]})
+    await until(lambda: not platform.buttons())
+    assert f"✅ {choices[6]}".strip() in platform.fake.visible(platform.person)[0]
+    assert await stage.rig.manager.deliveries() == []
+    turn.done()
