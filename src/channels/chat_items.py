@@ -241,7 +241,7 @@ class ChatItems:
         self._add(old)
 
     def _again(self, item: Item) -> None:
-        """As a new message in its place, under a nonce of its own: by the old one a platform gives back what is gone."""
+        """As a new message in its place, under a nonce of its own: by the old one platforms give back what is gone."""
         new = anew(item)
         self._settle(item, "sent", "withdrawn")
         self.items.insert(self.items.index(item), new)

@@ -1,4 +1,4 @@
-"""What a person sees of an answer whose message was deleted, or refused at first: Discord and Feishu over real sockets."""
+"""What a person sees of messages that were deleted, refused at first, or are too long: on Discord and on Feishu."""
 
 import asyncio
 from pathlib import Path
