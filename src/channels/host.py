@@ -35,8 +35,8 @@ from channels.ports import Answers, ApprovalDesk, MediaStore
 from channels.questions import Answered, Questions
 from channels.settings import ChannelSettings
 from channels.supervision import Supervisor
+from channels.taking_up import fate_of
 from channels.tasks import Tasks
-from channels.wording import say
 
 LANES_KEPT = 256
 EARLY_EVENTS = 20_000
@@ -257,24 +257,16 @@ class ChannelHost:
 
     async def _take_up(self, found: OpenTurn) -> None:
         """Finish a turn that ended unheard; leave one that goes on; say so where it is lost."""
-        turn, text = found.turn, found.final
-        if text is None and self._answers is not None:
-            outcome = await self._answers.outcome(SessionKey(turn.session), turn.message_id)
-            if outcome.state == "open":
-                return
-            if outcome.state == "ended":
-                text = say("failed", turn.language, message=outcome.text) if outcome.failed else outcome.text
-                text = text or say("empty", turn.language)
-            elif found.accepted:
-                text = say("interrupted", turn.language)
-            else:
-                await self._drop(turn)
-                return
+        turn = found.turn
+        fate = await fate_of(found, self._answers)
+        if fate.state == "unknown":
+            await self._drop(turn)
+            return
         lane = self._lane(turn.address)
-        if text is not None and lane is not None and turn.message_id in lane.chat.turns and not turn.ended:
+        if fate.state == "ended" and lane is not None and turn.message_id in lane.chat.turns and not turn.ended:
             self._ended.append(turn.message_id)
-            lane.chat.finish(turn.message_id, text)
-            lane.finals.append((turn.message_id, text))
+            lane.chat.finish(turn.message_id, fate.text)
+            lane.finals.append((turn.message_id, fate.text))
             lane.wake()
 
     async def _drop(self, turn: Turn) -> None:

@@ -27,6 +27,7 @@ from channels.wording import say
 
 log = logging.getLogger(__name__)
 HELD_UP_SECONDS = 10.0
+KEEP_AGAIN_SECONDS = 1.0
 CALL_SECONDS = 90.0
 """No call to a platform takes longer; the adapters' own time-outs are shorter."""
 
@@ -62,6 +63,8 @@ class Lane:
         self.finals: list[tuple[str, str]] = []
         """What is still to be kept besides items: questions, and the texts of turns that ended."""
         self._keeping = False
+        self._refused = False
+        """The disk refused the last time: what it didn't take is offered again."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -74,9 +77,13 @@ class Lane:
     @property
     def busy(self) -> bool:
         """Whether something is on its way, or waits to be kept; not what the platform holds up for longer."""
-        to_keep = self._keeping or self.chat.changed or self.chat.closed or self.asked or self.finals
+        to_keep = self._keeping or (self._to_keep and not self._refused)
         held_up = self.chat.not_before - time.monotonic() > HELD_UP_SECONDS
-        return bool(to_keep) or (self.chat.queued > 0 and not held_up)
+        return to_keep or (self.chat.queued > 0 and not held_up)
+
+    @property
+    def _to_keep(self) -> bool:
+        return bool(self.chat.changed or self.chat.closed or self.asked or self.finals)
 
     @property
     def idle(self) -> bool:
@@ -90,12 +97,12 @@ class Lane:
             channel = self._link()
             call = self.chat.next(time.monotonic()) if channel is not None else Wait(3600)
             if call is None:
-                if self.chat.changed or self.chat.closed:
-                    continue
-                if not self._wake.is_set():
+                if self._refused:
+                    await self._sleep(KEEP_AGAIN_SECONDS)
+                elif not self._to_keep and not self._wake.is_set():
                     return
             elif isinstance(call, Wait):
-                await self._sleep(call.seconds)
+                await self._sleep(min(call.seconds, KEEP_AGAIN_SECONDS) if self._refused else call.seconds)
             elif channel is not None:
                 await self._make(channel, call)
 
@@ -177,7 +184,8 @@ class Lane:
         return Media(data=data, mime=ref.mime, name=ref.name)
 
     async def _keep(self) -> None:
-        """Write down what changed; where the disk refuses, delivery goes on and says so."""
+        """Write down what changed; where the disk refuses, delivery goes on and says so, and it is tried again:
+        what was delivered and is not crossed out would be delivered once more after a restart."""
         changed, self.chat.changed = self.chat.changed, {}
         closed, self.chat.closed = self.chat.closed, []
         asked, self.asked = self.asked, []
@@ -192,7 +200,14 @@ class Lane:
             for message_id in closed:
                 await self._ledger.close_turn(message_id)
         except sqlite3.Error as error:
-            log.error("%s: the outbox can't be written (%s)", self.name, error)
+            if not self._refused:
+                log.error("%s: the outbox can't be written (%s)", self.name, error)
+            self._refused = isinstance(error, sqlite3.OperationalError)  # full or locked, which passes
+            if self._refused:
+                self.chat.changed = {**changed, **self.chat.changed}
+                self.chat.closed[:0], self.asked[:0], self.finals[:0] = closed, asked, finals
+        else:
+            self._refused = False
         finally:
             self._keeping = False
 
