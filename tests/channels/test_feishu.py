@@ -502,6 +502,33 @@ async def test_a_wrong_secret_is_said_clearly_and_never_shown(feishu: FakeFeishu
     await channel.stop()
 
 
+@pytest.mark.attack(62)
+@pytest.mark.parametrize("mode", ["websocket", "webhook"])
+async def test_a_secret_that_is_withdrawn_while_running_ends_the_run(
+    feishu: FakeFeishu, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """The long connection stays up and nothing comes in to be answered: whoever looks shall see it all the same."""
+    monkeypatch.setattr("channels.feishu.channel.LOOK_SECONDS", 0.05, raising=False)
+    keys = {"encrypt_key": "e", "verification_token": "v"} if mode == "webhook" else {}
+    channel = made(feishu, Notebook(), mode=mode, **keys)
+    await channel.start()
+    running = asyncio.create_task(channel.run())
+    try:
+        await until(lambda: channel.state.state == "ready")
+        feishu.faults.add(Fault("bot/v3/info", "GET", status=503))
+        await asyncio.sleep(0.1)
+        assert not running.done()
+        feishu.rest.app_secret = "another"
+        feishu.rest.tokens.clear()
+        async with asyncio.timeout(5):
+            with pytest.raises(ChannelAuthFailed):
+                await running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await channel.stop()
+
+
 # ---------------------------------------------------------------- refusals
 
 
