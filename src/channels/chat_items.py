@@ -18,21 +18,7 @@ from channels.errors import (
     OutcomeUnknown,
     RateLimited,
 )
-from channels.items import (
-    PLACEHOLDER,
-    Body,
-    Call,
-    Delete,
-    Draft,
-    Edit,
-    Item,
-    ItemState,
-    Probe,
-    Send,
-    Turn,
-    anew,
-    requeue,
-)
+from channels.items import PLACEHOLDER, Body, Call, Delete, Draft, Edit, Item, ItemState, Probe, Send, Turn, requeue
 
 BACKOFF_SECONDS = (1.0, 60.0)
 AUTH_SECONDS = 15.0
@@ -197,7 +183,7 @@ class ChatItems:
     def _send_failed(self, item: Item, error: ChannelError, now: float) -> None:
         if isinstance(error, DeliveryRejected):
             self._refuse(item, error.reason)
-        elif isinstance(error, OutcomeUnknown) and not self._nonce_holds(item, now):
+        elif isinstance(error, OutcomeUnknown) and (not self._nonce_holds(item, now) or item.tried_enough):
             self._in_doubt(item, error.reason)
         elif not isinstance(error, OutcomeUnknown):
             if item.attempts == 1:
@@ -242,7 +228,7 @@ class ChatItems:
 
     def _again(self, item: Item) -> None:
         """As a new message in its place, under a nonce of its own: by the old one platforms give back what is gone."""
-        new = anew(item)
+        new = item.anew()
         self._settle(item, "sent", "withdrawn")
         self.items.insert(self.items.index(item), new)
         self._touch(new)

@@ -49,6 +49,7 @@ class Body:
         )
 
 
+MEDIA_TRIES = 3
 PLACEHOLDER = Body(markdown="…", plain=True, final=False)
 """Sent first where a repeated send could not be told from a new one: it holds nothing of the answer."""
 
@@ -101,15 +102,19 @@ class Item:
         return self.delivery_id[-25:]
 
     @property
+    def tried_enough(self) -> bool:
+        """A file whose upload did not end in time so often is given up: everything behind it waits."""
+        return self.want is not None and self.want.media is not None and self.attempts >= MEDIA_TRIES
+
+    @property
     def settled(self) -> bool:
         """Nothing more will be done about it by itself."""
         return self.state != "queued"
 
-
-def anew(item: Item) -> Item:
-    """The same wish as another message, of which nothing has been sent."""
-    return Item(address=item.address, want=item.want, turn=item.turn, index=item.index, kind=item.kind,
-                reply_to=item.reply_to, reference=item.reference, owner=item.owner)  # fmt: skip
+    def anew(self) -> "Item":
+        """The same wish as another message, of which nothing has been sent."""
+        return Item(address=self.address, want=self.want, turn=self.turn, index=self.index, kind=self.kind,
+                    reply_to=self.reply_to, reference=self.reference, owner=self.owner)  # fmt: skip
 
 
 def requeue(item: Item) -> None:

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 HELD_UP_SECONDS = 10.0
 KEEP_AGAIN_SECONDS = 1.0
 CALL_SECONDS = 90.0
-"""No call to a platform takes longer; the adapters' own time-outs are shorter."""
+UPLOAD_SECONDS = 150.0
+"""No call to a platform takes longer, and none with a file; the adapters' own time-outs are shorter."""
 
 ReadMedia = Callable[[MediaRef, str], Awaitable[bytes]]
 
@@ -117,7 +118,7 @@ class Lane:
         await self._keep()
         await self._total_rate()
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(_most_seconds(call)):
                 with self._span(call):
                     identifier = await self._perform(channel, call)
         except ChannelError as error:
@@ -214,6 +215,10 @@ class Lane:
 
 def _text(body: Body) -> Text:
     return Text(markdown=body.markdown, plain=body.plain, activity=body.activity, buttons=body.buttons)
+
+
+def _most_seconds(call: Call) -> float:
+    return UPLOAD_SECONDS if isinstance(call, Send) and call.body.media is not None else CALL_SECONDS
 
 
 def _draft_id(message_id: str) -> int:

@@ -1,8 +1,11 @@
 """The pure delivery machine: what is listed can be sent again whole, and what is gone comes back as a new message."""
 
+from dataclasses import replace
+
+from bus.events import MediaRef
 from channels.errors import MessageGone
-from channels.items import Delete, Edit, Item, Send
-from tests.channels.delivery_bench import NONCE, Bench
+from channels.items import Delete, Edit, Item, Send, Turn
+from tests.channels.delivery_bench import HERE, NONCE, Bench
 
 
 def listed(bench: Bench) -> list[Item]:
@@ -66,3 +69,13 @@ def test_a_message_that_is_gone_comes_again_under_another_nonce() -> None:
     assert not {"unknown", "refused", "queued"} & {item.state for item in bench.everything.values()}
     assert Send.__name__ in bench.platform.calls
     assert Delete.__name__ not in bench.platform.calls
+
+
+def test_a_file_whose_upload_never_ends_in_time_does_not_hold_up_what_comes_after_it() -> None:
+    bench = Bench(replace(NONCE, nonce_seconds=86_400), ["lost"] * 3)
+    ref = MediaRef(media_id="m", mime="application/zip", name="big.zip", size=1)
+    bench.chat.media(Turn(message_id="m1", session="s", address=HERE), ref)
+    bench.chat.notice(HERE, "hello")
+    bench.run(600)
+    assert bench.platform.visible == ["hello"]
+    assert sorted(bench.states()) == ["sent", "unknown"]

@@ -40,8 +40,9 @@ from channels.errors import ChannelAuthFailed, ChannelError, DeliveryRejected, D
 from channels.settings import TelegramSettings
 from channels.telegram.albums import Albums
 from channels.telegram.client import UPLOAD_SECONDS, Client, MarkupRefused, NotModified, PictureRefused, mapped
-from channels.telegram.parse import Me, Migrated, parse_album, parse_update
+from channels.telegram.parse import Me, Migrated
 from channels.telegram.polling import Poller
+from channels.telegram.reading import Reading
 from channels.telegram.render import MAX_CHARS, Rendered, measure, media_kind, render_buttons, render_text
 from channels.telegram.webhook import Hook
 
@@ -82,7 +83,7 @@ class TelegramChannel(BaseChannel):
         self._settings = settings
         self._client = Client(token, settings.base_url)
         self._bot = self._client.bot
-        self._me = Me(0, "")
+        self._reading = Reading(self._client.download, self._tell)
         self._moved: dict[str, str] = {}
         self._poller: Poller | None = None
         self._albums = Albums(self._take, lambda text: self.inbound.notes.keep_note(self._note("albums"), text))
@@ -93,7 +94,7 @@ class TelegramChannel(BaseChannel):
     async def start(self) -> None:
         await self._client.open()
         me = self._bot.bot
-        self._me = Me(me.id, me.username or "")
+        self._reading.me = Me(me.id, me.username or "")
         self.account = str(me.id)
         self._moved = json.loads(await self.inbound.notes.note(self._note("moved")) or "{}")
         self._albums.load(await self.inbound.notes.note(self._note("albums")))
@@ -130,10 +131,7 @@ class TelegramChannel(BaseChannel):
     async def _take(self, updates: Sequence[JsonObject]) -> None:
         """One update, or the parts of one album."""
         try:
-            if len(updates) > 1:
-                parsed = parse_album([u["message"] for u in updates], self._me, self._client.download)
-            else:
-                parsed = parse_update(updates[0], self._me, self._client.download, self._tell)
+            parsed = self._reading.read(updates)
         except (KeyError, TypeError, ValueError, AttributeError):
             log.warning("telegram: update %s is not understood", updates[0].get("update_id"), exc_info=True)
             return

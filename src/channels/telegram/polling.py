@@ -119,13 +119,13 @@ class Poller:
         for group in grouped(self._new(updates)):
             numbers = {int(update["update_id"]) for update in group}
             self._under_way |= numbers
-            chat = chat_of(group[0])
+            chat = _order_of(group[0])
             self._last_of_chat[chat] = self._tasks.spawn(self._one(group, numbers, self._last_of_chat.get(chat)))
 
     async def _one(self, group: Sequence[JsonObject], numbers: set[int], before: "asyncio.Task[None] | None") -> None:
         if before is not None and not before.done():
             await asyncio.wait({before})
-        chat = chat_of(group[0])
+        chat = _order_of(group[0])
         try:
             await self._take(group)
         except Exception:  # an update that we stumble over is confirmed, or it would come back for ever
@@ -144,6 +144,11 @@ class Poller:
                 await self._finished.wait()
         except TimeoutError:
             return
+
+
+def _order_of(update: JsonObject) -> str:
+    """What an update keeps its order with: its chat. A tap waits for no message, which may wait for its answer."""
+    return f"{chat_of(update)} taps" if "callback_query" in update else chat_of(update)
 
 
 def grouped(updates: Sequence[JsonObject]) -> list[list[JsonObject]]:

@@ -16,7 +16,9 @@ async def buttons(paper: PaperPlatform, group: str | None = None) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_a_reminder_asks_in_a_group_is_answered_by_whose_it_is(paper: PaperPlatform, rig: Rig) -> None:
+async def test_what_is_asked_in_a_group_by_a_turn_from_elsewhere_is_answered_by_whose_it_is(
+    paper: PaperPlatform, rig: Rig
+) -> None:
     """Somebody else spoke last there: his word neither counts, nor does it keep the other's from counting."""
     await paper.person_says("hello", person="7", group="room-1", mentioned=True)
     await shown(paper, "You said: hello", group="room-1")
@@ -30,7 +32,7 @@ async def test_what_a_reminder_asks_in_a_group_is_answered_by_whose_it_is(paper:
 
     rig.agent.script = work
     due: InboundMessage = replace(
-        elsewhere(rig, group_key("paper", "room-1")), text="⏰ tidy up", origin="", actor=Actor(user="paper-42")
+        elsewhere(rig, group_key("paper", "room-1")), text="tidy up", origin="", actor=Actor(user="paper-42")
     )
     await rig.bus.submit(due)
     await buttons(paper, "room-1")

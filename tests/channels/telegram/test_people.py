@@ -4,8 +4,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from tests.channels.rig import Rig, Turn, until
+from tests.channels.rig import Rig, Turn, overloaded, until
 from tests.channels.telegram.rigging import GROUP, section
+from tests.contracts.channel_contract import PNG
 from tests.fakes.telegram_server import FakeTelegram
 
 MEMBER = 7
@@ -60,14 +61,12 @@ async def test_a_group_that_moved_may_be_listed_by_its_new_id(telegram: FakeTele
 
 
 async def test_an_album_among_other_messages_is_waited_for(telegram: FakeTelegram, rig: Rig) -> None:
-    gate: asyncio.Event = asyncio.Event()
     telegram.world.person_sends(42, "photo", b"\x89PNG1", caption="both", album="a1")
     telegram.world.person_says(GROUP, "@b_bot in between", user=MEMBER)
     await asyncio.sleep(0.15)
     telegram.world.person_sends(42, "photo", b"\x89PNG2", album="a1")
     await until(lambda: any(m.text == "both" for m in rig.agent.messages))
     await asyncio.sleep(0.3)
-    gate.set()
     albums = [m for m in rig.agent.messages if m.media]
     assert [len(m.media) for m in albums] == [2]
 
@@ -105,3 +104,42 @@ async def test_a_second_tap_on_a_decided_question_changes_nothing(telegram: Fake
     await until(lambda: len(telegram.world.answered_taps) == 3)
     await asyncio.sleep(0.3)
     assert telegram.world.visible(42)[0] == text
+
+
+async def test_a_tap_does_not_wait_for_a_message_that_has_to(telegram: FakeTelegram, rig: Rig) -> None:
+    """The session is full until the question is answered: behind the message the answer would never come."""
+
+    async def work(turn: Turn) -> None:
+        turn.ask("ap_1")
+        await until(lambda: rig.agent.decisions, 30)
+        rig.agent.refuse = []
+        turn.done()
+
+    rig.agent.script = work
+    telegram.world.person_says(42, "go")
+    await until(lambda: telegram.world.has_buttons(42))
+    rig.agent.refuse = overloaded(10_000)
+    telegram.world.person_says(42, "one too many")
+    await asyncio.sleep(0.2)
+    telegram.world.tap(42, "Allow once")
+    await until(lambda: rig.agent.decisions, 3)
+    await until(lambda: "one too many" in rig.agent.texts)
+
+
+async def test_an_edited_caption_leaves_the_album_whole(telegram: FakeTelegram, rig: Rig) -> None:
+    numbers = [telegram.world.person_sends(42, "photo", PNG, caption=c, album="a1") for c in ("cast", "")]
+    await until(lambda: telegram.world.visible(42) == ["You said: cast"])
+    first = next(u["message"] for u in telegram.world.history.values() if u["message"]["message_id"] == numbers[0])
+    same = {**first, "edit_date": 2_000_000_000}
+    telegram.world._put({"edited_message": same})
+    await until(lambda: telegram.world.pending() == [])
+    assert len(rig.agent.messages) == 1
+    telegram.world._put({"edited_message": {**same, "caption": "cats", "edit_date": 2_000_000_001}})
+    await until(lambda: len(rig.agent.messages) == 2)
+    before, after = rig.agent.messages
+    assert (after.text, len(after.media), after.replaces) == ("cats", 2, before.message_id)
+    second = next(u["message"] for u in telegram.world.history.values() if u["message"]["message_id"] == numbers[1])
+    telegram.world._put({"edited_message": {**second, "caption": "two of them", "edit_date": 2_000_000_002}})
+    await until(lambda: len(rig.agent.messages) == 3)
+    last = rig.agent.messages[2]
+    assert (last.text, len(last.media), last.replaces) == ("cats\ntwo of them", 2, after.message_id)
