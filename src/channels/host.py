@@ -242,12 +242,15 @@ class ChannelHost:
         for found in opened:
             if (lane := self._lane(found.turn.address)) is not None:
                 lane.chat.begin(found.turn, self.mode_of(found.turn.address))
-        self._asked_before = await self._outbox.questions(self.name)
+        asked = await self._outbox.questions(self.name)
+        in_doubt = set()  # of those nobody knows whether somebody sees them: the call that goes on asks them again
         for item in await self._outbox.load(self.name):
             if (lane := self._lane(item.address)) is not None:
                 lane.chat.restore(item, now)
+                in_doubt |= {item.reference} if item.state == "unknown" else set()
                 if item.kind == "question":
                     self.questions.over_since_the_restart(lane, item)
+        self._asked_before = asked - in_doubt
         self._restored = True
         early, self._early = list(self._early), deque(maxlen=EARLY_EVENTS)
         for event, parts in early:

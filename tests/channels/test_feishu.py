@@ -594,3 +594,16 @@ async def test_a_server_that_never_shakes_hands_is_given_up(monkeypatch: pytest.
         for writer in writers:
             writer.close()
         silent.close()
+
+
+async def test_an_answer_in_a_thread_stays_there_when_the_message_it_answers_is_recalled(feishu: FakeFeishu) -> None:
+    notes = Notebook()
+    async with running(feishu, notes) as channel:
+        await feishu.says("ou_1", "the beginning", chat="oc_g", thread_id="omt_1")
+        asked = await feishu.says("ou_1", "@_user_1 and?", chat="oc_g", thread_id="omt_1", mentions=[mention("ou_bot")])
+        await until(lambda: len(notes.incoming) == 2)
+        del feishu.world.messages[asked]
+        there = Address(kind="group", chat="oc_g", thread="omt_1")
+        await channel.send(there, Text(markdown="this"), reply_to=asked, nonce="n1")
+        await channel.send(there, Text(markdown="and that"), nonce="n2")
+        assert [m.get("thread_id") for m in feishu.world.shown("oc_g")] == ["omt_1", "omt_1"]

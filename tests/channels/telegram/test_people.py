@@ -143,3 +143,29 @@ async def test_an_edited_caption_leaves_the_album_whole(telegram: FakeTelegram, 
     await until(lambda: len(rig.agent.messages) == 3)
     last = rig.agent.messages[2]
     assert (last.text, len(last.media), last.replaces) == ("cats\ntwo of them", 2, after.message_id)
+
+
+async def test_a_question_that_a_crash_may_have_kept_from_arriving_is_asked_again(
+    telegram: FakeTelegram, rig: Rig
+) -> None:
+    """Its turn waits for an answer, and without the question nobody could give one."""
+
+    async def work(turn: Turn) -> None:
+        turn.ask("ap_1")
+        await until(lambda: rig.agent.decisions, 30)
+        turn.say("done")
+        turn.done()
+
+    rig.agent.script = rig.script = work
+    telegram.fault("sendMessage", kind="stall", seconds=0.2)
+    telegram.world.person_says(42, "go")
+    await until(lambda: telegram.faults.hits)
+    await rig.crash()
+    await asyncio.sleep(0.3)
+    for number in [m.message_id for m in telegram.world.bot_messages(42)]:  # as if it had not arrived
+        telegram.world.person_deletes(42, number)
+    await rig.start()
+    await until(lambda: telegram.world.has_buttons(42), 4)
+    telegram.world.tap(42, "Allow once")
+    await until(lambda: "done" in telegram.world.visible(42))
+    assert rig.agent.decisions == [("ap_1", "allow_once", "telegram-42")]
