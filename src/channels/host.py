@@ -157,6 +157,11 @@ class ChannelHost:
             lane.chat.begin(turn, self.mode_of(turn.address))
             lane.wake()
 
+    def waits(self, message_id: str, to: Address) -> bool:
+        """Whether its turn has not ended yet."""
+        turn = None if (lane := self._lane(to)) is None else lane.chat.turns.get(message_id)
+        return message_id in self._expected or (turn is not None and not turn.ended)
+
     async def answered(self, text: str, to: Address, requester: str, actor: Actor) -> Answered | None:
         """Whether the text answers a question that was asked there."""
         return await self.questions.said(text, to, requester, actor)

@@ -47,6 +47,10 @@ class Chats(Protocol):
 
     def accepted(self, message_id: str) -> None: ...
 
+    def waits(self, message_id: str, to: Address) -> bool:
+        """Whether the answer to this message is still to come there."""
+        ...
+
     async def answered(self, text: str, to: Address, requester: str, actor: Actor) -> Answered | None:
         """Whether the text answers what this person has been asked there."""
         ...
@@ -124,7 +128,8 @@ class InboundPipeline:
         message = await self._compose(job, admission.actor)
         if message is None:
             return
-        if before is not None:
+        if before is not None and (incoming.place.kind == "direct" or self._chats.waits(before.message_id, job.to)):
+            # It hides all that came after: in a group that is others' too, so there only what isn't answered yet goes.
             message = replace(message, replaces=before.message_id)
         await self._submit(job, message)
 

@@ -8,6 +8,7 @@ from bus.events import Actor, InboundMessage
 from bus.keys import group_key
 from tests.channels.paper.platform import PaperPlatform, elsewhere, shown
 from tests.channels.rig import Rig, Turn, echo, until
+from tests.fakes.paper_channel import Note
 
 
 async def buttons(paper: PaperPlatform, group: str | None = None) -> None:
@@ -90,3 +91,39 @@ async def test_a_file_that_the_platform_cannot_take_is_said_and_not_offered(pape
         while sorted(await paper.visible()) != ["You said: pack it", "📎 big.zip is too large (limit 2 MB)."]:
             await asyncio.sleep(0.01)
     assert [(d["state"], d["preview"]) for d in await rig.manager.deliveries()] == [("refused", "big.zip")]
+
+
+async def test_an_edit_in_a_group_takes_nothing_of_the_others_away(paper: PaperPlatform, rig: Rig) -> None:
+    """What takes the place of an earlier message hides all that came after it, and that is not the editor's alone."""
+    said = await paper.person_says("lunch at nonn", person="7", group="room-1")
+    await until(lambda: len(rig.agent.messages) == 1)
+    asked = await paper.person_says("when is lnch?", group="room-1", mentioned=True)
+    await shown(paper, "You said: when is lnch?", group="room-1")
+    await until(lambda: rig.manager.states()["paper"]["queued"] == 0)
+    for person, number, text in (("7", said, "lunch at noon"), ("42", asked, "when is lunch?")):
+        note = Note(f"e{number}", "room-1", person, text, mentioned=person == "42", edits=number)
+        paper.office.post(note)
+        await until(lambda: paper.office.letters == [])
+    assert [(m.text, m.replaces) for m in rig.agent.messages[2:]] == [
+        ("P7: lunch at noon", None),
+        ("when is lunch?", None),
+    ]
+    await shown(paper, "You said: when is lnch?", "You said: when is lunch?", group="room-1")
+
+
+async def test_an_edit_in_a_group_while_it_is_being_answered_is_answered_instead(
+    paper: PaperPlatform, rig: Rig
+) -> None:
+    going = asyncio.Event()
+
+    async def work(turn: Turn) -> None:
+        await going.wait()
+        await echo(turn)
+
+    rig.agent.script = work
+    asked = await paper.person_says("when is lnch?", group="room-1", mentioned=True)
+    await until(lambda: len(rig.agent.messages) == 1)
+    paper.office.post(Note("e1", "room-1", "42", "when is lunch?", mentioned=True, edits=asked))
+    await until(lambda: len(rig.agent.messages) == 2)
+    going.set()
+    assert rig.agent.messages[1].replaces == rig.agent.messages[0].message_id
