@@ -218,11 +218,12 @@ class InboundPipeline:
         except BaseException:  # cancelled, too: a turn that never comes must not be expected
             self._chats.forget(message.message_id)
             raise
-        await self._keep(job, accepted.message_id)
-        if accepted.message_id == message.message_id:
-            self._chats.accepted(message.message_id)
-        else:
-            self._chats.forget(message.message_id)
+        repeated = accepted.message_id != message.message_id
+        try:
+            await self._keep(job, accepted.message_id)
+        finally:  # cancelled, too: what is durable is answered
+            (self._chats.forget if repeated else self._chats.accepted)(message.message_id)
+        if repeated:
             await self._close(message.message_id)
 
     async def _until_durable(self, message: InboundMessage, turn: Turn | None, channel: str) -> Accepted:

@@ -56,7 +56,7 @@ class MarkupRefused(DeliveryRejected):
 
 
 class PictureRefused(DeliveryRejected):
-    """It is no picture to Telegram: as a file it is taken."""
+    """It is no picture to Telegram, or no voice to this person: as a file it is taken."""
 
 
 class NotModified(DeliveryRejected):
@@ -71,6 +71,7 @@ _REFUSALS: tuple[tuple[str, type[DeliveryRejected]], ...] = (
     ("message can't be edited", EditExpired),
     ("image_process_failed", PictureRefused),
     ("photo_", PictureRefused),
+    ("voice_messages_forbidden", PictureRefused),
     ("can't parse entities", MarkupRefused),
     ("entity", MarkupRefused),
 )

@@ -169,3 +169,16 @@ async def test_a_question_that_a_crash_may_have_kept_from_arriving_is_asked_agai
     telegram.world.tap(42, "Allow once")
     await until(lambda: "done" in telegram.world.visible(42))
     assert rig.agent.decisions == [("ap_1", "allow_once", "telegram-42")]
+
+
+async def test_a_voice_that_a_person_does_not_take_goes_as_a_file(telegram: FakeTelegram, rig: Rig) -> None:
+    async def speak(turn: Turn) -> None:
+        ref = await rig.media.save(b"OggS", mime="audio/ogg", name="a.ogg", owner=turn.message.actor.user)
+        turn.tool("speak", (ref,))
+        turn.say("spoken")
+        turn.done()
+
+    rig.agent.script = speak
+    telegram.refuse("sendVoice", 400, "Bad Request: VOICE_MESSAGES_FORBIDDEN")
+    telegram.world.person_says(42, "speak")
+    await until(lambda: telegram.world.visible(42) == ["[document]", "spoken"])
