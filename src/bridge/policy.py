@@ -25,6 +25,7 @@ Resolve: TypeAlias = Callable[[str], str]
 
 DANGEROUS = frozenset({"rm", "rmdir", "unlink", "delete", "drop", "truncate", "format", "shutdown", "kill"})
 _SPEAKS_OF = ("shell", "exec", "command", "sql", "query")
+_LETTERS = re.compile(r"[A-Za-z]+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SHELL = frozenset(";|&$<>`()\n\r\"'\\{}*?[]~#!")
 _WILDCARDS = str.maketrans("", "", "*?[]")
@@ -46,14 +47,19 @@ def strictest(*policies: PolicyName) -> PolicyName:
 
 
 def words(text: str) -> Iterator[str]:
-    """The words of a text, lower-case: parted by anything but letters, and within camelCase."""
+    """The words of a text, lower-case: parted by anything but letters, as they stand and within camelCase."""
+    for match in _LETTERS.finditer(text):
+        yield match[0].lower()
     for match in _WORD.finditer(text):
         yield match[0].lower()
 
 
 @lru_cache(maxsize=4096)
 def _name(name: str) -> tuple[str | None, bool]:
-    """The dangerous word in a tool's name, and whether the name speaks of commands."""
+    """The dangerous word in a tool's name, and whether the name speaks of commands.
+
+    Asked for each call and each tool of a listing, of names that stay the same.
+    """
     lowered = name.lower()
     found = next((word for word in words(name) if word in DANGEROUS), None)
     return found, any(word in lowered for word in _SPEAKS_OF)
@@ -70,12 +76,6 @@ def dangerous_word(name: str, arguments: Any) -> str | None:
                 if word in DANGEROUS:
                     return word
     return None
-
-
-@lru_cache(maxsize=4096)
-def _dangerous_in_name(name: str) -> str | None:
-    """Asked for each call and each tool of a listing, of names that stay the same."""
-    return next((word for word in words(name) if word in DANGEROUS), None)
 
 
 @lru_cache(maxsize=4096)
@@ -107,8 +107,9 @@ def decide(
     several lists match, the strictest wins; where none does, `default` holds.
     """
     verdict = _by_rules(rules, default, own_name, arguments, resolve)
-    if verdict.policy != "allow":
+    if verdict.policy == "deny":
         return verdict
+    # Where the rules ask already, the word still counts: what was allowed for longer does not cover it.
     word = dangerous_word(own_name, arguments) or dangerous_word(public_name, arguments)
     return verdict if word is None else Verdict("ask", f"'{word}' is a dangerous word", word)
 
@@ -223,8 +224,10 @@ def _text_matches(value: Any, pattern: str, *, every: bool, shell: bool) -> bool
 
 
 def _beneath(value: Any, folders: tuple[str, ...], resolve: Resolve, *, every: bool) -> bool:
-    if not isinstance(value, str) or "\x00" in value:
+    if not isinstance(value, str):
         return False
+    if "\x00" in value:
+        return not every  # some would read it as what comes before: no allowance covers it, and no refusal lets it by
     if every and not Path(value).is_absolute():
         return False  # what a relative path or `~` means is the server's business: not known here
     try:

@@ -20,6 +20,7 @@ from typing import Any
 from agent.sessions.lock import FolderInUse
 from bus.errors import BadParameters, GatewayError
 from bus.events import JsonObject
+from channels.websocket import WebSocketChannel
 from gateway import state_files
 from gateway.auth import Principal
 from gateway.composition import Gateway, compose, start_code
@@ -120,11 +121,11 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
     home = gateway.loaded.home
     gateway.phase.url = listener.url
     async with asyncio.TaskGroup() as group:
-        for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe, deltas=False)):
-            del leave  # they stay as long as the bus
+        gateway.bus.attach(gateway.observe, deltas=False)  # for as long as there is a bus
         # The log and what stands on it end with their faults, and the house with them; the others begin again.
         services = [
             group.create_task(gateway.bus.run(), name="bus"),
+            group.create_task(WebSocketChannel(gateway.bus, gateway.hub).run(), name="clients"),
             group.create_task(gateway.loop.run(), name="loop"),
         ]
         services += [

@@ -8,7 +8,6 @@ requests. Turns are not this connection's: it may vanish.
 """
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import dataclass
 
@@ -26,8 +25,6 @@ from gateway.outbox import LIMIT, Outbox
 from gateway.packets import Packet, response_frame
 from gateway.protocol import Incoming, Peer, Request
 from gateway.sockets import NOT_AUTHENTICATED, Sockets
-
-log = logging.getLogger("gateway.connection")
 
 AUTH_SECONDS = 10.0
 AUTH_FAILURES = 3

@@ -172,11 +172,10 @@ class Places:
         if not self._taken[address]:
             del self._taken[address]
         for waiting in list(self._queue):
-            if self._free(waiting[0]):
+            if self._free(waiting[0]) and not waiting[1].done():  # one that gave up takes itself off the queue
                 self._queue.remove(waiting)
                 self._taken[waiting[0]] += 1
-                if not waiting[1].done():
-                    waiting[1].set_result(None)
+                waiting[1].set_result(None)
 
 
 class Place:

@@ -87,7 +87,7 @@ class Hub:
             self._bytes -= topic.ring.size
             topic.ring = Ring()
         if seq is not None:
-            self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]  # the same
+            self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]  # of a session, as above
         topic.touched = self._now()
         self._topics.move_to_end(session)
         packet = Packet(event)
@@ -229,7 +229,7 @@ class Hub:
         """
         held = reading.held
         if not (reading.explicit or reading.turns or reading.keep):
-            # only events of a session are held
+            # only events of a session are held, and those have a number
             held = [p for p in held if (p.event.seq or 0) > accepted.seq]  # type: ignore[union-attr]
         reading.held = held
         reading.hold_too([Packet(event) for event in missed])

@@ -134,6 +134,15 @@ async def test_a_dearer_model_is_asked_where_the_cheapest_could_not(server: Open
         assert told["main"]["failures"] == {"server": 1} and agent.model.failovers == 1
 
 
+async def test_the_record_names_the_model_that_answered(server: OpenAIServer, tmp_path: Path) -> None:
+    async with at_work(server, tmp_path, "fast", cheap=0, main=1) as agent:
+        server.queue = ["status 500", "say from the other"]
+        end = await agent.ask("hello")
+        assert (end.text, started(agent, end).model) == ("from the other", "cheap")
+        (done,) = await agent.store.read(end.session, types=frozenset({"chat.done"}))
+        assert done.data["model"] == "main"
+
+
 # ---------------------------------------------------------------- multi
 
 

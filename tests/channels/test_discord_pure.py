@@ -12,7 +12,8 @@ from channels.base import Button, Incoming, Text
 from channels.discord.parse import Self, Where, parse_message, snowflake_at, snowflake_time
 from channels.discord.render import MAX_CHARS, length, render_commands, render_markdown, render_text
 from channels.discord.watermarks import Watermarks
-from channels.text import count, split_markdown
+from channels.text import count
+from tests.channels.pieces import split_markdown
 from tests.fakes.discord_world import World, user
 
 ME = Self("900", roles={"850"})

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from channels.errors import (
 )
 from channels.feishu.channel import FeishuChannel
 from channels.settings import FeishuSettings
-from tests.channels.notebook import Notebook, until
+from tests.channels.notebook import Notebook, connected, until
 from tests.fakes.faults import Fault
 from tests.fakes.feishu_rest import rate_limit
 from tests.fakes.feishu_server import FakeFeishu, mention, sender
@@ -39,24 +39,12 @@ async def feishu() -> AsyncIterator[FakeFeishu]:
 
 def made(fake: FakeFeishu, notes: Notebook, *, silence_seconds: float = 20.0, **more: Any) -> FeishuChannel:
     keys = {"app_id": "cli_app", "app_secret": "feishu-secret", "domain": fake.domain, **more}
-    return FeishuChannel(FeishuSettings.model_validate(keys), notes, silence_seconds=silence_seconds)  # type: ignore[arg-type]
+    return FeishuChannel(FeishuSettings.model_validate(keys), notes, silence_seconds=silence_seconds)
 
 
-@asynccontextmanager
-async def running(fake: FakeFeishu, notes: Notebook, **more: Any) -> AsyncIterator[FeishuChannel]:
+def running(fake: FakeFeishu, notes: Notebook, **more: Any) -> AbstractAsyncContextManager[FeishuChannel]:
     """The adapter, connected."""
-    channel = made(fake, notes, **more)
-    await channel.start()
-    task = asyncio.create_task(channel.run())
-    try:
-        await until(lambda: channel.state.state == "ready" or task.done())
-        if task.done():
-            await task
-        yield channel
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await channel.stop()
+    return connected(made(fake, notes, **more))
 
 
 async def test_a_private_message_comes_in_is_acknowledged_and_answered(feishu: FakeFeishu) -> None:
@@ -172,7 +160,7 @@ async def test_where_it_may_not_it_asks_once_and_goes_on(feishu: FakeFeishu) -> 
     async with running(feishu, notes):
         for number, person in enumerate(("ou_1", "ou_2"), start=1):
             await feishu.says(person, "x")
-            await until(lambda number=number: len(notes.incoming) == number)  # type: ignore[misc]
+            await until(lambda number=number: len(notes.incoming) == number)
         assert [i.identity.name for i in notes.incoming] == ["", ""]
         assert len(feishu.sent("GET", "contact")) == 1
 
@@ -450,7 +438,7 @@ async def test_a_lost_connection_comes_back_and_nothing_is_lost(feishu: FakeFeis
 
 
 async def test_pings_go_at_the_pace_that_the_server_sets(feishu: FakeFeishu) -> None:
-    feishu.connection.ping_seconds = 0.05  # type: ignore[assignment]
+    feishu.connection.ping_seconds = 0.05
     async with running(feishu, Notebook()):
         await until(lambda: feishu.connection.pings >= 3)
 

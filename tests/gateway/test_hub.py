@@ -24,7 +24,7 @@ class Listening:
 
     @property
     def seqs(self) -> list[int]:
-        return [e.seq for e in self.events]  # type: ignore[union-attr,misc]
+        return [e.seq for e in self.events]
 
 
 def delta(seq: int, text: str = "x", message_id: str = "m1", key: SessionKey = KEY) -> ChatDelta:

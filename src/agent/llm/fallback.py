@@ -95,8 +95,7 @@ class ModelPool:
         for entry in self._entries:
             try:
                 await entry.client.warm()
-            except Exception:
-                # Nobody has asked yet: the first who does is told what is wrong, and the house stands.
+            except Exception:  # nobody has asked yet: the first who does is told what is wrong, and the house stands
                 log.exception("the model %s cannot be made ready", entry.settings.name)
 
     async def stream(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelReply:

@@ -49,4 +49,5 @@ async def run(work: Work) -> Finished | None:
         gate.flush()
     if gate.handed_over or (not work.turn.text and not reply.text):
         return None
+    work.turn.model = reply.model or work.turn.model
     return Finished(reply.finish_reason)

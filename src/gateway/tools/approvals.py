@@ -67,6 +67,13 @@ class _Open:
     decision: tuple[str, str] | None = None
 
 
+def _same_question(known: _Open, asked: Asked) -> bool:
+    """Whether it is asked on; after a restart a call may have another id, while nobody waits for the answer yet."""
+    if (known.asked.user, known.asked.tool, known.asked.arguments) != (asked.user, asked.tool, asked.arguments):
+        return False
+    return known.asked.call_id == asked.call_id or known.answer is None
+
+
 class ApprovalDesk:
     """Implements `agent.ports.Approvals`, `gateway.tunnel.ports.Desk` and the methods' `Asking`."""
 
@@ -123,7 +130,7 @@ class ApprovalDesk:
             open_ = self._open[asked.approval_id] = _Open(asked)
             try:
                 await self._keep(asked)
-            except BaseException:
+            except BaseException:  # cancelled, too: what was not kept cannot be answered
                 self._open.pop(asked.approval_id, None)
                 raise
         announce()
@@ -181,8 +188,8 @@ class ApprovalDesk:
             message_id=challenge.message_id,
         )  # fmt: skip
         known = self._open.get(asked.approval_id)
-        if known is not None and known.asked.user != asked.user:
-            return "deny", ""  # an id of somebody else's question
+        if known is not None and not _same_question(known, asked):
+            return "deny", ""  # an id of somebody else's question, or of another call: one yes is for one call
         decision, by = await self.ask(asked, announce)
         if decision in ("allow_session", "allow_always") and by != "bridge":
             session = "" if challenge.session is None else challenge.session.identity
@@ -247,8 +254,10 @@ class ApprovalDesk:
         except Overloaded:
             open_.decision = None
             raise
-        if open_.answer is not None and not open_.answer.done():
-            open_.answer.set_result(open_.decision)
+        except asyncio.CancelledError:
+            _tell(open_)  # he has said it, whatever became of his connection; the writing goes on in its thread
+            raise
+        _tell(open_)
         return True
 
     async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
@@ -279,3 +288,9 @@ class ApprovalDesk:
     async def lend(self, user: str, session: SessionKey, on: bool) -> None:
         """`/bridge on` and `/bridge off` in a group, for the speaker alone."""
         await self.permissions.lend(user, session, on)
+
+
+def _tell(open_: _Open) -> None:
+    """The decision to whoever waits for it."""
+    if open_.answer is not None and open_.decision is not None and not open_.answer.done():
+        open_.answer.set_result(open_.decision)

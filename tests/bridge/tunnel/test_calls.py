@@ -119,6 +119,38 @@ async def test_cancel_is_always_answered(begin: Begin) -> None:
     assert not [frame for frame in link.frames if frame["type"] == "ERROR"]
 
 
+async def test_a_cancel_that_comes_with_its_call_is_answered_too(begin: Begin) -> None:
+    """In one piece of input with the call, before anything of it has run."""
+    bridge, link = await begin()
+    calls = [f"c{number}" for number in range(30)]
+    for call in calls:
+        await link.request(call, "fs_slow", {})
+    for call in calls:
+        await link.send(type="CANCEL", id=call, payload={"reason": "stop"})
+    for call in calls:
+        assert error(await link.answer(call))[0] == 1009
+    assert bridge.calls.running == 0
+
+
+async def test_a_cancel_that_comes_while_the_answer_is_written_down_is_too_late(begin: Begin) -> None:
+    bridge, link = await begin()
+    await link.request("c1", "fs_slow", {})
+    await asyncio.wait_for(bridge.servers.begun.wait(), 5)
+    elsewhere = sqlite3.connect(bridge.folder / "bridge.db")
+    elsewhere.execute("BEGIN IMMEDIATE")
+    try:
+        bridge.servers.release.set()
+        await asyncio.sleep(0.1)
+        await link.send(type="CANCEL", id="c1", payload={"reason": "late"})
+        await link.send(type="PING", payload={"t": 1})
+        await link.frame("PING")
+    finally:
+        elsewhere.rollback()
+        elsewhere.close()
+    assert (await link.answer("c1"))["type"] == "MCP_RESPONSE"
+    assert bridge.calls.running == 0
+
+
 async def test_a_cancelled_question_has_no_effect(begin: Begin) -> None:
     bridge, link = await begin(rules=ASK)
     await link.request("c1", "fs_add", {"key": "a"})
@@ -186,7 +218,7 @@ async def test_nothing_but_name_and_arguments_reaches_the_server(begin: Begin) -
         seen.append(params)
         return await original(tool, method, params, *rest)
 
-    bridge.servers.request = spy  # type: ignore[method-assign]
+    bridge.servers.request = spy
     params = {"name": "fs_echo", "arguments": {"text": "a"}, "command": "sh", "env": {"A": "b"}, "cwd": "/"}
     await link.request("c1", "fs_echo", params=params)
     await link.answer("c1")
@@ -308,6 +340,70 @@ async def test_a_question_asked_before_a_restart_may_be_answered_after_it(begin:
     assert error(await link.answer("c2")) == (2004, "none")
 
 
+async def test_a_question_is_asked_on_after_a_restart_and_the_terminals_yes_still_counts(
+    begin: Begin, raw: RawGateway
+) -> None:
+    """Under the id that the person was shown: whether it was answered before the call came again, or after."""
+    bridge, link = await begin(rules=ASK)
+    first, second = await asked(link, "c1", "a"), await asked(link, "c2", "b")
+    assert approve(bridge.database, first["challenge"])
+    link = await again(bridge, raw)
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2)
+    assert text(await link.answer("c1")) == "added a"
+    same = await asked(link, "c2", "b", attempt=2)
+    assert same["challenge"] == second["challenge"] and same["expires_in_ms"] < second["expires_in_ms"]
+    assert approve(bridge.database, second["challenge"])
+    assert text(await link.answer("c2")) == "added b"
+    assert not approve(bridge.database, second["challenge"])
+    await link.request("c2", "fs_add", {"key": "b"}, attempt=3, key="another")
+    assert (await link.frame("PROGRESS", call_id="c2"))["payload"]["challenge"] != second["challenge"]
+    assert bridge.servers.count() == {"a": 1, "b": 1}
+
+
+async def test_local_takes_no_yes_from_the_gateway_after_a_restart_either(begin: Begin, raw: RawGateway) -> None:
+    bridge, link = await begin(rules=ASK, policy={"default": "allow", "confirm": "local"})
+    question = await asked(link)
+    link = await again(bridge, raw)
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2, confirm=yes(question["challenge"]))
+    refused = await link.frame("ERROR")
+    assert refused["payload"]["code"] == 1002 and "id" not in refused
+    assert (await link.frame("PROGRESS", call_id="c1"))["payload"]["challenge"] == question["challenge"]
+    assert bridge.servers.count() == {}
+    assert approve(bridge.database, question["challenge"])
+    assert text(await link.answer("c1")) == "added a"
+
+
+async def test_a_yes_after_a_restart_is_used_once(begin: Begin, raw: RawGateway) -> None:
+    bridge, link = await begin(rules=ASK)
+    question = await asked(link)
+    link = await again(bridge, raw)
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2, confirm=yes(question["challenge"]))
+    assert text(await link.answer("c1")) == "added a"
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=3, key="another")
+    assert (await link.frame("PROGRESS", call_id="c1"))["payload"]["challenge"] != question["challenge"]
+    assert bridge.servers.count() == {"a": 1}
+
+
+async def test_what_is_always_allowed_does_not_cover_dangerous_words(begin: Begin) -> None:
+    bridge, link = await begin(rules={"ask": ["*"]})
+    await link.request("c1", "fs_delete_all", {})
+    question = (await link.frame("PROGRESS", call_id="c1"))["payload"]
+    await link.request("c1", "fs_delete_all", {}, attempt=2, confirm=yes(question["challenge"], "allow_always"))
+    await link.answer("c1")
+    await link.request("c2", "fs_delete_all", {})
+    assert (await link.frame("PROGRESS", "MCP_RESPONSE", call_id="c2"))["type"] == "PROGRESS"
+    await link.request("s1", "fs_run_shell", {"line": "ls"})
+    question = (await link.frame("PROGRESS", call_id="s1"))["payload"]
+    await link.request(
+        "s1", "fs_run_shell", {"line": "ls"}, attempt=2, confirm=yes(question["challenge"], "allow_always")
+    )
+    await link.answer("s1")
+    await link.request("s2", "fs_run_shell", {"line": "pwd"})
+    await link.answer("s2")
+    await link.request("s3", "fs_run_shell", {"line": "rm -rf ~"})
+    assert (await link.frame("PROGRESS", "MCP_RESPONSE", call_id="s3"))["type"] == "PROGRESS"
+
+
 # ---------------------------------------------------------------- the audit log, the disk
 
 
@@ -401,8 +497,8 @@ async def test_a_call_that_comes_before_its_server_is_ready_waits(begin: Begin) 
     bridge, link = await begin()
     route, catalogue = bridge.servers.route, bridge.servers.catalogue
     state = "starting"
-    bridge.servers.route = lambda tool, method: None if state == "starting" else route(tool, method)  # type: ignore
-    bridge.servers.catalogue = lambda: catalogue() | {"servers": [{"name": "fs", "state": state}]}  # type: ignore
+    bridge.servers.route = lambda tool, method: None if state == "starting" else route(tool, method)
+    bridge.servers.catalogue = lambda: catalogue() | {"servers": [{"name": "fs", "state": state}]}
     await link.request("c1", "fs_add", {"key": "a"})
     with pytest.raises(TimeoutError):
         await link.answer("c1", seconds=0.2)
@@ -410,3 +506,33 @@ async def test_a_call_that_comes_before_its_server_is_ready_waits(begin: Begin) 
     assert text(await link.answer("c1")) == "added a"
     await link.request("c2", "fs_nowhere", {})
     assert error(await link.answer("c2")) == (1003, "none")
+
+
+async def test_a_cancel_that_comes_while_the_answer_is_written_down_changes_nothing(begin: Begin) -> None:
+    bridge, link = await begin()
+    await link.request("c1", "fs_add", {"key": "a", "seconds": 0.05})
+    await bridge.servers.begun.wait()
+    other = sqlite3.connect(bridge.folder / "bridge.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # the file takes its time
+    await asyncio.sleep(0.15)
+    await link.send(type="CANCEL", id="c1", payload={"reason": "enough"})
+    await asyncio.sleep(0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert text(await link.answer("c1")) == "added a"
+    await until(lambda: not bridge.outbox.answers)
+    assert bridge.calls.running == 0 and bridge.servers.count() == {"a": 1}
+
+
+async def test_a_question_whose_call_ends_while_it_is_written_down_is_not_asked_again(begin: Begin) -> None:
+    bridge, link = await begin(ASK)
+    other = sqlite3.connect(bridge.folder / "bridge.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    await link.request("c1", "fs_add", {"key": "a"})
+    await until(lambda: bridge.confirmations.repeat("c1") is not None)
+    await link.send(type="CANCEL", id="c1", payload={"reason": "enough"})
+    await asyncio.sleep(0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert error(await link.answer("c1")) == (1009, "none")
+    assert bridge.confirmations.repeat("c1") is None

@@ -27,6 +27,15 @@ def test_one_question_by_pipe(gateway: Run):
     assert done.returncode == 0 and "hello from a pipe" in done.stdout
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", ""])
+def test_the_end_of_the_last_line_is_not_said(gateway: Run, served: Served, end: str):
+    assert gateway("chat", "--session", "piped", stdin=f"  two\nlines {end}").returncode == 0
+    exported = gateway("session", "export", "piped").stdout
+    assert [row["text"] for row in map(json.loads, exported.splitlines()) if row.get("role") == "user"] == [
+        "  two\nlines "
+    ]
+
+
 def test_nothing_to_say_is_wrong_usage(gateway: Run):
     assert gateway("chat", stdin="  \n").returncode == 2
     assert gateway("chat", " ").returncode == 2

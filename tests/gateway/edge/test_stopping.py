@@ -7,7 +7,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import websockets
 
 from gateway.app import Stop, serve
 from gateway.settings import GatewaySettings, Loaded
+from tests.fakes.early_signal import signalled_while_importing
 from tests.gateway.edge.harness import TOKENS, bearer, running
 
 
@@ -73,21 +73,8 @@ async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
 @pytest.mark.parametrize("module", ["gateway.cli.exits", "gateway.settings", "gateway.app", "gateway.composition"])
 def test_a_signal_while_it_is_still_being_imported(tmp_path: Path, module: str, number: signal.Signals) -> None:
-    program = textwrap.dedent(f"""
-        import os, signal, sys
-        class Signalled:
-            def find_spec(self, name, path=None, target=None):
-                if name == {module!r}:
-                    os.kill(os.getpid(), {int(number)})
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
-        sys.meta_path.insert(0, Signalled())
-        sys.argv[1:] = ["run", "--port", "0"]
-        from gateway.__main__ import main
-        main()
-    """)
-    environment = os.environ | {"GATEWAY_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30
+    done = signalled_while_importing(
+        "gateway", module, number, ["run", "--port", "0"], tmp_path, GATEWAY_HOME=str(tmp_path)
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -146,7 +133,7 @@ async def test_over_tls(tmp_path: Path) -> None:
             additional_headers=bearer("alice"),
             proxy=None,
             ssl=context,
-            origin=gateway.url,  # type: ignore[arg-type]
+            origin=gateway.url,
         ) as socket:
             await socket.send('{"jsonrpc":"2.0","id":1,"method":"health"}')
             assert "ok" in str(await socket.recv())
