@@ -86,7 +86,7 @@ class Lanes:
                 known = lane.window.covered
                 first = min((pending.seq for pending in (*waiting, *lane.queue)), default=None)
                 fresh = await self._load(lane.key, first)
-        except BaseException:
+        except BaseException:  # cancelled, too: what was not read is still missing
             lane.spoiled = True
             raise
         lane.window = fresh

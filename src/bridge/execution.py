@@ -32,8 +32,10 @@ _LOG = logging.getLogger("bridge.calls")
 
 @dataclass(slots=True)
 class LiveCall:
-    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun; `phase`: of its task, where it has
-    one: not at its first step yet, at work, or writing down what came of it."""
+    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun.
+
+    `phase`: of its task, where it has one: not at its first step yet, at work, or writing down what came of it.
+    """
 
     request: Requested
     content: str

@@ -71,8 +71,7 @@ class Supervisor:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self.made.pause()
-        except Exception as error:
-            # The house stops: a channel that fails to pause must not keep the turns of all others from ending well.
+        except Exception as error:  # the house stops: one channel must not keep the turns of all others from ending
             log.warning("%s did not pause: %s", self._name, type(error).__name__)
 
     async def run(self) -> None:

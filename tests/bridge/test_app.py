@@ -216,7 +216,7 @@ async def test_a_configuration_that_could_not_be_started_with_changes_nothing(
         for wrong in ("", "# nothing\n", json.dumps(good | {"server": good["server"] | {"url": "ws://10.0.0.1/"}})):
             said = len(bridge.output)
             file.write_text(wrong)
-            await until(lambda said=said: "is not used" in bridge.output[said:])  # type: ignore[misc]
+            await until(lambda said=said: "is not used" in bridge.output[said:])
             assert await text(gateway, "a_echo", {"text": "x"}) == "x"
             assert bridge.process is not None and bridge.process.poll() is None
 

@@ -63,7 +63,7 @@ class Saver:
                     await asyncio.to_thread(self._remembered.forget, bridge.user, bridge.bridge_id)
                 rows = [self._row_of(bridge) for bridge in changed.values()]
                 await asyncio.to_thread(self._remembered.save, rows)
-            except BaseException:
+            except BaseException:  # cancelled, too: what was not written is still to be
                 self._keep_for_later(gone, changed)
                 raise
 

@@ -385,7 +385,7 @@ async def test_a_yes_after_a_restart_is_used_once(begin: Begin, raw: RawGateway)
 
 
 async def test_what_is_always_allowed_does_not_cover_dangerous_words(begin: Begin) -> None:
-    bridge, link = await begin(rules={"ask": ["*"]})
+    _, link = await begin(rules={"ask": ["*"]})
     await link.request("c1", "fs_delete_all", {})
     question = (await link.frame("PROGRESS", call_id="c1"))["payload"]
     await link.request("c1", "fs_delete_all", {}, attempt=2, confirm=yes(question["challenge"], "allow_always"))

@@ -316,7 +316,8 @@ async def test_the_yes_on_the_wire(gateway: GatewayRig) -> None:
 
 def challenge(of: str, seconds: float = 60) -> dict[str, Any]:
     return {
-        "state": "awaiting_confirm", "challenge": of, "risk": "writes", "arguments": {}, "expires_in_ms": int(seconds * 1000)
+        "state": "awaiting_confirm", "challenge": of, "risk": "writes", "arguments": {},
+        "expires_in_ms": int(seconds * 1000),
     }  # fmt: skip
 
 
@@ -338,7 +339,7 @@ async def test_a_question_that_ran_out_at_the_bridge_is_nobodys_no(
         await bridge.send(type="ERROR", id=request["id"], payload=refused)
         with pytest.raises(ToolDenied):
             await task
-        assert (caller.updates[-1].decision, caller.updates[-1].by) == (decision, by)  # type: ignore[union-attr]
+        assert (caller.updates[-1].decision, caller.updates[-1].by) == (decision, by)
 
 
 @pytest.mark.attack(46)
