@@ -61,7 +61,9 @@ async def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_fault_of_
 async def test_a_part_whose_head_is_malformed_is_the_senders_fault(tmp_path: Path, name: str) -> None:
     body = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\nhi\r\n--b--\r\n'
     headers = {"Authorization": f"Bearer {ALICE}", "Content-Type": "multipart/form-data; boundary=b"}
-    async with gateway_process(tmp_path / "home") as gateway, aiohttp.ClientSession(headers=headers) as http:
-        async with http.post(gateway.url + "/api/v1/media", data=body.encode()) as response:
-            assert response.status == 400
-            assert (await response.json())["error"]["code"] == 1000
+    async with (
+        gateway_process(tmp_path / "home") as gateway, aiohttp.ClientSession(headers=headers) as http,
+        http.post(gateway.url + "/api/v1/media", data=body.encode()) as response,
+    ):  # fmt: skip
+        assert response.status == 400
+        assert (await response.json())["error"]["code"] == 1000

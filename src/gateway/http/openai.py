@@ -157,8 +157,8 @@ class OpenAiRoutes:
         while True:
             try:
                 packet = await reader.take(ALIVE_SECONDS)
-            except Overloaded as error:  # he does not read
-                await out.write(_line(protocol.http_error(error)[1]))
+            except Overloaded as slow:  # he does not read
+                await out.write(_line(protocol.http_error(slow)[1]))
                 return False
             if packet is None:
                 await out.write(ALIVE)
