@@ -7,18 +7,22 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bus.errors import TooLarge
 from channels.base import Address, Button, Media, Text
 from channels.errors import (
     ChannelAuthFailed,
+    ChannelError,
     ChannelUnavailable,
     DeliveryRejected,
     MessageGone,
     OutcomeUnknown,
     RateLimited,
 )
+from channels.feishu.api import FeishuApi
 from channels.feishu.channel import FeishuChannel
+from channels.feishu.connection import Connection
 from channels.settings import FeishuSettings
 from tests.channels.notebook import Notebook, connected, until
 from tests.fakes.faults import Fault
@@ -545,3 +549,21 @@ async def test_a_server_error_is_unavailable(feishu: FakeFeishu) -> None:
         with pytest.raises(ChannelUnavailable):
             await channel.send(ME, Text(markdown="x"))
         assert json.dumps(feishu.visible("ou_1")) == "[]"
+
+
+async def test_a_server_that_never_shakes_hands_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels.feishu.connection.REQUEST_SECONDS", 0.1)
+    writers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    api = FeishuApi("app", SecretStr("secret"), None)
+    connection = Connection(api, "secret", lambda *_: None, lambda *_: None)
+    try:
+        with pytest.raises(ChannelError):
+            async with asyncio.timeout(5):
+                await connection._hold(f"ws://127.0.0.1:{port}/?service_id=1", 1.0)
+    finally:
+        await api.close()
+        for writer in writers:
+            writer.close()
+        silent.close()

@@ -22,6 +22,7 @@ from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
 from gateway.tools.grants import Grants
 from gateway.tools.store import Store
+from gateway.tunnel.hashes import check_signable
 from gateway.tunnel.ports import Challenge
 
 CLOUD_SECONDS = 600.0
@@ -261,12 +262,13 @@ class ApprovalDesk:
         return True
 
     async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
-        """`question.answer`. Raises NotFound."""
+        """`question.answer`. Raises NotFound, and BadParameters for what no bridge would get as it is."""
         question = self._questions.get(question_id)
         if question is None or question[0] != actor.user or question[1].done():
             raise NotFound("no such question, or it is over")
         if "approve" not in actor.scopes:
             raise Forbidden("this needs the scope approve")
+        check_signable(content)
         question[1].set_result({"action": action} if content is None else {"action": action, "content": content})
         return True
 

@@ -55,7 +55,8 @@ async def test_what_is_being_written_down_is_waited_for_at_the_end(paper: PaperP
     await shown(paper, "You said: hello")
     async with asyncio.timeout(5):
         await rig.manager.drained()
-    (host,) = rig.manager.hosts()
+    host = rig.manager.host("paper")
+    assert host is not None
     (lane,) = host._lanes.values()
     held = threading.Event()
     busy = asyncio.ensure_future(rig.manager._database.run(lambda connection: held.wait(5)))
@@ -72,7 +73,8 @@ async def test_what_is_being_written_down_is_waited_for_at_the_end(paper: PaperP
 
 
 async def test_one_channel_that_cannot_pause_keeps_nobody_from_stopping(paper: PaperPlatform, rig: Rig) -> None:
-    (host,) = rig.manager.hosts()
+    host = rig.manager.host("paper")
+    assert host is not None
     assert host.channel is not None
 
     async def pause() -> None:

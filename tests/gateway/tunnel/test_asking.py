@@ -12,7 +12,7 @@ from bridge.audit import verify
 from bridge.confirm import approve, waiting
 from bridge.database import Database
 from bridge.settings import PolicySettings, ToolSettings
-from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied
+from bus.errors import BadParameters, ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied
 from bus.keys import default_key
 from tests.fakes.raw_bridge import RawBridge, expected_signature
 from tests.fakes.tunnel_rig import Caller, GatewayRig, actor, rig, tool_call, until
@@ -375,6 +375,9 @@ async def test_a_servers_question_reaches_the_person(tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             await gateway.desk.answer(question.question_id, "accept", {"colour": "red"}, actor("bob"))
         await asyncio.sleep(0.6)
+        for odd in (2**60, float("nan"), "\ud800"):
+            with pytest.raises(BadParameters):
+                await gateway.desk.answer(question.question_id, "accept", {"colour": odd}, actor())
         assert await gateway.desk.answer(question.question_id, "accept", {"colour": "red"}, actor()) is True
         assert (await task).content[0]["text"] == repr({"action": "accept", "content": {"colour": "red"}})
         with pytest.raises(NotFound):
