@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bridge.foreign_settings import normalise_servers
 from bridge.jsonc import plain_json
+from bridge.settings import McpServerSettings
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _SECRET_HEADER = re.compile(r"^(proxy-)?authorization$|cookie|KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
@@ -39,13 +42,17 @@ class Source:
 
 @dataclass(slots=True)
 class Found:
-    """A server found in a file: our entry, the secrets it refers to, and what the person should know."""
+    """A server found in a file: our entry, the secrets it refers to, and what the person should know.
+
+    One that is `wrong` is not taken over: our own configuration would not be valid any more.
+    """
 
     name: str
     entry: dict[str, Any]
     source: Source
     secrets: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    wrong: str = ""
 
 
 def places(
@@ -103,8 +110,11 @@ def read(source: Source) -> list[Found]:
     inputs = _secret_inputs(document)
     found = []
     for section in _sections(document):
+        listed = section.items() if isinstance(section, Mapping) else ()
+        odd = [name for name, entry in listed if not isinstance(entry, Mapping)]
+        found += [Found(server_name(str(name)), {}, source, wrong="no map with 'command' or 'url'") for name in odd]
         try:
-            entries = normalise_servers(section)
+            entries = normalise_servers({k: v for k, v in section.items() if k not in odd} if odd else section)
         except ValueError as error:
             raise ImportFailed(f"{source.path}: {error}") from None
         found += [_found(entry, source, inputs) for entry in entries if isinstance(entry, Mapping) and "name" in entry]
@@ -163,6 +173,12 @@ def _found(entry: Mapping[str, Any], source: Source, inputs: Mapping[str, str]) 
     _take_secrets(result, "env", _SECRET)
     _take_secrets(result, "headers", _SECRET_HEADER)
     _take_inputs(result, inputs)
+    try:
+        McpServerSettings.model_validate(result.entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        result.wrong = f"{where}: {first['msg'].removeprefix('Value error, ')}"
     return result
 
 
@@ -265,7 +281,9 @@ def choose(found: Sequence[Found], taken: set[str], select: Sequence[str] | None
     for item in found:
         if select is not None and item.name not in select:
             continue
-        if item.name in taken:
+        if item.wrong:
+            notes.append(f"{item.name}: left out, {item.wrong}")
+        elif item.name in taken:
             notes.append(f"{item.name}: configured already, left as it is")
         elif item.name in chosen:
             if item.entry != chosen[item.name].entry:

@@ -69,6 +69,7 @@ def _find(source: str | None, say: Callable[[str], None]) -> list[Found]:
 
 def _choose_at_terminal(found: Sequence[Found]) -> list[str]:
     """What the person ticks; nothing is shared that was not named."""
+    found = [item for item in found if not item.wrong]
     names = list(dict.fromkeys(item.name for item in found))
     if not at_terminal():
         raise ImportFailed("say which: --all, or --select " + ",".join(sorted(names)))
