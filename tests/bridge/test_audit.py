@@ -53,7 +53,7 @@ def test_nothing_and_an_empty_log_are_fine(path: Path):
 
 @pytest.mark.attack(74)
 @pytest.mark.parametrize(
-    ("name", "line"), [("edit", 4), ("edit last", 5), ("delete", 3), ("delete first", 1), ("swap", 2), ("repeat", 4),
+    ("name", "line"), [("edit", 3), ("edit previous", 3), ("edit last", 5), ("delete", 3), ("delete first", 1), ("swap", 2), ("repeat", 4),
                        ("insert", 3), ("garbage", 3), ("truncate", 4), ("empty", 1), ("remove", 1)],
 )  # fmt: skip
 def test_tampering_is_named_by_its_first_bad_record(path: Path, name: str, line: int):
@@ -61,6 +61,8 @@ def test_tampering_is_named_by_its_first_bad_record(path: Path, name: str, line:
     match name:
         case "edit":
             lines[2] = lines[2].replace(b"fs_read", b"fs_rxad")
+        case "edit previous":
+            lines[2] = lines[2].replace(json.loads(lines[2])["previous"].encode(), b"0" * 64)
         case "edit last":
             lines[4] = lines[4].replace(b"fs_read", b"fs_rxad")
         case "delete":

@@ -96,6 +96,12 @@ def verify(path: Path) -> Verdict:
             if record is None:
                 return Verdict(False, count, number, "this line is not a record")
             if record["previous"] != previous:
+                if (
+                    count
+                    and record["seq"] == count + 1
+                    and _intact(body, count + 1, file.readline(MAX_LINE_BYTES), head)
+                ):
+                    return Verdict(False, count - 1, number - 1, "this record was changed")
                 return Verdict(False, count, number, _why(record, count))
             if record["seq"] != count + 1:
                 return Verdict(False, count, number, f"record {record['seq']} stands where {count + 1} belongs")
@@ -123,7 +129,14 @@ def _missing(head: Head | None, count: int) -> Verdict:
 def _why(record: dict[str, Any], count: int) -> str:
     if record["seq"] != count + 1:
         return f"record {record['seq']} stands where {count + 1} belongs: one was removed, added or moved"
-    return "the record before this one was changed" if count else "the chain does not begin here"
+    return "this record or the one before was changed" if count else "the chain does not begin here"
+
+
+def _intact(body: bytes, seq: int, following: bytes, head: Head | None) -> bool:
+    """Whether what comes after it, the next line or the kept head, says that a record is as it was written."""
+    after = parse(following)
+    known = after["previous"] if after is not None else head.hash if head is not None and head.seq == seq else None
+    return known == line_hash(body)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
