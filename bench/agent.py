@@ -14,8 +14,6 @@ from bench.processes import figure, gateway, percentile, printing_its_port
 Figures = list[dict[str, Any]]
 ROUNDS = 6
 CALLS = 4
-REQUESTS_OF_A_PLAN = 5
-"""The plan, three parts, the synthesis."""
 
 
 async def _completion(session: aiohttp.ClientSession, url: str, messages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ what they cost is in both figures.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -59,15 +59,20 @@ class Callers:
 
     async def rate(self, tool: str, count: int, side_by_side: int = 64) -> float:
         """Calls per second: `count` of them by `side_by_side` coroutines."""
-        left = iter(range(count))
+        return await rate(lambda: self.call(tool), count, side_by_side)
 
-        async def one_after_another() -> None:
-            for _ in left:
-                await self.call(tool)
 
-        begun = time.perf_counter()
-        await asyncio.gather(*(one_after_another() for _ in range(side_by_side)))
-        return count / (time.perf_counter() - begun)
+async def rate(work: Callable[[], Awaitable[Any]], count: int, side_by_side: int) -> float:
+    """How often `work` is done in a second: `count` times by `side_by_side` coroutines."""
+    left = iter(range(count))
+
+    async def one_after_another() -> None:
+        for _ in left:
+            await work()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(one_after_another() for _ in range(side_by_side)))
+    return count / (time.perf_counter() - begun)
 
 
 async def milliseconds(work: Callable[[], Any]) -> float:

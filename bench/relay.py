@@ -43,8 +43,7 @@ async def main(url: str) -> None:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
     await site.start()
-    # aiohttp tells the port nowhere else
-    print(site._server.sockets[0].getsockname()[1], flush=True)  # type: ignore[union-attr]
+    print(runner.addresses[0][1], flush=True)
     await asyncio.Event().wait()
 
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -157,7 +157,7 @@ async def weight(quick: bool) -> Figures:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]  # aiohttp tells the port nowhere else
+    port = runner.addresses[0][1]
     started = []
     for _ in range(3 if quick else 5):
         seen = len(first)
@@ -222,8 +222,30 @@ async def _back(light: Light, jitter: random.Random) -> int:
 
 
 async def reconnecting(quick: bool) -> Figures:
-    """All bridges come back at once after a gateway restart, while a canary works."""
+    """All bridges come back at once after a gateway restart, while a canary works; a p99 of seconds wants three."""
     count = 100 if quick else 1000
+    storms = [await _storm(count) for _ in range(1 if quick else 3)]
+    usual = percentile([storm.usual for storm in storms], 0.5)
+    return [
+        figure(f"{count} bridges reconnecting at once, all back after", max(s.took for s in storms), "s",
+               to_reach="<= 60"),
+        figure("connected twice or not at all", sum(storm.wrong for storm in storms), "", to_reach="0"),
+        figure("a canary's p99 meanwhile / usual", percentile([storm.meanwhile for storm in storms], 0.5) / usual,
+               "ratio", to_reach="<= 2"),
+        figure("a canary's p99, usual", usual, "ms"),
+    ]  # fmt: skip
+
+
+class _Storm(NamedTuple):
+    """Seconds until all were back, how many were there twice or not at all, and a canary's p99 (ms)."""
+
+    took: float
+    wrong: int
+    meanwhile: float
+    usual: float
+
+
+async def _storm(count: int) -> _Storm:
     users = -(-count // PER_USER) + 1
     with sockets.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -256,9 +278,4 @@ async def reconnecting(quick: bool) -> Figures:
                 listed = orjson.loads((await socket.receive()).data)
                 known += sum(row["connected"] for row in listed["result"]["bridges"])
                 await socket.close()
-    return [
-        figure(f"{count} bridges reconnecting at once, all back after", took, "s", to_reach="<= 60"),
-        figure("connected twice or not at all", abs(known - count) + abs(back - count), "", to_reach="0"),
-        figure("a canary's p99 meanwhile / usual", meanwhile / usual, "ratio", to_reach="<= 2"),
-        figure("a canary's p99, usual", usual, "ms"),
-    ]  # fmt: skip
+    return _Storm(took, abs(known - count) + abs(back - count), meanwhile, usual)

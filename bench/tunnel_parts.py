@@ -159,6 +159,49 @@ class Light:
             await self.socket.send_frame(frame, aiohttp.WSMsgType.TEXT)
 
 
+class Inside:
+    """A gateway that calls tools itself (`bench/inside.py`), with a bridge of one stdio server."""
+
+    async def __aenter__(self) -> "Inside":
+        self._stack = stack = contextlib.AsyncExitStack()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        file = folder / "bench.yaml"
+        file.write_text(
+            f'''server: {{port: 0}}
+auth: {{tokens: [{{user: bench, role: user, token: "{TOKEN}"}}]}}
+logging: {{level: warning, format: json}}
+'''
+        )
+        self._child = child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bench.inside", str(file), env=environment(GATEWAY_HOME=str(folder)), cwd=folder,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        stack.push_async_callback(self._end)
+        assert child.stdout is not None
+        url = f"http://127.0.0.1:{int(await child.stdout.readline())}"
+        self.house = Child(url, psutil.Process(child.pid))
+        self.bridge = await stack.enter_async_context(bridge(url, {"tool": stdio_server()}))
+        async with aiohttp.ClientSession() as session:
+            caller = await Caller(session, url).open()
+            await caller.tools_there("tool_echo")
+            await caller.socket.close()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _end(self) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        await self._child.wait()
+
+    async def ask(self, what: str) -> float:
+        """`one TOOL COUNT` or `many TOOL COUNT`."""
+        assert self._child.stdin is not None and self._child.stdout is not None
+        self._child.stdin.write(what.encode() + b"\n")
+        return float(await self._child.stdout.readline())
+
+
 @contextlib.asynccontextmanager
 async def watching_canary(url: str) -> AsyncIterator[Callable[[], Awaitable[float]]]:
     """A process that calls a tool all the time; asked, it says its p99 since it was asked before."""

@@ -5,6 +5,7 @@ printed is drawn as SVG by rich.
 """
 
 import contextlib
+import io
 import os
 import pty
 import re
@@ -98,7 +99,7 @@ def steady(text: str, home: str) -> str:
 
 def main() -> None:
     """Write docs/images/terminal.svg."""
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     with tempfile.TemporaryDirectory() as home:
         environ = {
             "PATH": os.environ["PATH"], "HOME": home, "GATEWAY_HOME": f"{home}/.gateway", "TERM": "xterm-256color",

@@ -6,7 +6,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class Tree(BuildHookInterface):  # type: ignore[type-arg]
+class Tree(BuildHookInterface):
     """hatchling calls `initialize` before it collects files."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

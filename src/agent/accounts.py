@@ -188,7 +188,7 @@ class Accounts:
         self._database.execute("BEGIN")
         try:
             kept = [self._database.execute(_INSERT, row).rowcount > 0 for row in rows]
-        except BaseException:
+        except BaseException:  # whatever it was: an open transaction would spoil the next batch
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
@@ -216,7 +216,7 @@ class Accounts:
 
 
 def _day() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d")
+    return datetime.now(UTC).date().isoformat()
 
 
 def _midnight() -> datetime:

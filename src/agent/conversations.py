@@ -14,7 +14,7 @@ from agent.lanes import Lanes
 from agent.runner import ABORT
 from agent.sessions import records as kinds
 from bus import events
-from bus.errors import CallCancelled, NotFound
+from bus.errors import CallCancelled, GatewayError, NotFound
 from bus.events import Actor, InboundMessage, JsonObject
 from bus.keys import SessionKey
 
@@ -75,7 +75,11 @@ class Conversations:
                 seq = lane.take()
                 durable = lane.append(record(seq, kinds.UPDATED, changes), head=replace(head, settings=changes))
                 lane.emit_when(durable, events.SessionUpdated(session=message.session, message_id="", seq=seq))
-                await asyncio.shield(durable)
+                try:
+                    await asyncio.shield(durable)
+                except GatewayError:
+                    lane.exists, lane.head = False, None
+                    raise
                 return
         finally:
             self._lanes.leave(lane)
@@ -92,16 +96,19 @@ class Conversations:
         try:
             if not lane.exists:
                 raise NotFound("no such session")
-            seq = lane.take()
+            seq, head = lane.take(), lane.head
             durable = lane.append(record(seq, kinds.UPDATED, changes))
             if lane.head is not None:
                 lane.head = replace(lane.head, settings=lane.head.settings | changes)
             lane.emit_when(
                 durable, events.SessionUpdated(session=key, message_id="", seq=seq, title=title, deleted=deleted)
             )
-            await asyncio.shield(durable)
-            if deleted:
-                lane.exists = False
+            lane.exists = not deleted  # from here on, not from when it is durable: what comes now begins a new one
+            try:
+                await asyncio.shield(durable)
+            except GatewayError:
+                lane.exists, lane.head = True, head
+                raise
         finally:
             self._lanes.leave(lane)
 

@@ -102,7 +102,9 @@ class Lane:
             self.append(Record(self.seq, kinds.SEQ_RESERVED, timestamp(), {"reserved": self.reserved}))
         return self.seq
 
-    def append(self, *records: Record, head: SessionHead | None = None) -> "asyncio.Future[None]":
+    def append(
+        self, *records: Record, head: SessionHead | None = None, at_once: bool = False
+    ) -> "asyncio.Future[None]":
         """Write in order, as one. The result is done when they are durable, and has failed where they can't be."""
         if head is not None:
             self.head = head
@@ -110,7 +112,7 @@ class Lane:
         for record in records:
             self.window.apply(record)
         try:
-            durable = self._store.append(self.key, records, head=head)
+            durable = self._store.append(self.key, records, head=head, at_once=at_once)
         except GatewayError as error:
             durable = asyncio.get_running_loop().create_future()
             durable.set_exception(error)

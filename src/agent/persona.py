@@ -7,6 +7,7 @@ found by his id, which holds no path.
 """
 
 import asyncio
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from bus.errors import NotFound
 from bus.events import Actor
+
+log = logging.getLogger("agent.persona")
 
 FILE_CHARS = 8_000
 SKILL_CHARS = 40_000
@@ -70,9 +73,7 @@ class Personas:
             return ""
         kept = self._kept.get(file)
         if kept is None or kept[0] != changed:
-            descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-            with os.fdopen(descriptor, encoding="utf-8", errors="replace") as opened:
-                kept = self._kept[file] = (changed, opened.read(limit).strip())
+            kept = self._kept[file] = (changed, _content(file, limit))
         return kept[1]
 
     def skills(self) -> list[Skill]:
@@ -88,6 +89,17 @@ class Personas:
             if skill.name == name:
                 return await asyncio.to_thread(self._read, skill.file, SKILL_CHARS)
         raise NotFound(f"there is no skill named {name!r}")
+
+
+def _content(file: Path, limit: int) -> str:
+    """The text, '' where it can't be had: a link, a folder, somebody else's file. No turn fails for it."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, encoding="utf-8", errors="replace") as opened:
+            return opened.read(limit).strip()
+    except OSError as error:
+        log.warning("%s cannot be read and is left out: %s", file, error.strerror)
+        return ""
 
 
 def _name(text: str) -> str:

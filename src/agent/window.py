@@ -164,6 +164,10 @@ class Window:
         """Whether this message is in the window."""
         return self._find(message_id) is not None
 
+    def reaches(self, seq: int) -> bool:
+        """Whether the message with this number is (still) in the window."""
+        return any(entry.seq == seq for entry in self._entries)
+
     def messages(self, until: str, also: Collection[str] = ()) -> list[JsonObject]:
         """What came before and with the message `until`; of the messages queued behind it only those in `also`."""
         out: list[JsonObject] = []

@@ -16,7 +16,6 @@ rules belong to a name, and whether its definition changed; whoever calls `reque
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from bridge.catalogue import assemble, progress_payload, question_payload
@@ -32,7 +31,6 @@ from bridge.servers.memory import Memory
 from bridge.servers.owner import ServerOwner
 from bridge.settings import McpServerSettings, PolicyName, ToolSettings
 
-_LOG = logging.getLogger("bridge.aggregator")
 _METHODS = {"tools/call": ("name", "arguments"), "prompts/get": ("name", "arguments"), "resources/read": ("uri",)}
 
 

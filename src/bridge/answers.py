@@ -1,4 +1,4 @@
-"""Answers to calls as they are kept and sent, and what the audit log may know of a call.
+"""Answers to calls as they are kept and sent, and what of a request goes on to its server.
 
 Pure. An answer is the JSON text of a payload, so that a large one is written once and never read again here.
 """
@@ -36,17 +36,6 @@ def refusal(call_id: str, error: McpError, longest: int) -> Answer:
     """A JSON-RPC response with the server's own error. Raises ToolResultInvalid."""
     body = {"code": error.code, "message": error.message, "data": error.data}
     return response(call_id, "error", {name: value for name, value in body.items() if value is not None}, longest)
-
-
-def shape(value: object, depth: int = 0) -> object:
-    """What the audit log may know of arguments: names and kinds, no contents."""
-    if isinstance(value, dict) and depth < 4:
-        return {str(key)[:64]: shape(item, depth + 1) for key, item in list(value.items())[:32]}
-    if isinstance(value, list):
-        return f"list({len(value)})"
-    if isinstance(value, str):
-        return f"text({len(value)})"
-    return type(value).__name__
 
 
 def public_name(request: Requested) -> str:

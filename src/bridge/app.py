@@ -37,7 +37,6 @@ from bridge.status import remove_status, status_of, write_status
 from bridge.tunnel import LinkStatus, Tunnel, TunnelRefused
 from bridge.version import VERSION
 
-_LOG = logging.getLogger("bridge")
 DRAIN_SECONDS = 10.0
 _STATUS_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
@@ -99,8 +98,12 @@ class Bridge:
             audit.note("bridge.started", version=VERSION)
             calls.recover()
             stack.callback(remove_status, folder)
-            await self._serve(aggregator, calls, identity, outbox)
-            await calls.close()
+            try:
+                await self._serve(aggregator, calls, identity, outbox)
+            finally:
+                await (
+                    calls.close()
+                )  # also where the gateway refused us: what is gathered is written, and nothing runs on
             audit.note("bridge.stopped")
 
     async def _serve(self, aggregator: Aggregator, calls: Calls, identity: BridgeIdentity, outbox: Outbox) -> None:

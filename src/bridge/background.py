@@ -6,9 +6,10 @@ be written and run is computed first (`plan`), so that `--dry-run` can show it. 
 
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from xml.sax.saxutils import escape
@@ -35,6 +36,12 @@ class Plan:
     undo: Sequence[Sequence[str]]
     note: str
     encoding: str = "utf-8"
+
+    def told(self, *, whole: bool) -> Iterator[str]:
+        """For the person, what is written and run; with `whole` what is in the files, too."""
+        for path, text in self.files.items():
+            yield f"# {path}\n{text}" if whole else f"writing {path}"
+        yield from map(shlex.join, self.commands)
 
 
 def own_command(module: str, python: str = sys.executable, *, frozen: bool | None = None) -> list[str]:

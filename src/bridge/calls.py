@@ -236,8 +236,8 @@ class Calls:
             effect = "unknown" if call.started else "none"
             answer = error_answer(ServerDown(f"the call failed: {type(error).__name__}", effect=effect))
         finally:
-            call.phase = "ending"
             call.clock.stop()
+            call.phase, call.task = "ending", None  # a cancel that comes while the answer is written down is too late
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)

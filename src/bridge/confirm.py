@@ -82,14 +82,14 @@ class Confirmations:
         future: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
         bound = (question.call_id, question.content, question.tool, question.user, int(local))
         challenge, expires = self._before.pop(bound, ("", 0.0))
-        if expires <= time.time():
-            challenge, expires = "", time.time() + settings.ask_timeout
-        opened = _Open(question, future, expires, local)
-        if not challenge:
+        asked_before = expires > time.time()
+        if not asked_before:
             challenge = "".join(secrets.choice(_ALPHABET) for _ in range(16))
-            await self._keep(challenge, opened)
-        self._open[challenge] = opened
+            expires = time.time() + settings.ask_timeout
+        opened = self._open[challenge] = _Open(question, future, expires, local)
         try:
+            if not asked_before:
+                await self._keep(challenge, opened)
             announce(self._payload(challenge, opened))
             decision, by = await self._wait(challenge, future, expires)
         finally:

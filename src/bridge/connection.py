@@ -28,7 +28,7 @@ from bridge.protocol.bridge_effects import (
     Welcome,
 )
 from bridge.protocol.bridge_side import BridgeLink
-from bridge.protocol.frames import AUTH_SECONDS, Close, decode
+from bridge.protocol.frames import AUTH_SECONDS, NORMAL, Close, decode
 from bridge.protocol.outbox import Outbox
 from bridge.servers import turn
 from bridge.socket import TunnelSocket
@@ -142,7 +142,7 @@ class Connection:
 
     async def close(self) -> None:
         """Leave politely."""
-        await self._socket.close(1000)
+        await self._socket.close(NORMAL)
 
     def abort(self) -> None:
         """Cut the socket without a word."""
@@ -150,7 +150,10 @@ class Connection:
 
     def flush(self) -> None:
         """Send what waits, together with what else comes of the input that is being worked off."""
-        if not self._corked and self._link.waiting:
+        waiting = self._link.waiting
+        if waiting >= turn.BURST:
+            self._send_unless_full()
+        elif waiting and not self._corked:
             self._corked = True
             turn.at_the_end(self._uncork)
 

@@ -7,6 +7,7 @@ anew, which is remembered; one of a newer version is refused. It knows nothing o
 """
 
 import asyncio
+import logging
 import os
 import queue
 import sqlite3
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bridge.errors import Overloaded
+from bridge.settling import settle_soon
 
+_log = logging.getLogger(__name__)
 VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -60,23 +63,10 @@ class _Commit:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[None] | None = None
 
-    def finish(self, error: sqlite3.Error | None) -> None:
-        loop, future = self.loop, self.future
-        if loop is None or future is None:
-            return
-
-        def settle() -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(Overloaded(f"the bridge's database can't be written: {error}"))
-
-        try:
-            loop.call_soon_threadsafe(settle)
-        except RuntimeError:
-            pass  # the loop is gone: nobody waits any more
+    def finish(self, error: Exception | None) -> None:
+        if self.loop is not None and self.future is not None:
+            refused = None if error is None else Overloaded(f"the bridge's database can't be written: {error}")
+            settle_soon(self.loop, self.future, refused)
 
 
 class Database:
@@ -85,7 +75,6 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged_at: float | None = None
-        self.last_error: sqlite3.Error | None = None
         self.committed = 0
         """The number of the last write that is in the file (or was refused)."""
         self._submitted = 0
@@ -100,7 +89,7 @@ class Database:
         return self._reader.execute(sql, parameters).fetchall()
 
     def write(self, *statements: Statement) -> int:
-        """Write soon, without waiting; the number of this write. An error is kept in `last_error`."""
+        """Write soon, without waiting; the number of this write. An error is logged."""
         self._submitted += 1
         self._gathered.append(_Commit(self._submitted, statements, synced=False))
         if len(self._gathered) == 1:
@@ -209,7 +198,7 @@ class Database:
                 gathered = self._queue.get()
             ended = gathered is None
             synced = any(item.synced for item in items)
-            error: sqlite3.Error | None = None
+            error: Exception | None = None
             try:
                 if synced != full:
                     connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
@@ -219,8 +208,9 @@ class Database:
                     for sql, parameters in item.statements:
                         connection.execute(sql, parameters)
                 connection.execute("COMMIT")
-            except sqlite3.Error as failure:
-                error = self.last_error = failure
+            except Exception as failure:  # also what SQLite can't take as a value: whoever waits must hear of it
+                error = failure
+                _log.error("the bridge's database can't be written: %s", failure)
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             if items:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bridge.answers import public_name, refusal, response, server_params, shape
+from bridge.answers import public_name, refusal, response, server_params
+from bridge.audit.shape import shape
 from bridge.clock import CallClock
 from bridge.confirm import Confirmations, Question
 from bridge.definitions import Definitions
@@ -31,8 +32,10 @@ _LOG = logging.getLogger("bridge.calls")
 
 @dataclass(slots=True)
 class LiveCall:
-    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun; `phase`: of its task, where it has
-    one: not at its first step yet, at work, or writing down what came of it."""
+    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun.
+
+    `phase`: of its task, where it has one: not at its first step yet, at work, or writing down what came of it.
+    """
 
     request: Requested
     content: str

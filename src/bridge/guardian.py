@@ -1,9 +1,9 @@
 """Outlives the bridge by a moment: when the bridge is killed, ends the process groups it had started.
 
 A script of its own, run by `servers/groups.py` as `python -I -S guardian.py`, standard library only and importing
-nothing of ours, so that it stays a few megabytes small. It reads JSON lines from stdin: `{"add": GROUP, "started":
-T?, "remove": [argv]?, "cidfile": F?}`, `{"gone": GROUP}` and `{"bye": true}`. The end of stdin without a `bye` is the
-bridge's death. It refuses to know what the groups do.
+nothing of ours, so that it stays a few megabytes small. It reads JSON lines from stdin: `{"add": GROUP,
+"container": {"tool": T, "cidfile": F, "environment": {…}}?}`, `{"gone": GROUP}` and `{"bye": true}`. The end of stdin
+without a `bye` is the bridge's death. It refuses to know what the groups do.
 """
 
 import os
@@ -26,16 +26,14 @@ def _end(group: int) -> None:
 
 def _remove(container: "dict[str, dict[str, str] | str]") -> None:
     try:
-        # without pathlib: it is a process of its own, and small
-        with open(str(container["cidfile"])) as file:  # noqa: PTH123
+        with open(str(container["cidfile"])) as file:  # noqa: PTH123 - pathlib would make this process larger
             identity = file.read().strip()
     except OSError:
         return
-    if identity and hasattr(os, "fork") and os.fork() == 0:
-        tool, environment = str(container["tool"]), container["environment"]
+    tool, environment = str(container["tool"]), container["environment"]
+    if identity and isinstance(environment, dict) and hasattr(os, "fork") and os.fork() == 0:
         try:
-            # our own file; a mapping by the way it was written, and no shell
-            os.execvpe(tool, [tool, "rm", "-f", identity], dict(environment))  # type: ignore[arg-type]  # noqa: S606
+            os.execvpe(tool, [tool, "rm", "-f", identity], environment)  # noqa: S606 - no shell; the words are ours
         finally:
             os._exit(1)
 

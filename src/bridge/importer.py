@@ -100,9 +100,12 @@ def read(source: Source) -> list[Found]:
     """The servers in one file. Raises ImportFailed."""
     try:
         text = source.path.read_text(encoding="utf-8-sig")
-        document = json.loads(plain_json(text))
     except OSError as error:
         raise ImportFailed(f"{source.path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError:
+        raise ImportFailed(f"{source.path}: not UTF-8 text") from None
+    try:
+        document = json.loads(plain_json(text))
     except (ValueError, RecursionError):
         document = _yaml(source.path, text)
     if not isinstance(document, dict):
@@ -192,7 +195,10 @@ def _split_command(entry: dict[str, Any]) -> None:
     """Some write the whole line as the command."""
     command = entry.get("command")
     if isinstance(command, str) and " " in command and not entry.get("args") and not Path(command).exists():
-        parts = shlex.split(command, posix=os.name == "posix")
+        try:
+            parts = shlex.split(command, posix=os.name == "posix")
+        except ValueError:  # a quote that is not closed: the person sees it as it is
+            return
         if parts:
             entry["command"], entry["args"] = parts[0], parts[1:]
 
@@ -268,6 +274,21 @@ def server_name(text: str) -> str:
 def secret_name(server: str, variable: str) -> str:
     """What a server's secret is called in `secrets.yaml`."""
     return re.sub(r"[^A-Za-z0-9_]+", "_", f"{server}_{variable}").strip("_").upper()
+
+
+def separate(chosen: Sequence[Found], known: Mapping[str, str]) -> None:
+    """Give each secret a name of its own, apart from what `known` holds and from other servers' of the same name."""
+    used = dict(known)
+    for item in chosen:
+        for name, value in list(item.secrets.items()):
+            free, number = name, 2
+            while used.get(free, value) != value:
+                free, number = f"{name}_{number}", number + 1
+            used[free] = value
+            item.secrets[free] = item.secrets.pop(name)
+            for section in ("env", "headers"):
+                values = item.entry.get(section, {})
+                values.update({key: f"${{secret:{free}}}" for key in values if values[key] == f"${{secret:{name}}}"})
 
 
 def choose(found: Sequence[Found], taken: set[str], select: Sequence[str] | None) -> tuple[list[Found], list[str]]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bridge.configuration import ConfigurationError, Place, Problem
-from bridge.editing import ConfigurationFile, add_secrets, check_private
-from bridge.importer import Found, ImportFailed, choose, read, sources
+from bridge.editing import ConfigurationFile, add_secrets, check_private, read_secrets
+from bridge.importer import Found, ImportFailed, choose, read, separate, sources
 from bridge.loading import config_path
 from bridge.servers.definitions import clean
 from bridge.terminal import at_terminal
@@ -35,6 +35,7 @@ def run_import(
         chosen, notes = choose(found, file.servers(), select)
     except ImportFailed as error:
         raise ConfigurationError([Problem(Place("import"), "", str(error))]) from None
+    separate(chosen, read_secrets(secrets))
     for item in chosen:
         file.add_server(item.entry)
         notes += [f"{item.name}: {note}" for note in item.notes]

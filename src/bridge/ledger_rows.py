@@ -80,6 +80,6 @@ def _acknowledge(count: int) -> tuple[str, str]:
     return (
         f"DELETE FROM calls WHERE {keys} "  # noqa: S608 - question marks only
         "AND (kind = 'ERROR' AND effect = 'none' OR state = 'received')",
-        "UPDATE calls SET state = 'acknowledged', updated = ?, "  # noqa: S608 - the same
+        "UPDATE calls SET state = 'acknowledged', updated = ?, "  # noqa: S608 - question marks only
         f"answer = CASE WHEN length(answer) > ? THEN NULL ELSE answer END WHERE state = 'done' AND {keys}",
     )

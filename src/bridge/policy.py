@@ -56,7 +56,10 @@ def words(text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=4096)
 def _name(name: str) -> tuple[str | None, bool]:
-    """The dangerous word in a tool's name, and whether the name speaks of commands."""
+    """The dangerous word in a tool's name, and whether the name speaks of commands.
+
+    Asked for each call and each tool of a listing, of names that stay the same.
+    """
     lowered = name.lower()
     found = next((word for word in words(name) if word in DANGEROUS), None)
     return found, any(word in lowered for word in _SPEAKS_OF)
@@ -73,12 +76,6 @@ def dangerous_word(name: str, arguments: Any) -> str | None:
                 if word in DANGEROUS:
                     return word
     return None
-
-
-@lru_cache(maxsize=4096)
-def _dangerous_in_name(name: str) -> str | None:
-    """Asked for each call and each tool of a listing, of names that stay the same."""
-    return next((word for word in words(name) if word in DANGEROUS), None)
 
 
 @lru_cache(maxsize=4096)

@@ -85,10 +85,10 @@ def plain_run(arguments: list[str]) -> tuple[Path | None, bool] | None:
     return config, verbose
 
 
-def run_plainly(config: Path | None, verbose: bool, say: Callable[[str], None]) -> int:
-    """`serve`, with every error said and turned into its exit code."""
+def exit_code(work: Callable[[], int], say: Callable[[str], None]) -> int:
+    """What `work` returns; what a person may bring about is said and becomes its code. Anything else is raised."""
     try:
-        return serve(config, verbose=verbose, say=say)
+        return work()
     except Exit as leave:
         say(str(leave))
         return leave.code
@@ -97,6 +97,12 @@ def run_plainly(config: Path | None, verbose: bool, say: Callable[[str], None]) 
         return error.exit_code
     except KeyboardInterrupt:
         return 0
+
+
+def run_plainly(config: Path | None, verbose: bool, say: Callable[[str], None]) -> int:
+    """`serve`, with every error said and turned into its exit code."""
+    try:
+        return exit_code(lambda: serve(config, verbose=verbose, say=say), say)
     except Exception as error:  # the last line of defence: a person gets a sentence, the stack with -v
         if verbose:
             raise

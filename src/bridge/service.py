@@ -1,7 +1,6 @@
 """`ai-bridge service`: the bridge in the background. Above `background.py`, which knows the operating systems."""
 
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -24,10 +23,8 @@ def plan(config: Path, environ: Mapping[str, str], system: str = sys.platform, p
 def install(config: Path, *, dry_run: bool, show: Callable[[str], None], say: Callable[[str], None]) -> None:
     """Install it, or only show what would be done. Raises Exit."""
     wanted = plan(config, os.environ)
-    for path, text in wanted.files.items():
-        show(f"# {path}\n{text}" if dry_run else f"writing {path}")
-    for command in wanted.commands:
-        show(shlex.join(command))
+    for line in wanted.told(whole=dry_run):
+        show(line)
     if not dry_run:
         try:
             background.install(wanted)

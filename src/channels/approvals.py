@@ -10,6 +10,7 @@ import secrets
 
 from bus.events import ApprovalRequested, Decision, JsonObject
 from channels.base import Button
+from channels.content import ButtonStyle
 from channels.wording import DECISIONS, decided, say
 
 _ARGUMENT_CHARS = 1200
@@ -22,10 +23,9 @@ def new_token() -> str:
 
 def buttons(token: str, language: str) -> tuple[tuple[Button, ...], ...]:
     """Four decisions, one a row."""
-    styles = {"o": "primary", "d": "danger"}
+    styles: dict[str, ButtonStyle] = {"o": "primary", "d": "danger"}
     return tuple(
-        # the three styles, by letter
-        (Button(say(decision, language), f"ap:{token}:{letter}", styles.get(letter, "default")),)  # type: ignore[arg-type]
+        (Button(say(decision, language), f"ap:{token}:{letter}", styles.get(letter, "default")),)
         for letter, decision in DECISIONS.items()
     )
 

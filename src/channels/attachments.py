@@ -64,7 +64,6 @@ class Attachments:
             return ""
         try:
             return clean(await self._transcriber.transcribe(data, mime=handle.mime, name=name)).strip()
-        except Exception as error:
-            # Speech to text is somebody else's server: whatever it does, the voice message itself is kept.
+        except Exception as error:  # of somebody else's server: whatever it does, the voice message itself is kept
             log.warning("a voice message could not be written down: %s", type(error).__name__)
             return ""

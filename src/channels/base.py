@@ -189,15 +189,18 @@ class BaseChannel(ABC):
         """
 
     async def edit(self, to: Address, message_id: str, content: Text, *, final: bool = True) -> None:
-        """Show `content` in place of what `message_id` showed; repeating it changes nothing."""
+        """Show `content` in place of what `message_id` showed; repeating it changes nothing.
+
+        Only asked of a channel whose `Capabilities` have `edits`.
+        """
         raise NotImplementedError
 
     async def delete(self, to: Address, message_id: str) -> None:
-        """Take our own message away."""
+        """Take our own message away. Only asked of a channel whose `Capabilities` have `edits` or `drafts`."""
         raise NotImplementedError
 
     async def draft(self, to: Address, draft_id: int, content: Text) -> None:
-        """Show or replace the passing preview `draft_id`."""
+        """Show or replace the passing preview `draft_id`. Only asked where `Capabilities` have `drafts`."""
         raise NotImplementedError
 
     async def typing(self, to: Address) -> None:  # noqa: B027 (optional on purpose)

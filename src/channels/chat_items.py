@@ -110,7 +110,8 @@ class ChatItems:
                     self._not_found_there(item, error)
             case Draft(turn, _):
                 if isinstance(error, DeliveryRejected):
-                    turn.mode, turn.draft_shown, turn.dirty, turn.next_at = "edit", False, True, 0.0
+                    turn.mode = "edit" if self._can.edits else "off"
+                    turn.draft_shown, turn.dirty, turn.next_at = False, True, 0.0
 
     def _succeeded(self, call: Call, platform_id: str) -> None:
         match call:

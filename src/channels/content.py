@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 from bus.keys import KeyKind, KeyParts
 from channels.ports import Identity, Place
 
+ButtonStyle: TypeAlias = Literal["primary", "default", "danger"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
@@ -30,7 +32,7 @@ class Button:
 
     label: str
     data: str
-    style: Literal["primary", "default", "danger"] = "default"
+    style: ButtonStyle = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

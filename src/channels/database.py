@@ -108,7 +108,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             steps = _FROM_1 if found == 1 else _SCHEMA
             connection.executescript(f"BEGIN;{steps}PRAGMA user_version={VERSION};COMMIT;")
         connection.execute("SELECT count(*) FROM deliveries").fetchone()
-    except BaseException:
+    except BaseException:  # nobody else has the connection yet, to close it
         connection.close()
         raise
     return connection

@@ -4,7 +4,6 @@
 A turn whose end was not heard before a restart is asked for. Above is `manager.py`.
 """
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -39,7 +38,6 @@ from channels.supervision import Supervisor
 from channels.tasks import Tasks
 from channels.wording import say
 
-log = logging.getLogger(__name__)
 LANES_KEPT = 256
 EARLY_EVENTS = 20_000
 """What is kept of events that come before the channel was first made."""
@@ -86,7 +84,8 @@ class ChannelHost:
         self._total: Bucket | None = None
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; may be run again."""
+        self._tasks.open()
         try:
             await self.supervisor.run()
         finally:

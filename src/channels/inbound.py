@@ -210,7 +210,7 @@ class InboundPipeline:
         except GatewayError as error:
             await self._refused(job, message, error)
             return
-        except BaseException:
+        except BaseException:  # cancelled, too: a turn that never comes must not be expected
             self._chats.forget(message.message_id)
             raise
         await self._keep(job, accepted.message_id)

@@ -60,6 +60,7 @@ class Lane:
         self.asked: list[OpenApproval] = []
         self.finals: list[tuple[str, str]] = []
         """What is still to be kept besides items: questions, and the texts of turns that ended."""
+        self._keeping = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -72,7 +73,7 @@ class Lane:
     @property
     def busy(self) -> bool:
         """Whether something is on its way, or waits to be kept; not what the platform holds up for longer."""
-        to_keep = self.chat.changed or self.chat.closed or self.asked or self.finals
+        to_keep = self._keeping or self.chat.changed or self.chat.closed or self.asked or self.finals
         held_up = self.chat.not_before - time.monotonic() > HELD_UP_SECONDS
         return bool(to_keep) or (self.chat.queued > 0 and not held_up)
 
@@ -116,10 +117,9 @@ class Lane:
             self.chat.outcome(call, time.monotonic(), error=error)
         except TimeoutError:
             self.chat.outcome(call, time.monotonic(), error=OutcomeUnknown("no answer in time"))
-        except Exception as error:
-            # An adapter's mistake must neither end the lane nor be repeated for ever: a send may have left.
+        except Exception as error:  # an adapter's mistake must neither end the lane nor be repeated for ever
             log.exception("%s: %s raised what no adapter may raise", self.name, type(call).__name__)
-            kind = OutcomeUnknown if isinstance(call, Send) else DeliveryRejected
+            kind = OutcomeUnknown if isinstance(call, Send) else DeliveryRejected  # a send may have left
             self.chat.outcome(call, time.monotonic(), error=kind(f"internal: {type(error).__name__}"))
         else:
             self.chat.outcome(call, time.monotonic(), platform_id=identifier)
@@ -174,6 +174,7 @@ class Lane:
         closed, self.chat.closed = self.chat.closed, []
         asked, self.asked = self.asked, []
         finals, self.finals = self.finals, []
+        self._keeping = True
         try:
             for message_id, text in finals:
                 await self._ledger.answered(message_id, text)
@@ -184,6 +185,8 @@ class Lane:
                 await self._ledger.close_turn(message_id)
         except sqlite3.Error as error:
             log.error("%s: the outbox can't be written (%s)", self.name, error)
+        finally:
+            self._keeping = False
 
 
 def _text(body: Body) -> Text:

@@ -6,7 +6,8 @@ above is `gateway/app.py`, which hands in the ports and shows states and deliver
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from bus.context import timestamp
@@ -130,8 +131,12 @@ class ChannelManager:
 
     async def _prune(self) -> None:
         while True:
-            await self._outbox.prune()
-            await self._ledger.prune()
+            try:
+                await self._outbox.prune()
+                await self._ledger.prune()
+            except sqlite3.Error as error:
+                # Delivery goes on where the file takes nothing, and so do the channels: it is tidied up later.
+                log.error("the channels' file can't be tidied up (%s)", error)
             await asyncio.sleep(PRUNE_SECONDS)
 
     async def pause(self) -> None:
@@ -155,8 +160,7 @@ class ChannelManager:
             return
         try:
             host.take(event, parts)  # type: ignore[arg-type]  # it has a session, so it is an event of one
-        except Exception:
-            # The publisher is the agent: a mistake in showing a turn must not end it.
+        except Exception:  # the publisher is the agent: a mistake in showing a turn must not end it
             log.exception("%s: an event could not be shown", parts.channel)
 
     # ------------------------------------------------------------ for people and programs
@@ -203,7 +207,3 @@ class ChannelManager:
     def host(self, name: str) -> ChannelHost | None:
         """The supervisor of an enabled channel."""
         return self._hosts.get(name)
-
-    def hosts(self) -> Iterable[ChannelHost]:
-        """All of them."""
-        return self._hosts.values()

@@ -66,11 +66,17 @@ class Supervisor:
     async def pause(self) -> None:
         """Take nothing in any more; sending goes on."""
         self._paused = True
-        if self.made is not None and self._open:
-            await self.made.pause()
+        if self.made is None or not self._open:
+            return
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.made.pause()
+        except Exception as error:  # the house stops: one channel must not keep the turns of all others from ending
+            log.warning("%s did not pause: %s", self._name, type(error).__name__)
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; may be run again."""
+        self._tasks.open()
         try:
             await self._again_and_again()
         finally:
@@ -99,8 +105,7 @@ class Supervisor:
             await self._live()
         except ChannelError as error:
             return error
-        except Exception as error:
-            # Whatever a platform's SDK raises concerns this channel alone.
+        except Exception as error:  # whatever a platform's SDK raises concerns this channel alone
             log.error("%s failed", self._name, exc_info=error)
             return error
         return ChannelError("the channel ended by itself")
@@ -132,8 +137,7 @@ class Supervisor:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await channel.stop()
-        except Exception as error:
-            # Closing is the SDK's affair; what fails here must not hide why the channel ended.
+        except Exception as error:  # of the SDK: what fails in closing must not hide why the channel ended
             log.warning("%s did not close cleanly: %s", self._name, type(error).__name__)
 
     async def _menu(self, channel: BaseChannel) -> None:

@@ -44,17 +44,6 @@ def clean(text: str) -> str:
     return _CONTROLS.sub("", _SURROGATES.sub("\ufffd", text)).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def split_markdown(markdown: str, limit: int, measure: Measure) -> list[str]:
-    """Pieces of at most `limit` by `measure`, in order, none of them blank; [] for a blank text."""
-    pieces = []
-    rest = markdown
-    while rest.strip():
-        piece, rest = take_piece(rest, limit, measure)
-        if piece.strip():
-            pieces.append(piece)
-    return pieces
-
-
 def take_piece(markdown: str, limit: int, measure: Measure) -> tuple[str, str]:
     """The first piece, and the Markdown that remains: splitting that gives the further pieces."""
     if len(markdown) <= 2 * limit and measure(markdown) <= limit:

@@ -20,6 +20,7 @@ from typing import Any
 from agent.sessions.lock import FolderInUse
 from bus.errors import BadParameters, GatewayError
 from bus.events import JsonObject
+from channels.websocket import WebSocketChannel
 from gateway import state_files
 from gateway.auth import Principal
 from gateway.composition import Gateway, compose, start_code
@@ -38,6 +39,7 @@ log = logging.getLogger("gateway.app")
 
 SWEEP_SECONDS = 3600.0
 HURRY_SECONDS = 1.5
+PAUSE_SECONDS = 0.5
 SWITCH_SECONDS = 50e-6
 """How long a thread that has something to do waits for the interpreter. The threads here sync journals and read files:
 a few microseconds of Python around a long wait, for which an acknowledgement would otherwise be kept back until the
@@ -119,11 +121,11 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
     home = gateway.loaded.home
     gateway.phase.url = listener.url
     async with asyncio.TaskGroup() as group:
-        for leave in (gateway.bus.attach(gateway.hub.deliver), gateway.bus.attach(gateway.observe, deltas=False)):
-            del leave  # they stay as long as the bus
+        gateway.bus.attach(gateway.observe, deltas=False)  # for as long as there is a bus
         # The log and what stands on it end with their faults, and the house with them; the others begin again.
         services = [
             group.create_task(gateway.bus.run(), name="bus"),
+            group.create_task(WebSocketChannel(gateway.bus, gateway.hub).run(), name="clients"),
             group.create_task(gateway.loop.run(), name="loop"),
         ]
         services += [
@@ -164,12 +166,23 @@ async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
         await asyncio.wait([work, hurry], return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
+        else:
+            await _pause_turns(gateway, work)
         gateway.toolbox.directory.leave()
         await listener.close(seconds=0.2 if hurry.done() else 2.0)
     finally:
         for task in (work, hurry):
             task.cancel()
         await asyncio.gather(work, hurry, return_exceptions=True)
+
+
+async def _pause_turns(gateway: Gateway, work: "asyncio.Future[None]") -> None:
+    """The second signal came: what runs is cut now, and recorded as cut by a stop. That uses up no attempt."""
+    work.cancel()
+    await asyncio.wait([work])
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PAUSE_SECONDS):
+            await gateway.loop.drain(0)
 
 
 async def _finish_work(gateway: Gateway) -> None:

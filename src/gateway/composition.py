@@ -5,6 +5,7 @@ that it is let go in the reverse order. The same composition serves requests and
 the commands on a stopped gateway.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -93,9 +94,11 @@ class Gateway:
     metrics: Metrics
 
     def observe(self, event: Event) -> None:
-        """What the gateway itself notes of the bus's events; a delta is none of them."""
-        if type(event) is ChatDelta:
-            return
+        """What the gateway itself notes of the bus's events; a delta is none of them. Readers get theirs first."""
+        if type(event) is not ChatDelta:
+            asyncio.get_running_loop().call_soon(self._note, event)
+
+    def _note(self, event: Event) -> None:
         self.metrics.observe(event)
         self.started.ended(event)
         self.schedules.observe(event)

@@ -8,7 +8,6 @@ requests. Turns are not this connection's: it may vanish.
 """
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import dataclass
 
@@ -27,14 +26,13 @@ from gateway.packets import Packet, response_frame
 from gateway.protocol import Incoming, Peer, Request
 from gateway.sockets import NOT_AUTHENTICATED, Sockets
 
-log = logging.getLogger("gateway.connection")
-
 AUTH_SECONDS = 10.0
 AUTH_FAILURES = 3
 AUTH_TIMEOUT = 4502
 TOO_SLOW = 4008
 BINARY = 1003
-IN_FLIGHT = 128
+IN_FLIGHT = 1024
+"""What one read may bring: a client that asks a thousand things in one breath is answered a thousand times."""
 WRITE_AHEAD = 65_536
 POLL_SECONDS = 0.02
 SLOW_GRACE = 30.0

@@ -6,11 +6,17 @@ that were upgraded without a token have ten seconds too, and places of their own
 """
 
 import asyncio
+import logging
 from collections import Counter, OrderedDict, deque
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from bus.errors import Overloaded, RateLimited
+from bus.context import new_trace_id, trace_id
+from bus.errors import BadParameters, Overloaded, RateLimited
+from gateway.http.exchange import PROTECTIVE_HEADERS, error_response
+
+log = logging.getLogger("gateway.server")
 
 REQUEST_SECONDS = 10.0
 WAITING_PER_ADDRESS = 256
@@ -98,6 +104,22 @@ class GuardedHandler(web.RequestHandler):
             self._patience = None
             self._waiting_room.leave(self)
 
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What is no HTTP is answered like any mistake; nothing of it is logged or given back: it may hold a token.
+
+        A client that left in the middle of what it sent is no fault of ours either.
+        """
+        if not isinstance(exc, HttpProcessingError | ConnectionError) or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        trace_id.set(new_trace_id())
+        log.info("no proper HTTP request from %s: %s", request.remote, type(exc).__name__)
+        response = error_response(BadParameters("this is no proper HTTP request"))
+        response.headers.update(PROTECTIVE_HEADERS | {"Cache-Control": "no-store"})
+        response.force_close()
+        return response
+
     def give_up(self) -> None:
         """No request came."""
         self._satisfied()
@@ -150,11 +172,10 @@ class Places:
         if not self._taken[address]:
             del self._taken[address]
         for waiting in list(self._queue):
-            if self._free(waiting[0]):
+            if self._free(waiting[0]) and not waiting[1].done():  # one that gave up takes itself off the queue
                 self._queue.remove(waiting)
                 self._taken[waiting[0]] += 1
-                if not waiting[1].done():
-                    waiting[1].set_result(None)
+                waiting[1].set_result(None)
 
 
 class Place:

@@ -87,7 +87,7 @@ class Hub:
             self._bytes -= topic.ring.size
             topic.ring = Ring()
         if seq is not None:
-            self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]  # the same
+            self._bytes += topic.ring.add(event, seq)  # type: ignore[arg-type]  # of a session, as above
         topic.touched = self._now()
         self._topics.move_to_end(session)
         packet = Packet(event)
@@ -195,7 +195,7 @@ class Hub:
         topic.ring.last_seq = max(topic.ring.last_seq, ring.last_seq)
         reading.explicit = True
         packets = [Packet(e) for e in again if not (type(e) is ChatMessage and e.origin == reader.origin and e.origin)]
-        reading.held[:0] = packets
+        reading.hold_too(packets)
         return reading, ring.last_seq, len(packets)
 
     def hold(self, reader: Reader, key: SessionKey) -> Reading:
@@ -229,11 +229,10 @@ class Hub:
         """
         held = reading.held
         if not (reading.explicit or reading.turns or reading.keep):
-            # only events of a session are held
+            # only events of a session are held, and those have a number
             held = [p for p in held if (p.event.seq or 0) > accepted.seq]  # type: ignore[union-attr]
-        known = {event.seq for event in missed}
-        fresh = [p for p in held if p.event.seq not in known]  # type: ignore[union-attr]  # the same
-        reading.held = [*(Packet(event) for event in missed), *fresh]
+        reading.held = held
+        reading.hold_too([Packet(event) for event in missed])
         if running and not any(_ends(p.event, accepted.message_id) for p in reading.held):
             reading.turns.add(accepted.message_id)
         reading.keep = True

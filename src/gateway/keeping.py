@@ -38,5 +38,5 @@ async def once(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Do something that others need only to be quick: where it fails, they find out by themselves."""
     try:
         await work()
-    except Exception:  # as above
+    except Exception:  # whatever broke: others only wanted it to be quick, and do without
         log.exception("%s failed", name)

@@ -19,7 +19,7 @@ from bus.errors import GatewayError, NotFound, Overloaded, TooLarge
 from gateway.auth import COOKIE, Authenticator, refuse_token_in_url
 from gateway.connection import Connection, House
 from gateway.guard import REQUEST_SECONDS, GuardedHandler, Places, Waiting
-from gateway.http.exchange import error_response
+from gateway.http.exchange import PROTECTIVE_HEADERS, error_response
 from gateway.network import Doors
 from gateway.protocol import RpcError
 from gateway.settings_server import ServerSettings
@@ -32,15 +32,6 @@ log = logging.getLogger("gateway.server")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PEER: web.RequestKey[str] = web.RequestKey("peer", str)
 GOING_AWAY = 1012
-PROTECTIVE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
-    "object-src 'none'; frame-ancestors 'none'",
-    "Server": "gateway",
-}
 GUEST_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-Session-Key",
@@ -208,15 +199,18 @@ def _foreign(error: web.HTTPException) -> Exception:
         return NotFound("there is nothing here")
     if error.status == 413:
         return TooLarge("the body is too large")
-    return HttpRefusal(error.status, error.reason)
+    return HttpRefusal(error)
 
 
 class HttpRefusal(RpcError):
-    """A refusal of HTTP itself: wrong method, no upgrade, malformed."""
+    """A refusal of HTTP itself: wrong method, no upgrade, malformed. `answer_headers` say what is (RFC 9110)."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(1000, reason.lower())
-        self.status = status
+    def __init__(self, error: web.HTTPException) -> None:
+        super().__init__(1000, error.reason.lower())
+        self.status = error.status
+        self.answer_headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        if error.status == 426:
+            self.answer_headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:

@@ -67,7 +67,9 @@ class WebSocket(asyncio.Protocol):
     def send(self, frame: bytes) -> None:
         """Send a frame that is made (`packets.text_frame`), with what else comes of this turn."""
         self._out.append(frame)
-        if not self._waiting:
+        if len(self._out) >= turn.BURST:
+            self.flush()
+        elif not self._waiting:
             self._waiting = True
             turn.at_the_end(self.flush)
 

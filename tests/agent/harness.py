@@ -130,14 +130,14 @@ class Agent:
 async def running(agent: Agent) -> AsyncIterator[Agent]:
     """The agent at work; leaving is a clean stop."""
     async with JsonlStore(agent.folder, disk=agent.disk) as store:
-        agent.store = store  # type: ignore[attr-defined]
+        agent.store = store
         nobody: Any = Nobody()
         approvals: Approvals = nobody
         supervisor = SupervisorAgent(model=agent.model, tools=agent.tools, settings=agent.settings,
                                      agents=agent.agents, media=agent.media, persona=agent.persona)  # fmt: skip
         runner = CommandRunner(store=store, sessions=store, tools=agent.tools, approvals=approvals,
                                administration=nobody, linker=nobody)  # fmt: skip
-        agent.loop = AgentLoop(  # type: ignore[attr-defined]
+        agent.loop = AgentLoop(
             bus=agent.bus,
             store=store,
             supervisor=supervisor,
@@ -148,11 +148,11 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
             accountant=agent.accountant,
             compactor=agent.compactor,
         )
-        service = asyncio.get_running_loop().create_task(agent.loop.run())  # type: ignore[attr-defined]
+        service = asyncio.get_running_loop().create_task(agent.loop.run())
         try:
-            await agent.loop.accepting.wait()  # type: ignore[attr-defined]
+            await agent.loop.accepting.wait()
             yield agent
-            await agent.loop.drain(agent.limits.drain_seconds)  # type: ignore[attr-defined]
+            await agent.loop.drain(agent.limits.drain_seconds)
         finally:
             service.cancel()
             await asyncio.wait([service])

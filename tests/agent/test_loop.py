@@ -255,7 +255,7 @@ async def test_steer_joins_the_running_turn_between_two_rounds(tmp_path: Path) -
     model = ScriptedModel(("", [("c1", "wait", "{}")]), "done with both")
 
     async def wait(call: object) -> str:
-        tools.second = await agent.send("and this")  # type: ignore[attr-defined]
+        tools.second = await agent.send("and this")
         return "waited"
 
     tools.add("wait", wait)
@@ -263,7 +263,7 @@ async def test_steer_joins_the_running_turn_between_two_rounds(tmp_path: Path) -
     async with running(agent):
         first = await agent.send("go")
         assert (await agent.end(first)).text == "done with both"
-        assert (await agent.end(tools.second)).finish_reason == "merged"  # type: ignore[attr-defined]
+        assert (await agent.end(tools.second)).finish_reason == "merged"
         assert model.requests[1].messages[-1]["content"] == "and this"
 
 

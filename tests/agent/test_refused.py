@@ -30,7 +30,7 @@ async def test_a_full_disk_is_1007_and_the_next_message_is_answered(
         disk.refuses = set()
         assert (await until_taken(agent, "kept")).text == "you said: kept"
         assert (await agent.ask("and this")).type == "chat.done"
-        messages, _ = await agent.store.history(default_key("alice"))  # type: ignore[attr-defined]
+        messages, _ = await agent.store.history(default_key("alice"))
         assert [m["text"] for m in messages if m["role"] == "user"] == ["hello"] * (not first) + ["kept", "and this"]
 
 

@@ -48,7 +48,7 @@ def read() -> dict[str, Any]:
             while True:
                 time.sleep(1)
         sys.exit(0)
-    return json.loads(line)  # type: ignore[no-any-return]
+    return json.loads(line)
 
 
 def tools() -> list[Any]:

@@ -216,7 +216,7 @@ async def test_a_configuration_that_could_not_be_started_with_changes_nothing(
         for wrong in ("", "# nothing\n", json.dumps(good | {"server": good["server"] | {"url": "ws://10.0.0.1/"}})):
             said = len(bridge.output)
             file.write_text(wrong)
-            await until(lambda said=said: "is not used" in bridge.output[said:])  # type: ignore[misc]
+            await until(lambda said=said: "is not used" in bridge.output[said:])
             assert await text(gateway, "a_echo", {"text": "x"}) == "x"
             assert bridge.process is not None and bridge.process.poll() is None
 
@@ -257,12 +257,12 @@ async def test_a_killed_bridge_leaves_nothing_and_comes_back(
     bridge.start()
     await until(lambda: bridge.status().get("link", {}).get("state") == "connected")
     await until(lambda: all(one["pid"] for one in bridge.status().get("servers", [{"pid": 0}])))
-    below = psutil.Process(bridge.process.pid).children(recursive=True)  # type: ignore[union-attr]
+    below = psutil.Process(bridge.process.pid).children(recursive=True)
     servers = [one for one in below if HOSTILE in " ".join(one.cmdline())]
     assert len(servers) >= 2
-    os.kill(bridge.process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+    os.kill(bridge.process.pid, signal.SIGKILL)
     began = time.monotonic()
-    bridge.process.wait()  # type: ignore[union-attr]
+    bridge.process.wait()
     await until(lambda: all(map(ended, below)), 5)
     assert time.monotonic() - began < 2
     async with up(bridge, gateway, "h_note"):

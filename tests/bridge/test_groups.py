@@ -80,7 +80,7 @@ async def test_a_killed_bridge_takes_its_groups_along(tmp_path: Path) -> None:
 async def test_the_guardian_is_small_and_deaf_to_signals() -> None:
     groups = ProcessGroups()
     groups.add(2**22 - 7, "nothing")
-    guardian = psutil.Process(groups._guardian.pid)  # type: ignore[union-attr]
+    guardian = psutil.Process(groups._guardian.pid)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         time.sleep(0.05)
         guardian.send_signal(number)
@@ -236,5 +236,6 @@ def test_which_command_lines_start_a_container() -> None:
     own = container_of("docker", ["run", "--cidfile", "/x/cid", "image"], {})
     assert own is not None
     assert (own.cidfile, own.arguments) == ("/x/cid", ("run", "--cidfile", "/x/cid", "image"))
+    assert container_of("docker", ["run", "--cidfile"], {}) is None
     for command, arguments in [("npx", ["run"]), ("docker", ["exec", "x"]), ("docker", ["mcp", "gateway", "run"])]:
         assert container_of(command, arguments, {}) is None

@@ -18,7 +18,7 @@ def listening(context: ssl.SSLContext | None) -> Iterator[int]:
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the handshake is meant to fail
+        server.handle_error = lambda *_: None  # the handshake is meant to fail
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

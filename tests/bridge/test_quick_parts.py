@@ -57,7 +57,7 @@ async def test_one_alarm_for_many_clocks() -> None:
     clocks = {name: CallClock(seconds, alarm) for name, seconds in
               (("late", 0.3), ("soon", 0.05), ("stopped", 0.1), ("paused", 0.1), ("reset", 10.0))}  # fmt: skip
     for name, clock in clocks.items():
-        clock.watch(lambda name=name: rung.append((name, time.monotonic() - begun)))  # type: ignore[misc]
+        clock.watch(lambda name=name: rung.append((name, time.monotonic() - begun)))
     clocks["stopped"].stop()
     clocks["paused"].pause()
     clocks["reset"].reset(0.2)

@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +61,6 @@ class House:
             await page.quiet(self.gateway.url)
 
 
-Visit = Callable[..., AbstractAsyncContextManager[Page]]
 Picture = Callable[[Page, str], Awaitable[None]]
 
 

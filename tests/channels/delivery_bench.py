@@ -1,5 +1,6 @@
 """A chat, a platform that loses answers, and a clock that is turned by hand."""
 
+import random
 from dataclasses import dataclass, field
 
 from channels.base import Address, Capabilities, Rate
@@ -116,7 +117,7 @@ class Bench:
 
     def turn(self, mode: str = "edit", name: str = "m1") -> Turn:
         turn = Turn(message_id=name, session="s", address=HERE, reply_to="100")
-        self.chat.begin(turn, mode)  # type: ignore[arg-type]
+        self.chat.begin(turn, mode)
         return turn
 
     def run(self, seconds: float) -> None:
@@ -136,6 +137,22 @@ class Bench:
             self.chat.outcome(call, self.now, platform_id=identifier, error=error)
             self.everything.update(self.chat.changed)
         self.now = end
+
+    def stream(self, chance: random.Random, restarts: list[int], text: str = "") -> str:
+        """After `text`, forty deltas at random times, a restart behind some of them, and the end; the whole text."""
+        for step in range(40):
+            if word := f"w{step} " * chance.randint(0, 4):
+                text += word
+                self.chat.delta("m1", word, self.now)
+            self.run(chance.random() * 2)
+            if step in restarts:
+                self.restart()
+                self.chat.started("m1")
+                self.chat.delta("m1", text, self.now)
+        text += "end"
+        self.chat.finish("m1", text)
+        self.run(3000)
+        return text
 
     def restart(self) -> None:
         """What the outbox does: only what was kept comes back."""

@@ -1,8 +1,10 @@
 """A pipeline that only writes down what an adapter hands it: for tests of one adapter by itself."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from channels.base import BaseChannel, Incoming, Reaction, Tap
 
@@ -48,6 +50,25 @@ class Notebook:
     @property
     def texts(self) -> list[str]:
         return [incoming.text for incoming in self.incoming]
+
+
+Made = TypeVar("Made", bound=BaseChannel)
+
+
+@asynccontextmanager
+async def connected(channel: Made) -> AsyncIterator[Made]:
+    """An adapter by itself, started, and running until the end."""
+    await channel.start()
+    task = asyncio.create_task(channel.run())
+    try:
+        await until(lambda: channel.state.state == "ready" or task.done())
+        if task.done():
+            await task
+        yield channel
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await channel.stop()
 
 
 async def until(condition: Any, seconds: float = 8.0) -> None:

@@ -232,7 +232,10 @@ class Rig:
             self.settings, folder=self.folder, bus=self.bus, gatekeeper=self.gate, media=self.media,
             desk=self.agent, transcriber=self.transcriber, answers=self.agent,
         )  # fmt: skip
-        for host in self.manager.hosts():
+        for name in self.manager.states():
+            host = self.manager.host(name)
+            if host is None:  # not enabled
+                continue
             host.supervisor.retry_seconds, host.supervisor.auth_seconds = (0.05, 0.2), (0.2, 0.4)
             host.supervisor._make = quick_channel(host.supervisor._make, self.pace)
         self._task = asyncio.get_running_loop().create_task(self.manager.run())

@@ -1,5 +1,7 @@
 """The pure delivery machine: drafts, edits, rates, the latest text."""
 
+from dataclasses import replace
+
 import pytest
 
 from channels.items import Wait
@@ -62,6 +64,20 @@ def test_where_drafts_are_refused_edits_take_over() -> None:
     bench.chat.finish("m1", "done")
     bench.run(5)
     assert bench.platform.visible == ["done"]
+
+
+def test_where_drafts_are_refused_and_nothing_can_be_edited_the_answer_comes_whole() -> None:
+    bench = Bench(replace(DRAFTS, edits=False), ["refused"])
+    bench.turn("draft")
+    bench.chat.delta("m1", "thinking", bench.now)
+    bench.run(5)
+    bench.chat.delta("m1", " on", bench.now)
+    bench.run(5)
+    assert bench.platform.visible == []
+    bench.chat.finish("m1", "thinking on")
+    bench.run(5)
+    assert bench.platform.visible == ["thinking on"]
+    assert {"Edit", "Delete"}.isdisjoint(bench.platform.calls)
 
 
 def test_calls_to_a_chat_keep_to_its_bucket() -> None:

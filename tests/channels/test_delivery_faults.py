@@ -128,7 +128,7 @@ def test_a_message_too_old_to_edit_is_replaced() -> None:
     bench.run(3)
     bench.chat.finish("m1", "whole")
     call = bench.chat.next(bench.now + 5)
-    bench.chat.outcome(call, bench.now + 5, error=EditExpired("too old"))  # type: ignore[arg-type]
+    bench.chat.outcome(call, bench.now + 5, error=EditExpired("too old"))
     bench.now += 6
     bench.run(10)
     assert bench.platform.visible == ["whole"]
@@ -221,24 +221,10 @@ FAULTS = st.lists(st.sampled_from(["", "", "", "429", "503", "timeout", "lost"])
 def test_whatever_happens_one_answer_or_none_that_is_listed(
     faults: list[str], capabilities: Capabilities, seed: int, restarts: list[int]
 ) -> None:
-    chance = random.Random(seed)
     bench = Bench(capabilities, faults)
     mode = "draft" if capabilities.drafts else "edit"
     bench.turn(mode)
-    words: list[str] = []
-    for step in range(40):
-        word = f"w{step} " * chance.randint(0, 4)
-        words.append(word)
-        if word:
-            bench.chat.delta("m1", word, bench.now)
-        bench.run(chance.random() * 2)
-        if step in restarts:
-            bench.restart()
-            bench.chat.started("m1")
-            bench.chat.delta("m1", "".join(words), bench.now)
-    final = "".join(words) + "end"
-    bench.chat.finish("m1", final)
-    bench.run(3000)
+    final = bench.stream(random.Random(seed), restarts)
     assert bench.chat.queued == 0
     answers = [text for text in bench.platform.visible if text != PLACEHOLDER.markdown]
     unknown = [i for i in bench.everything.values() if i.state == "unknown"]

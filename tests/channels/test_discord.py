@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from channels.errors import (
     RateLimited,
 )
 from channels.settings import DiscordSettings
-from tests.channels.notebook import Notebook, Shelf, until
+from tests.channels.notebook import Notebook, Shelf, connected, until
 from tests.fakes.discord_rest import rate_limit
 from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.discord_world import snowflake, user
@@ -40,21 +40,9 @@ async def discord() -> AsyncIterator[FakeDiscord]:
         yield fake
 
 
-@asynccontextmanager
-async def running(fake: FakeDiscord, notes: Notebook, **more: Any) -> AsyncIterator[DiscordChannel]:
+def running(fake: FakeDiscord, notes: Notebook, **more: Any) -> AbstractAsyncContextManager[DiscordChannel]:
     """The adapter, connected."""
-    channel = made(fake, notes, **more)
-    await channel.start()
-    task = asyncio.create_task(channel.run())
-    try:
-        await until(lambda: channel.state.state == "ready" or task.done())
-        if task.done():
-            await task
-        yield channel
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await channel.stop()
+    return connected(made(fake, notes, **more))
 
 
 def made(
@@ -62,7 +50,7 @@ def made(
     groups: dict[str, Any] | None = None, silence_seconds: float = 60.0,
 ) -> DiscordChannel:  # fmt: skip
     settings = DiscordSettings.model_validate({"token": token, "api_url": fake.api_url, "groups": groups or {}})
-    return DiscordChannel(settings, notes, silence_seconds=silence_seconds)  # type: ignore[arg-type]
+    return DiscordChannel(settings, notes, silence_seconds=silence_seconds)
 
 
 async def test_a_private_message_comes_in_and_an_answer_goes_out(discord: FakeDiscord) -> None:
@@ -273,6 +261,29 @@ async def test_a_long_absence_is_read_page_by_page(discord: FakeDiscord) -> None
         assert again.texts == [f"missed {number}" for number in range(130)]
 
 
+async def test_an_odd_message_in_the_history_hides_no_later_one(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        await discord.says("42", "first")
+        await until(lambda: notes.incoming)
+    discord.world.add("7042", user("42"), "odd").pop("author")
+    discord.world.add("7042", user("42"), "even")
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.texts == ["even"])
+
+
+async def test_what_a_channel_is_is_asked_again_after_trouble(discord: FakeDiscord) -> None:
+    notes = Notebook()
+    async with running(discord, notes):
+        thread = discord.world.channel(snowflake(), guild="50", parent="60")["id"]
+        discord.faults.add(Fault(f"/channels/{thread}$", "GET", status=500))
+        await discord.says("42", "<@900> in a thread that nobody told of", channel=thread)
+        await until(lambda: notes.incoming)
+        assert notes.incoming[0].thread == thread
+
+
 async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(
     discord: FakeDiscord,
 ) -> None:
@@ -447,7 +458,7 @@ async def test_a_token_revoked_while_running_ends_the_run(discord: FakeDiscord) 
 @pytest.mark.attack(62)
 async def test_a_tls_failure_is_unavailable(discord: FakeDiscord) -> None:
     settings = DiscordSettings.model_validate({"token": "t", "api_url": discord.api_url.replace("http:", "https:")})
-    channel = DiscordChannel(settings, Notebook())  # type: ignore[arg-type]
+    channel = DiscordChannel(settings, Notebook())
     with pytest.raises(ChannelUnavailable):
         await channel.start()
     await channel.stop()

@@ -82,19 +82,11 @@ class DiscordPlatform(FakePlatform):
         ]
 
     async def fail_next(self, fault: Fault, times: int = 1) -> None:
-        faults = self.fake.faults
         if times == 0:
-            faults.clear()
-        elif fault == "rate_limited":
-            body, headers = rate_limit(1.2)
-            faults.add(Struck(SEND, "POST", status=429, body=body, headers=headers, times=times))
-        elif fault == "unavailable":
-            faults.add(Struck(SEND, "POST", status=503, times=times))
-        elif fault == "answer_lost":
-            faults.add(Struck(SEND, "POST", kind="lose_answer", times=times))
-        else:
-            blocked = {"message": "Cannot send messages to this user", "code": 50007}
-            faults.add(Struck(SEND, "POST", status=403, body=blocked, times=times))
+            self.fake.faults.clear()
+            return
+        blocked = {"message": "Cannot send messages to this user", "code": 50007}
+        self.fake.faults.strike(fault, SEND, times, limited=rate_limit(1.2), refused=(403, blocked))
 
     async def outage(self, on: bool) -> None:
         self.fake.gateway.closed = on

@@ -12,7 +12,8 @@ from channels.base import Button, Incoming, Text
 from channels.discord.parse import Self, Where, parse_message, snowflake_at, snowflake_time
 from channels.discord.render import MAX_CHARS, length, render_commands, render_markdown, render_text
 from channels.discord.watermarks import Watermarks
-from channels.text import count, split_markdown
+from channels.text import count
+from tests.channels.pieces import split_markdown
 from tests.fakes.discord_world import World, user
 
 ME = Self("900", roles={"850"})
@@ -126,4 +127,33 @@ async def test_a_slow_lane_holds_up_no_other_and_an_overflow_is_looked_back_at()
     gate.set()
     await asyncio.sleep(0.01)
     assert done == ["quick", "slow", "quick", "quick", "look back a"]
+    await lanes.close()
+
+
+async def test_nothing_that_comes_after_what_did_not_fit_is_done_before_it() -> None:
+    done: list[str] = []
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    async def look_back(key: str) -> None:
+        done.append("look back")
+
+    async def slow(number: int) -> None:
+        await gates[number].wait()
+        done.append(f"slow {number}")
+
+    async def late() -> None:
+        done.append("late")
+
+    lanes = Lanes(look_back, capacity=1)
+    lanes.put("a", lambda: slow(0))
+    await asyncio.sleep(0)
+    assert lanes.put("a", lambda: slow(1))
+    assert not lanes.put("a", late)  # it does not fit: what looks back finds it
+    gates[0].set()
+    await asyncio.sleep(0.01)
+    assert not lanes.put("a", late), "it would be done before the look back, which begins after what was done last"
+    gates[1].set()
+    await asyncio.sleep(0.01)
+    assert done == ["slow 0", "slow 1", "look back"]
+    assert lanes.put("a", late)
     await lanes.close()

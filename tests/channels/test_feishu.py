@@ -3,24 +3,28 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bus.errors import TooLarge
 from channels.base import Address, Button, Media, Text
 from channels.errors import (
     ChannelAuthFailed,
+    ChannelError,
     ChannelUnavailable,
     DeliveryRejected,
     MessageGone,
     OutcomeUnknown,
     RateLimited,
 )
+from channels.feishu.api import FeishuApi
 from channels.feishu.channel import FeishuChannel
+from channels.feishu.connection import Connection
 from channels.settings import FeishuSettings
-from tests.channels.notebook import Notebook, until
+from tests.channels.notebook import Notebook, connected, until
 from tests.fakes.faults import Fault
 from tests.fakes.feishu_rest import rate_limit
 from tests.fakes.feishu_server import FakeFeishu, mention, sender
@@ -39,24 +43,12 @@ async def feishu() -> AsyncIterator[FakeFeishu]:
 
 def made(fake: FakeFeishu, notes: Notebook, *, silence_seconds: float = 20.0, **more: Any) -> FeishuChannel:
     keys = {"app_id": "cli_app", "app_secret": "feishu-secret", "domain": fake.domain, **more}
-    return FeishuChannel(FeishuSettings.model_validate(keys), notes, silence_seconds=silence_seconds)  # type: ignore[arg-type]
+    return FeishuChannel(FeishuSettings.model_validate(keys), notes, silence_seconds=silence_seconds)
 
 
-@asynccontextmanager
-async def running(fake: FakeFeishu, notes: Notebook, **more: Any) -> AsyncIterator[FeishuChannel]:
+def running(fake: FakeFeishu, notes: Notebook, **more: Any) -> AbstractAsyncContextManager[FeishuChannel]:
     """The adapter, connected."""
-    channel = made(fake, notes, **more)
-    await channel.start()
-    task = asyncio.create_task(channel.run())
-    try:
-        await until(lambda: channel.state.state == "ready" or task.done())
-        if task.done():
-            await task
-        yield channel
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await channel.stop()
+    return connected(made(fake, notes, **more))
 
 
 async def test_a_private_message_comes_in_is_acknowledged_and_answered(feishu: FakeFeishu) -> None:
@@ -172,7 +164,7 @@ async def test_where_it_may_not_it_asks_once_and_goes_on(feishu: FakeFeishu) -> 
     async with running(feishu, notes):
         for number, person in enumerate(("ou_1", "ou_2"), start=1):
             await feishu.says(person, "x")
-            await until(lambda number=number: len(notes.incoming) == number)  # type: ignore[misc]
+            await until(lambda number=number: len(notes.incoming) == number)
         assert [i.identity.name for i in notes.incoming] == ["", ""]
         assert len(feishu.sent("GET", "contact")) == 1
 
@@ -450,7 +442,7 @@ async def test_a_lost_connection_comes_back_and_nothing_is_lost(feishu: FakeFeis
 
 
 async def test_pings_go_at_the_pace_that_the_server_sets(feishu: FakeFeishu) -> None:
-    feishu.connection.ping_seconds = 0.05  # type: ignore[assignment]
+    feishu.connection.ping_seconds = 0.05
     async with running(feishu, Notebook()):
         await until(lambda: feishu.connection.pings >= 3)
 
@@ -557,3 +549,21 @@ async def test_a_server_error_is_unavailable(feishu: FakeFeishu) -> None:
         with pytest.raises(ChannelUnavailable):
             await channel.send(ME, Text(markdown="x"))
         assert json.dumps(feishu.visible("ou_1")) == "[]"
+
+
+async def test_a_server_that_never_shakes_hands_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels.feishu.connection.REQUEST_SECONDS", 0.1)
+    writers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    api = FeishuApi("app", SecretStr("secret"), None)
+    connection = Connection(api, "secret", lambda *_: None, lambda *_: None)
+    try:
+        with pytest.raises(ChannelError):
+            async with asyncio.timeout(5):
+                await connection._hold(f"ws://127.0.0.1:{port}/?service_id=1", 1.0)
+    finally:
+        await api.close()
+        for writer in writers:
+            writer.close()
+        silent.close()

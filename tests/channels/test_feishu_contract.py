@@ -93,19 +93,11 @@ class FeishuPlatform(FakePlatform):
         ]
 
     async def fail_next(self, fault: Fault, times: int = 1) -> None:
-        faults = self.fake.faults
         if times == 0:
-            faults.clear()
-        elif fault == "rate_limited":
-            body, headers = rate_limit(0.4)
-            faults.add(Struck(SEND, "POST", status=429, body=body, headers=headers, times=times))
-        elif fault == "unavailable":
-            faults.add(Struck(SEND, "POST", status=503, times=times))
-        elif fault == "answer_lost":
-            faults.add(Struck(SEND, "POST", kind="lose_answer", times=times))
-        else:
-            blocked = {"code": 230013, "msg": "Bot has NO availability to this user."}
-            faults.add(Struck(SEND, "POST", status=400, body=blocked, times=times))
+            self.fake.faults.clear()
+            return
+        blocked = {"code": 230013, "msg": "Bot has NO availability to this user."}
+        self.fake.faults.strike(fault, SEND, times, limited=rate_limit(0.4), refused=(400, blocked))
 
     async def outage(self, on: bool) -> None:
         if on:
@@ -129,7 +121,7 @@ class ByWebhook(FeishuPlatform):
         super().__init__()
         self.rig: Rig | None = None
         self._posts: set[asyncio.Task[None]] = set()
-        self.fake.connection.push = self._push  # type: ignore[method-assign]
+        self.fake.connection.push = self._push
 
     def section(self) -> dict[str, Any]:
         keys = {"encrypt_key": "encrypt-key", "verification_token": "verification-token"}
@@ -182,21 +174,21 @@ class TestFeishuByWebhook(ChannelContract):
         await rig.crash()
 
     # Two make a house of their own, which this platform's posts do not find; and there is no connection to lose.
-    test_a_file_that_is_too_large_is_not_taken_and_that_is_said = None  # type: ignore[assignment]
-    test_a_refused_token_is_said_and_heals_by_itself = None  # type: ignore[assignment]
-    test_an_outage_degrades_this_channel_and_heals = None  # type: ignore[assignment]
+    test_a_file_that_is_too_large_is_not_taken_and_that_is_said = None
+    test_a_refused_token_is_said_and_heals_by_itself = None
+    test_an_outage_degrades_this_channel_and_heals = None
     # The way out is the same as with the long connection, under which it is tested.
-    test_a_stream_ends_in_one_message_with_all_of_it = None  # type: ignore[assignment]
-    test_a_long_answer_is_split_within_the_limit = None  # type: ignore[assignment]
-    test_an_error_is_told_and_ends_the_turn = None  # type: ignore[assignment]
-    test_what_a_tool_returns_as_picture_is_sent_as_such = None  # type: ignore[assignment]
-    test_tools_are_shown_beside_the_answer_and_never_in_it = None  # type: ignore[assignment]
-    test_a_passing_trouble_delays_the_one_answer = None  # type: ignore[assignment]
-    test_a_lost_answer_of_the_platform_never_doubles_ours = None  # type: ignore[assignment]
-    test_a_refusal_is_listed_after_one_try_and_can_be_sent_again = None  # type: ignore[assignment]
-    test_one_slow_chat_holds_up_no_other = None  # type: ignore[assignment]
-    test_a_crash_in_mid_stream_ends_in_one_whole_answer = None  # type: ignore[assignment]
-    test_an_answer_that_nobody_delivered_before_a_crash_is_delivered_after_it = None  # type: ignore[assignment]
+    test_a_stream_ends_in_one_message_with_all_of_it = None
+    test_a_long_answer_is_split_within_the_limit = None
+    test_an_error_is_told_and_ends_the_turn = None
+    test_what_a_tool_returns_as_picture_is_sent_as_such = None
+    test_tools_are_shown_beside_the_answer_and_never_in_it = None
+    test_a_passing_trouble_delays_the_one_answer = None
+    test_a_lost_answer_of_the_platform_never_doubles_ours = None
+    test_a_refusal_is_listed_after_one_try_and_can_be_sent_again = None
+    test_one_slow_chat_holds_up_no_other = None
+    test_a_crash_in_mid_stream_ends_in_one_whole_answer = None
+    test_an_answer_that_nobody_delivered_before_a_crash_is_delivered_after_it = None
 
 
 class TestFeishu(ChannelContract):

@@ -60,7 +60,7 @@ async def call(channel: BaseChannel, body: bytes, headers: dict[str, str]) -> tu
 async def test_it_refuses_to_exist_without_both_keys(missing: str, value: str | None) -> None:
     keys = {"app_id": "a", "app_secret": "s", **WEBHOOK, missing: value}
     with pytest.raises(ChannelAuthFailed, match="encrypt_key and verification_token"):
-        FeishuChannel(FeishuSettings.model_validate(keys), Notebook())  # type: ignore[arg-type]
+        FeishuChannel(FeishuSettings.model_validate(keys), Notebook())
 
 
 async def test_a_genuine_event_is_answered_when_it_is_durable() -> None:
@@ -94,7 +94,7 @@ async def test_forged_and_old_calls_are_refused() -> None:
     async with open_webhook(notes) as (fake, channel):
         event = fake.message_event("ou_1", "let me in")
         for changes in ({"signature": "0" * 64}, {"age": 301}, {"age": -301}, {"encrypted": False}):
-            body, headers = fake.webhook.sign(event, **changes)  # type: ignore[arg-type]
+            body, headers = fake.webhook.sign(event, **changes)
             assert (await call(channel, body, headers))[0].status == 401, changes
         body, headers = fake.webhook.sign(event)
         for gone in headers.keys() - {"Content-Type", "X-Lark-Request-Nonce"}:
@@ -102,6 +102,21 @@ async def test_forged_and_old_calls_are_refused() -> None:
             assert (await call(channel, body, left))[0].status == 401, gone
         assert (await call(channel, body + b" ", headers))[0].status == 401
         assert (await call(channel, b"[]", {}))[0].status == 401
+        assert notes.incoming == []
+
+
+@pytest.mark.attack(53)
+async def test_odd_headers_are_refused_like_any_others() -> None:
+    notes = Notebook()
+    async with open_webhook(notes) as (fake, channel):
+        body, headers = fake.webhook.sign(fake.message_event("ou_1", "let me in"))
+        for name, value in [
+            ("X-Lark-Request-Timestamp", "9" * 400), ("X-Lark-Signature", "\udcff"),
+            ("X-Lark-Request-Nonce", "\udcff"),
+        ]:  # fmt: skip
+            assert (await call(channel, body, headers | {name: value}))[0].status == 401, name
+        body, headers = fake.webhook.sign({"header": ["verification-token"], "type": "url_verification"})
+        assert (await call(channel, body, headers))[0].status == 401
         assert notes.incoming == []
 
 

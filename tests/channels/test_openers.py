@@ -164,25 +164,12 @@ FAULTS = st.lists(st.sampled_from(["", "", "", "429", "503", "timeout", "lost"])
 def test_whatever_happens_the_whole_answer_stands_there_once_and_nothing_beside_it(
     faults: list[str], between: list[tuple[int, int]], seed: int, restarts: list[int]
 ) -> None:
-    chance = random.Random(seed)
     bench = Bench(COUNTED, faults)
     bench.platform.between = between
     bench.turn()
     bench.chat.delta("m1", "w", bench.now)
     bench.run(1)
-    words = ["w"]
-    for step in range(40):
-        words.append(word := f"w{step} " * chance.randint(0, 4))
-        if word:
-            bench.chat.delta("m1", word, bench.now)
-        bench.run(chance.random() * 2)
-        if step in restarts:
-            bench.restart()
-            bench.chat.started("m1")
-            bench.chat.delta("m1", "".join(words), bench.now)
-    final = "".join(words) + "end"
-    bench.chat.finish("m1", final)
-    bench.run(3000)
+    final = bench.stream(random.Random(seed), restarts, "w")
     assert bench.chat.queued == 0
     assert "".join("".join(bench.platform.visible).split()) == "".join(final.split())
     assert {item.state for item in bench.everything.values()} == {"sent"}

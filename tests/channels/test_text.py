@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from channels.text import clean, count, split_markdown
+from channels.text import clean, count
+from tests.channels.pieces import split_markdown
 
 WORDS = st.text(st.sampled_from("abc de中文，。😀é\u0301👨\u200d👩🇩🇪|*_`#-1 "), max_size=60)
 CODE = st.lists(WORDS.filter(lambda t: "```" not in t), max_size=12).map(

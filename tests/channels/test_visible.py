@@ -316,7 +316,7 @@ async def test_a_storm_of_faults_leaves_everybody_one_whole_answer(
             elif kind == "status":
                 faults.add(Fault(where[1], where[0], status=503))
             else:
-                faults.add(Fault(where[1], where[0], kind=kind))  # type: ignore[arg-type]
+                faults.add(Fault(where[1], where[0], kind=kind))
 
     async def converse(number: int, person: str) -> None:
         await asyncio.sleep(number * 0.05)

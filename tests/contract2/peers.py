@@ -245,7 +245,7 @@ class Link(Peer):
             },
         }  # fmt: skip
         if server is not None:
-            frame["ctl"]["server"] = server  # type: ignore[index]
+            frame["ctl"]["server"] = server
         frame["sig"] = signature(self.sign_key, self.bridge_id, frame)
         return frame
 

@@ -172,7 +172,7 @@ async def test_call(gateway: GatewayProcess) -> None:
             with pytest.raises(Refused) as refused:
                 await calling
             assert refused.value.code == code, refused.value
-            await bridge.until(lambda asked=request["id"]: {"of": asked} in [f["payload"] for f in bridge.of("ACK")])  # type: ignore[misc]
+            await bridge.until(lambda asked=request["id"]: {"of": asked} in [f["payload"] for f in bridge.of("ACK")])
 
         before = len(bridge.of("MCP_REQUEST"))
         for number in (2**53, -(2**53), 2**63, 2**64, 10**25):
@@ -279,7 +279,7 @@ async def test_asked_in_chat(gateway: GatewayProcess) -> None:
             await bridge.send("PROGRESS", request["id"], question)
             asked = (
                 await alice.until(lambda n=n: [e for e in alice.events if e["type"] == "approval.requested"][n : n + 1])
-            )[0]  # type: ignore[misc]
+            )[0]
             assert asked["approval_id"] == f"ch{n}xyz" and asked["tool"] == "raw_put" and asked["risk"] == "write"
             assert asked["arguments"] == {"n": n} and asked["call_id"] and asked["expires_at"]
             assert "seq" not in asked and "session_key" not in asked
@@ -310,7 +310,7 @@ async def test_asked_in_chat(gateway: GatewayProcess) -> None:
                 assert (await calling)["content"][0]["text"] == "put"
             told = (
                 await alice.until(lambda n=n: [e for e in alice.events if e["type"] == "approval.resolved"][n : n + 1])
-            )[0]  # type: ignore[misc]
+            )[0]
             assert told["decision"] == decision and told["approval_id"] == f"ch{n}xyz" and told["by"]
 
 
@@ -402,7 +402,7 @@ async def test_chunks(gateway: GatewayProcess) -> None:
             while credit < size:
                 await bridge.until(
                     lambda s=sent_windows: len([w for w in bridge.of("WINDOW") if w.get("id") == request["id"]]) > s
-                )  # type: ignore[misc]
+                )
                 windows = [w for w in bridge.of("WINDOW") if w.get("id") == request["id"]]
                 credit += sum(w["payload"]["credit"] for w in windows[sent_windows:])
                 sent_windows = len(windows)

@@ -209,7 +209,7 @@ async def test_big_result_under_credit(tmp_path: Path) -> None:
         seen = 0
         parts: list[str] = []
         while True:
-            chunks = await link.until(lambda s=seen: link.of("CHUNK")[s:], 20)  # type: ignore[misc]
+            chunks = await link.until(lambda s=seen: link.of("CHUNK")[s:], 20)
             size = 0
             for frame in chunks:
                 assert frame["id"] == "big" and frame["payload"]["n"] == seen

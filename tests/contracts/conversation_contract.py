@@ -26,10 +26,10 @@ class Conversation(ABC):
 
     gateway: GatewayProcess
 
-    async def open(self) -> None:  # noqa: B027
+    async def open(self) -> None:  # noqa: B027 - not every channel needs it
         """Before the gateway starts."""
 
-    async def close(self) -> None:  # noqa: B027
+    async def close(self) -> None:  # noqa: B027 - not every channel needs it
         """After it ended."""
 
     def section(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Conversation(ABC):
     @abstractmethod
     async def says(self, text: str) -> None: ...
 
-    async def says_again(self) -> None:  # noqa: B027
+    async def says_again(self) -> None:  # noqa: B027 - not every channel needs it
         """The same message once more, as networks do."""
 
     @abstractmethod

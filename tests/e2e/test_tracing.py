@@ -4,52 +4,17 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-from aiohttp import web
 
 from tests.bridge.test_app import BridgeProcess
 from tests.channels.rig import until
 from tests.e2e.gateway_process import ALICE, Client, gateway_process
+from tests.fakes.collector import collector, spans_of
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.telegram_server import FakeTelegram
 
 EFFECTS = str(Path(__file__).parent.parent / "fakes" / "effects_server.py")
-
-
-@asynccontextmanager
-async def collector() -> AsyncIterator[tuple[str, list[bytes]]]:
-    """An OTLP collector: its endpoint, and what it got."""
-    got: list[bytes] = []
-
-    async def collect(request: web.Request) -> web.Response:
-        got.append(await request.read())
-        return web.Response()
-
-    app = web.Application()
-    app.router.add_post("/v1/traces", collect)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1/traces", got
-    finally:
-        await runner.cleanup()
-
-
-def spans_of(bodies: list[bytes]) -> list[Any]:
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    return [
-        span
-        for body in bodies
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
 
 
 async def test_one_trace_from_telegram_to_the_laptop(tmp_path: Path) -> None:

@@ -5,17 +5,17 @@ must not care. What `sys.platform` and `os.name` decide stays as it is; mypy loo
 """
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401
-import multiprocessing  # noqa: F401
+import concurrent.futures.thread  # noqa: F401 - loaded first
+import multiprocessing  # noqa: F401 - loaded first
 import os
 import runpy
-import shutil  # noqa: F401
+import shutil  # noqa: F401 - loaded first
 import signal
-import socket  # noqa: F401
-import sqlite3  # noqa: F401
-import subprocess  # noqa: F401
+import socket  # noqa: F401 - loaded first
+import sqlite3  # noqa: F401 - loaded first
+import subprocess  # noqa: F401 - loaded first
 import sys
-import tempfile  # noqa: F401
+import tempfile  # noqa: F401 - loaded first
 import time
 from typing import Any
 
@@ -40,7 +40,7 @@ def main() -> None:
     loop: Any = asyncio.SelectorEventLoop
     loop.add_signal_handler = loop.remove_signal_handler = _cannot
     for name in ("grp", "termios", "tty"):
-        sys.modules[name] = None  # type: ignore[assignment]
+        sys.modules[name] = None
     program = sys.argv[1]
     sys.argv = [program, *sys.argv[2:]]
     runpy.run_module(program, run_name="__main__", alter_sys=True)

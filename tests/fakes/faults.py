@@ -47,6 +47,23 @@ class Faults:
         self.waiting.append(fault)
         return fault
 
+    def strike(
+        self, named: str, path: str, times: int, *, limited: tuple[dict[str, Any], dict[str, str]],
+        refused: tuple[int, dict[str, Any]],
+    ) -> None:  # fmt: skip
+        """What the contract of all channels calls `rate_limited`, `unavailable`, `answer_lost` and `blocked`.
+
+        `limited` and `refused` are this platform's words for it: body and headers, status and body.
+        """
+        if named == "rate_limited":
+            self.add(Fault(path, "POST", status=429, body=limited[0], headers=limited[1], times=times))
+        elif named == "unavailable":
+            self.add(Fault(path, "POST", status=503, times=times))
+        elif named == "answer_lost":
+            self.add(Fault(path, "POST", kind="lose_answer", times=times))
+        else:
+            self.add(Fault(path, "POST", status=refused[0], body=refused[1], times=times))
+
     def clear(self) -> None:
         """All is well again."""
         self.waiting.clear()

@@ -86,7 +86,7 @@ class Provider:
 URL = f"http://127.0.0.1:{PORT}"
 mcp = MCPServer(
     "vault",
-    auth_server_provider=Provider(),  # type: ignore[arg-type]
+    auth_server_provider=Provider(),
     auth=AuthSettings(
         issuer_url=AnyHttpUrl(URL), resource_server_url=AnyHttpUrl(f"{URL}/mcp"), validate_token_resource=False,
         client_registration_options=ClientRegistrationOptions(enabled=True, valid_scopes=["read"],

@@ -113,7 +113,7 @@ def _files(note: Note) -> tuple[MediaHandle, ...]:
         return data
 
     kind = "image" if note.mime.startswith("image/") else "file"
-    return (MediaHandle(kind=kind, mime=note.mime, name="file", size=len(data), fetch=fetch),)  # type: ignore[arg-type]
+    return (MediaHandle(kind=kind, mime=note.mime, name="file", size=len(data), fetch=fetch),)
 
 
 def render(content: Content) -> tuple[str, list[tuple[str, str]]]:

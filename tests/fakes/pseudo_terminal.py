@@ -29,10 +29,10 @@ class PseudoTerminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         environ = {**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", "LANG": "C.UTF-8"}
-        environ.update(options.pop("environ", {}))  # type: ignore[call-overload]
+        environ.update(options.pop("environ", {}))
         self.process = subprocess.Popen(
             arguments, stdin=slave, stdout=slave, stderr=slave, env=environ, preexec_fn=terminal_of_its_own, **options
-        )  # type: ignore[call-overload]
+        )
         os.close(slave)
         self._master = master
         self._mark = 0

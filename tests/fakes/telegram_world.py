@@ -206,9 +206,6 @@ class World:
         """Updates that are not confirmed."""
         return sorted(self.updates)
 
-    def forget_webhook(self) -> None:
-        self.webhook = {}
-
     # ------------------------------------------------------------ helpers
 
     def _next_id(self, room: Chat) -> int:

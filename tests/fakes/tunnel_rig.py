@@ -210,7 +210,7 @@ class BridgeRig:
     async def _run(self) -> None:
         try:
             await self.tunnel.run()
-        except Exception as error:
+        except Exception as error:  # whatever ended it is for the test to look at
             self.error = error
 
     async def stop(self) -> None:
@@ -305,7 +305,7 @@ class GatewayRig:
         await asyncio.wait({self._ticking})
         for bridge in [b for user in ("alice", "bob") for b in self.directory.bridges_of(user)]:
             if bridge.wire is not None:
-                bridge.wire.abort()  # type: ignore[attr-defined]
+                bridge.wire.abort()
         await self._runner.cleanup()
         self._runner = None
         await self.tools.close()

@@ -47,8 +47,11 @@ _USE = re.compile(
 )
 _COUNT = re.compile(r"(?:count (?:up )?to|数到)\s*(\d{1,5})", re.IGNORECASE)
 _NAME = re.compile(r"(?:my name is|我叫|我的名字是)\s*([\w-]{1,40})", re.IGNORECASE)
-# one expression reads better than its pieces
-_SUM = re.compile(r"(?:what(?:'s| is)|calculate|compute|计算|算一下)?\s*([\d(][\d\s.+*/()^%-]*[+*/^%-][\d\s.+*/()^%-]*)\s*[=?？]*\s*$", re.I)  # fmt: skip  # noqa: E501
+_SUM = re.compile(
+    r"(?:what(?:'s| is)|calculate|compute|计算|算一下)?\s*"
+    r"([\d(][\d\s.+*/()^%-]*[+*/^%-][\d\s.+*/()^%-]*)\s*[=?？]*\s*$",
+    re.IGNORECASE,
+)
 
 HANDOVER = Answer("HANDOVER")
 _FINDINGS = "Results of the parts:"

@@ -292,7 +292,9 @@ class ReplyStream:
     def _stop(self, reason: str) -> None:
         self._finish = reason
         self.done = True
+        self._pieces.clear()
 
     def _fail(self, kind: str, detail: str = "") -> None:
         self.done = True
+        self._pieces.clear()
         raise StreamBroken(kind, detail)

@@ -56,16 +56,19 @@ class Work:
     own: TurnTools = field(init=False)
     """The turn's own tools, which remember what was tried."""
     attached: Attached | None = field(init=False, default=None)
+    _entries: Sequence[JsonObject] = field(init=False)
+    """The models that may be asked, as they were when the turn began."""
 
     def __post_init__(self) -> None:
+        self._entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
         if self.media is not None:
-            entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
-            self.attached = Attached(self.turn, self.media, any(entry.get("vision") for entry in entries))
+            sees = any(entry.get("vision") for entry in self._entries)
+            self.attached = Attached(self.turn, self.media, sees)
         self.own = self.hands(own=True)
 
     def model_name(self, mode: str) -> str:
         """The model that will probably answer, for `chat.started`."""
-        entries = [e for e in self.model.describe() if not self.among or e.get("name") in self.among]
+        entries = self._entries
         if not entries:
             return ""
         if len(entries) == 1:

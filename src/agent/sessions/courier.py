@@ -1,7 +1,8 @@
 """Between the event loop and the writer's thread: entries there, and back what became of them.
 
-What is appended within a moment goes over together: a thread that wakes takes the interpreter
-from the loop, and a message's turn, which begins at once, should ask its model first.
+What is appended within a moment goes over together: each sync takes its time, and a thread that
+wakes takes the interpreter from the loop. A message waits for the record of its turn's attempt,
+which begins at once and says so.
 """
 
 import asyncio

@@ -95,7 +95,7 @@ class SessionLog:
             files = SessionFiles(self._disk, self._folder)
             recovery = self._recovery(journal, files)
             recovery.run()
-        except BaseException:
+        except BaseException:  # whatever it was: the folder must not stay locked
             self._undo()
             raise
         self._touched = recovery.touched
@@ -145,7 +145,7 @@ class SessionLog:
         return None if summary is None else summary.state()
 
     def append(
-        self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None
+        self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None, at_once: bool = False
     ) -> "asyncio.Future[None]":
         """Write `records` in order and as one; await the result for the disk.
 
@@ -173,6 +173,8 @@ class SessionLog:
         )  # fmt: skip
         self._overlay.add(entry)
         self._courier.send(entry)
+        if at_once:
+            self._courier.hand_over()
         return durable
 
     def _start(

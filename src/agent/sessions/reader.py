@@ -65,7 +65,7 @@ class SessionReader:
             self.size = self._whole_lines(self._fd, self._disk.size(self._fd))
             first = next((raw for _, raw in self._forward(0, PROBE)), b"")
             self.head = read_head(first, self._key)
-        except BaseException:
+        except BaseException:  # where entering fails nobody leaves: the descriptor would stay open
             self.close()
             raise
         return self

@@ -160,7 +160,7 @@ class SessionFiles:
         fd = self._open_file(path)
         try:
             size = self._checked(fd, path, key)
-        except BaseException:
+        except BaseException:  # until it is kept in `_open`, nobody else closes it
             self._disk.close(fd)
             raise
         opened = self._open[identity] = _Open(fd, size, path)

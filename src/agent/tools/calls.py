@@ -81,8 +81,7 @@ async def perform(
         result = problem(_told(error.code, error.message, error.effect), code=error.code, effect=error.effect)
     except TimeoutError:
         result = problem(_told(1004, "The tool took too long", effect_of_failure), code=1004, effect=effect_of_failure)
-    except Exception:
-        # A fault in a tool must end as a result: the turn and the log go on.
+    except Exception:  # a fault in a tool must end as a result: the turn and the log go on
         log.exception("tool %s failed", call.name)
         result = problem(_told(2005, "The tool failed", effect_of_failure), code=2005, effect=effect_of_failure)
     if not result.duration_ms:

@@ -6,7 +6,8 @@ edited, removed or put in another order, `tail` reads. No audit record, no call:
 does something dangerous appends first and stops where `AuditFailed` is raised.
 """
 
-from bridge.audit.chain import GENESIS, Verdict, fingerprint, head_path, tail, verify
+from bridge.audit.chain import GENESIS, Verdict, head_path, tail, verify
 from bridge.audit.log import AuditFailed, AuditLog
+from bridge.audit.shape import shape
 
-__all__ = ["GENESIS", "AuditFailed", "AuditLog", "Verdict", "fingerprint", "head_path", "tail", "verify"]
+__all__ = ["GENESIS", "AuditFailed", "AuditLog", "Verdict", "head_path", "shape", "tail", "verify"]

@@ -180,21 +180,3 @@ def last_record(path: Path) -> tuple[Head, int, int]:
         return Head(), 0, size
     record = parse(lines[0])
     return Head(record["seq"] if record else -1, line_hash(lines[0])), end, size
-
-
-def fingerprint(value: Any) -> dict[str, Any]:
-    """Arguments as an audit record keeps them: their hash and their shape, never their content."""
-    canonical = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str)
-    return {"sha256": hashlib.sha256(canonical.encode()).hexdigest(), "shape": _shape(value, 0)}
-
-
-def _shape(value: Any, depth: int) -> Any:
-    if isinstance(value, dict):
-        if depth >= 3:
-            return f"object({len(value)})"
-        return {str(key)[:64]: _shape(inner, depth + 1) for key, inner in list(value.items())[:32]}
-    if isinstance(value, list | tuple):
-        return f"list({len(value)})"
-    if isinstance(value, str):
-        return f"text({len(value)})"
-    return "null" if value is None else type(value).__name__

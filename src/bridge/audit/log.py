@@ -63,7 +63,7 @@ class AuditLog:
     def append(self, event: str, *, sync: bool = True, **fields: Any) -> dict[str, Any]:
         """Write one record and, with `sync`, wait for the disk. Raises AuditFailed; then nothing was written.
 
-        `fields` are JSON values; secrets and contents don't belong here (`fingerprint`).
+        `fields` are JSON values; secrets and contents don't belong here (`shape`).
         """
         return self.append_many([(event, fields)], sync=sync)[0]
 

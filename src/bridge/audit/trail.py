@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bridge.audit.log import AuditFailed, AuditLog
+from bridge.settling import settle_soon
 
 _BATCH = 500
 _MOST_WAITING = 100_000
@@ -95,7 +96,7 @@ class AuditTrail:
                 self._one(item)
             return
         for waiter in waiting:
-            _settle(waiter, None)
+            settle_soon(*waiter)
 
     def _one(self, item: _Item) -> None:
         event, fields, waiter = item
@@ -108,21 +109,4 @@ class AuditTrail:
                 self.lost += 1
                 _log.error("an audit record could not be written: %s", error)
         if waiter is not None:
-            _settle(waiter, failed)
-
-
-def _settle(waiter: _Waiter, error: AuditFailed | None) -> None:
-    loop, future = waiter
-
-    def settle() -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
-
-    try:
-        loop.call_soon_threadsafe(settle)
-    except RuntimeError:
-        pass  # the loop is gone: nobody waits any more
+            settle_soon(*waiter, failed)

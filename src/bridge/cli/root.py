@@ -13,7 +13,7 @@ import typer
 
 from bridge.cli import servers, serving, upkeep, watching
 from bridge.cli.output import say, show
-from bridge.running import Exit
+from bridge.running import exit_code
 from bridge.version import VERSION
 
 app = typer.Typer(
@@ -50,23 +50,19 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. Every error that a person can cause ends in a line, not in a stack."""
-    from bridge.configuration import ConfigurationError
-
     for stream in (sys.stdout, sys.stderr):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="replace")  # a terminal that can't show Chinese shows marks instead of a crash
-    try:
+
+    def work() -> int:
         code = app(list(arguments), prog_name="ai-bridge", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except Exit as leave:
-        say(str(leave))
-        return leave.code
-    except ConfigurationError as error:
-        say(str(error))
-        return error.exit_code
+
+    try:
+        return exit_code(work, say)
     except typer.Exit as leave:
         return int(leave.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         return 0
     except BrokenPipeError:  # who reads our output has seen enough; nothing may be flushed into it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -119,9 +119,9 @@ class BridgeLink:
         self._frames.append(encode("GOAWAY", None, {"reason": reason, "reconnect_after_ms": 0}))
 
     @property
-    def waiting(self) -> bool:
-        """Whether there may be something to send."""
-        return bool(self._frames or self._answers or len(self._chunks))
+    def waiting(self) -> int:
+        """How much there may be to send, in frames and large answers."""
+        return len(self._frames) + len(self._answers) + len(self._chunks)
 
     def next_frame(self) -> bytes | None:
         """The next frame to send, or None where nothing waits or credit is out."""

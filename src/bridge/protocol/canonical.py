@@ -17,10 +17,6 @@ from bridge.errors import BadParameters
 
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_DEPTH = 128
-SIGNED = (
-    "id", "bridge_id", "epoch", "attempt", "actor", "method", "name", "arguments_sha256", "deadline_ms",
-    "idempotency_key", "confirm", "answer",
-)  # fmt: skip
 EMPTY_HASH = hashlib.sha256(b"{}").hexdigest()
 
 

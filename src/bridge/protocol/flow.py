@@ -130,8 +130,10 @@ class Assembler:
     def accept(self, call_id: str, n: object, last: object, data: object) -> tuple[list[bytes] | None, list[bytes]]:
         """One chunk: the parts of the whole text if it was the last, and the `WINDOW` frames to send.
 
-        A chunk that came before is ignored. Raises ToolResultInvalid (2005) for a gap, for more than was granted
-        and for too much; BadParameters for what is no chunk. The call is forgotten then.
+        A chunk that came before is ignored; the first one begins the text again, as the sender does where it is asked
+        for an answer once more, with a first window of its own and what was granted before. Raises ToolResultInvalid
+        (2005) for a gap, for more than was granted and for too much; BadParameters for what is no chunk. The call is
+        forgotten then.
         """
         if type(n) is not int or type(last) is not bool or type(data) is not str:
             self._calls.pop(call_id, None)
@@ -140,6 +142,8 @@ class Assembler:
         if call is None:
             call = _Incoming(self._call_credit)
             self._calls[call_id] = call
+        if n == 0 and call.n:
+            call = self._calls[call_id] = _Incoming(call.credit + call.size)
         if n < call.n:
             return None, self._again(call_id, call, data)
         try:

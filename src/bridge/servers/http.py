@@ -195,7 +195,7 @@ async def open_http(settings: McpServerSettings, receive: Receive, closed: Close
     link = HttpLink(settings, receive, closed, auth)
     try:
         await link.start()
-    except BaseException:
+    except BaseException:  # cancelled, too: what was opened so far must not stay
         await link.close()
         raise
     return link

@@ -163,7 +163,7 @@ class Session:
         self._open[number] = (settle, call)
         try:
             send(jsonrpc.request(number, method, self._stamp(number, params, call)))
-        except BaseException:
+        except BaseException:  # whatever it was: an answer to what never left is not waited for
             del self._open[number]
             self._peer.forget(number)
             raise

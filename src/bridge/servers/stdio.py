@@ -108,7 +108,7 @@ class StdioLink:
             transport, _ = await asyncio.get_running_loop().subprocess_exec(
                 lambda: _Process(self), command, *arguments, cwd=folder, env=environment, **popen_options()
             )
-        except BaseException:
+        except BaseException:  # cancelled, too: nobody else takes away what was prepared
             if self._container is not None:
                 self._container.forget()
             raise
@@ -143,6 +143,8 @@ class StdioLink:
         self._gathered.append(data)
         if len(self._gathered) == 1:
             turn.at_the_end(self._write)
+        elif len(self._gathered) >= turn.BURST:
+            self._write()
 
     def _write(self) -> None:
         if self._gathered and self._transport is not None and self._reason is None:
@@ -264,7 +266,7 @@ async def open_stdio(
     link = StdioLink(settings, receive, closed, groups, limit)
     try:
         await link.start(os.environ if ambient is None else ambient)
-    except BaseException:
+    except BaseException:  # cancelled, too: a process that began must not stay
         await link.close()
         raise
     return link

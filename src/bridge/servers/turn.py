@@ -9,6 +9,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+BURST = 8
+"""So many messages leave at once, though more of the piece is to be worked off: their reader begins meanwhile, on
+another core. Otherwise gateway, bridge and tool server would each wait until the one before had done with all."""
+
 
 class _Turn(threading.local):
     """One for each thread, as each may have a loop."""

@@ -19,11 +19,10 @@ def failure(event: Event) -> str:
 
 @dataclass(slots=True)
 class Answer:
-    """One turn as it grows. `restarted` counts how often its deltas were voided."""
+    """One turn as it grows."""
 
     message_id: str
     text: str = ""
-    restarted: int = 0
     ended: Event | None = None
 
 
@@ -66,8 +65,6 @@ class Follower:
             return
         answer = self.answer(message_id)
         if event["type"] == "chat.started":
-            if answer.text:
-                answer.restarted += 1
             answer.text = ""
         elif event["type"] == "chat.delta":
             answer.text += str(event.get("delta", ""))

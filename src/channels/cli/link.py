@@ -224,8 +224,8 @@ class Link:
                 return await waiting
         except OSError as error:
             raise LinkLost from error
-        except Exception as error:
-            if type(error).__name__.startswith("ConnectionClosed"):  # websockets is imported only in `_serve`
+        except Exception as error:  # websockets, whose error it may be, is imported only in `_serve`
+            if type(error).__name__.startswith("ConnectionClosed"):
                 raise LinkLost from error
             raise
         finally:

@@ -24,7 +24,7 @@ import yarl
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import HTTPClient, Route
 
-from bus.errors import TooLarge
+from channels.downloads import read_at_most
 
 logging.getLogger("discord").setLevel(logging.INFO)  # below that it writes down what people say
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # nobody speaks here
@@ -37,7 +37,6 @@ REQUEST_SECONDS = 15.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.25, 30.0
 _STABLE_SECONDS = 5.0
 UPLOAD_SECONDS = 120.0
-_CHUNK = 65_536
 
 
 class ServerTrouble(discord.DiscordException):
@@ -221,16 +220,7 @@ class Downloads:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120, sock_read=30))
         async with self._session.get(url, raise_for_status=True) as answer:
-            if (answer.content_length or 0) > limit:
-                raise TooLarge
-            pieces: list[bytes] = []
-            size = 0
-            async for piece in answer.content.iter_chunked(_CHUNK):
-                size += len(piece)
-                if size > limit:
-                    raise TooLarge
-                pieces.append(piece)
-            return b"".join(pieces)
+            return await read_at_most(answer, limit)
 
     async def close(self) -> None:
         """Let go of the connections, for good."""

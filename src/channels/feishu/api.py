@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import aiohttp
 from pydantic import SecretStr
 
-from bus.errors import TooLarge
+from channels.downloads import read_at_most
 from channels.errors import (
     ChannelAuthFailed,
     ChannelError,
@@ -34,7 +34,6 @@ REQUEST_SECONDS = 15.0
 UPLOAD_SECONDS = 120.0
 _EARLY_SECONDS = 600.0
 """A token is renewed this long before it dies, as the SDK does."""
-_CHUNK = 65_536
 
 _STALE_TOKEN = frozenset({99991661, 99991663, 99991664, 99991665, 99991668, 99991671})
 _REFUSED_APP = frozenset({10003, 10012, 10013, 10014, 99991543, 99991662, 99991401})
@@ -162,16 +161,7 @@ class FeishuApi:
             ):
                 if answer.status != 200:
                     raise refusal(-1, answer.status, answer.headers)
-                if (answer.content_length or 0) > limit:
-                    raise TooLarge
-                pieces: list[bytes] = []
-                size = 0
-                async for piece in answer.content.iter_chunked(_CHUNK):
-                    size += len(piece)
-                    if size > limit:
-                        raise TooLarge
-                    pieces.append(piece)
-                return b"".join(pieces)
+                return await read_at_most(answer, limit)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise lost(error) from error
 

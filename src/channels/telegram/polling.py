@@ -123,8 +123,7 @@ class Poller:
         chat = chat_of(group[0])
         try:
             await self._take(group)
-        except Exception:
-            # An update that we stumble over is confirmed, or it would come back for ever.
+        except Exception:  # an update that we stumble over is confirmed, or it would come back for ever
             log.exception("telegram: an update could not be taken in")
         self._under_way -= numbers
         self._done |= numbers

@@ -48,8 +48,7 @@ def render_markdown(markdown: str) -> Rendered:
     """`markdown` as text and entities; what converts to nothing is shown as it is."""
     try:
         text, entities = convert(_show_html(markdown), config=_CONFIG)
-    except Exception:
-        # A converter's mistake must not cost a person the answer: plain text always works.
+    except Exception:  # a converter's mistake must not cost a person the answer: plain text always works
         return Rendered(markdown)
     if not text.strip():
         return Rendered(markdown)

@@ -115,7 +115,8 @@ class Hook:
             await self._take(held.parts)
             held.durable = True
         finally:
-            self._albums.pop(album, None)
+            if self._albums.get(album) is held:  # parts that came later may wait under the same name
+                del self._albums[album]
             held.done.set()
 
 

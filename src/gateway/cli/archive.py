@@ -5,12 +5,15 @@ The file holds the admin token and secrets, so it is mode 0600. Reading one, not
 plain files and folders below the target is made.
 """
 
+import errno
+import gzip
 import io
 import json
 import os
 import sqlite3
 import tarfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from gateway import __version__
 FORMAT = 1
 MANIFEST = "busgate-backup.json"
 LEFT_OUT = frozenset({"logs", "gateway.json", "chat_history", "sessions"})
-LEFT_OUT_ENDS = (".lock", ".torn", ".tmp", ".corrupt", ".sock", "-wal", "-shm")
+LEFT_OUT_ENDS = (".lock", ".torn", ".tmp", ".corrupt", ".sock", "-wal", "-shm", ".part")
 
 
 class NotABackup(Exception):
@@ -33,8 +36,9 @@ def write_archive(target: Path, home: Path, sessions: Path | None) -> int:
     """
     if target.exists():
         raise FileExistsError(17, "exists already", str(target))
-    part = target.with_name(target.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # nobody else's file: secrets go into it
     count = 0
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -47,10 +51,21 @@ def write_archive(target: Path, home: Path, sessions: Path | None) -> int:
                         count += _add(archive, path, "sessions/" + path.relative_to(sessions).as_posix())
             file.flush()
             os.fsync(file.fileno())
-        os.link(part, target)  # never over another file, whoever made it meanwhile
+        _appear(part, target)
     finally:
         part.unlink(missing_ok=True)
     return count
+
+
+def _appear(part: Path, target: Path) -> None:
+    """Give `part` its name, never over another file, whoever made it meanwhile."""
+    try:
+        os.link(part, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EMLINK):
+            raise
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # a medium without links: FAT, a share
+        part.replace(target)
 
 
 def _manifest(archive: tarfile.TarFile) -> None:
@@ -116,8 +131,13 @@ def read_archive(source: Path, home: Path) -> Path | None:
             home.rename(aside)
         elif home.exists():
             home.rmdir()
-        fresh.rename(home)
-    except BaseException:
+        try:
+            fresh.rename(home)
+        except OSError:
+            if aside is not None:
+                aside.rename(home)
+            raise
+    except BaseException:  # Ctrl-C, too: a half-unpacked state must not stay behind
         _remove(fresh)
         raise
     return aside
@@ -125,19 +145,23 @@ def read_archive(source: Path, home: Path) -> Path | None:
 
 def _unpack(source: Path, fresh: Path) -> None:
     try:
-        with tarfile.open(source, "r:gz") as archive:
+        with gzip.open(source) as plain, tarfile.open(fileobj=plain, mode="r:") as archive:
             first = archive.next()
             if first is None or first.name != MANIFEST:
                 raise NotABackup("this is not a backup of a gateway")
             stream = archive.extractfile(first)
             found = json.loads(stream.read()) if stream else {}
+            if not isinstance(found, dict) or not isinstance(found.get("format", 0), int):
+                raise NotABackup("this is not a backup of a gateway")
             if found.get("format", 0) > FORMAT:
                 raise NotABackup(f"this backup was made by a newer version ({found.get('version')})")
             for member in archive:
                 if not member.isfile() or member.name == MANIFEST:
                     continue
                 _place(archive, member, fresh)
-    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
+            while plain.read(1 << 20):
+                pass  # the sum over it all stands at the very end
+    except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, KeyError) as error:
         raise NotABackup(f"this backup is damaged: {error}") from None
 
 

@@ -1,7 +1,6 @@
 """`gateway service`: the gateway in the background, by systemd, launchd or a Windows task, for one person."""
 
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +32,8 @@ def install(
         print_json({"files": {str(path): text for path, text in wanted.files.items()}, "commands": wanted.commands,
                     "note": wanted.note, "installed": not dry_run})  # fmt: skip
     else:
-        for path, text in wanted.files.items():
-            print(f"# {path}\n{text}" if dry_run else f"writing {path}")
-        for command in wanted.commands:
-            print(shlex.join(command))
+        for line in wanted.told(whole=dry_run):
+            print(line)
     if not dry_run:
         try:
             background.install(wanted)

@@ -129,7 +129,7 @@ class ChatMethods:
         try:
             accepted = await self.submit(call, message)
             missed, running = await self._so_far(accepted)
-        except BaseException:
+        except BaseException:  # cancelled, too: a reading that nobody releases holds events for ever
             self._hub.release(reading)
             raise
         call.after_reply.append(lambda: self._follow(reading, accepted, missed, running))

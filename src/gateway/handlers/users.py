@@ -103,12 +103,12 @@ class UserMethods:
         self._check(call, "user.remove", found.role, found.user)
         if found.user == call.who.user:
             raise Forbidden("nobody removes himself")
-        self._users.remove(found.user)
         self._links.forget(found.user)
         self._logins.forget(found.user)
         self._preferences.forget(found.user)
-        self._note("user.remove", call, of=found.user)
         await self._letting_go.user(found.user)
+        self._users.remove(found.user)  # last: where the disk refuses before, this can be asked for again
+        self._note("user.remove", call, of=found.user)
         return {"user": found.user, "removed": True}
 
     async def invite(self, call: Call, params: One) -> JsonObject:

@@ -22,6 +22,7 @@ from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
 from gateway.tools.grants import Grants
 from gateway.tools.store import Store
+from gateway.tunnel.hashes import check_signable
 from gateway.tunnel.ports import Challenge
 
 CLOUD_SECONDS = 600.0
@@ -130,7 +131,7 @@ class ApprovalDesk:
             open_ = self._open[asked.approval_id] = _Open(asked)
             try:
                 await self._keep(asked)
-            except BaseException:
+            except BaseException:  # cancelled, too: what was not kept cannot be answered
                 self._open.pop(asked.approval_id, None)
                 raise
         announce()
@@ -254,17 +255,20 @@ class ApprovalDesk:
         except Overloaded:
             open_.decision = None
             raise
-        if open_.answer is not None and not open_.answer.done():
-            open_.answer.set_result(open_.decision)
+        except asyncio.CancelledError:
+            _tell(open_)  # he has said it, whatever became of his connection; the writing goes on in its thread
+            raise
+        _tell(open_)
         return True
 
     async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
-        """`question.answer`. Raises NotFound."""
+        """`question.answer`. Raises NotFound, and BadParameters for what no bridge would get as it is."""
         question = self._questions.get(question_id)
         if question is None or question[0] != actor.user or question[1].done():
             raise NotFound("no such question, or it is over")
         if "approve" not in actor.scopes:
             raise Forbidden("this needs the scope approve")
+        check_signable(content)
         question[1].set_result({"action": action} if content is None else {"action": action, "content": content})
         return True
 
@@ -286,3 +290,9 @@ class ApprovalDesk:
     async def lend(self, user: str, session: SessionKey, on: bool) -> None:
         """`/bridge on` and `/bridge off` in a group, for the speaker alone."""
         await self.permissions.lend(user, session, on)
+
+
+def _tell(open_: _Open) -> None:
+    """The decision to whoever waits for it."""
+    if open_.answer is not None and open_.decision is not None and not open_.answer.done():
+        open_.answer.set_result(open_.decision)

@@ -23,6 +23,7 @@ from agent.ports.tools import (
     ToolSource,
     ToolSpec,
 )
+from bridge.audit.shape import shape
 from bridge.errors import BridgeError
 from bridge.policy import dangerous_word, strictest
 from bus.context import new_id, timestamp
@@ -272,14 +273,3 @@ def _hashed(call: ToolCall) -> str:
         return hash_of(call)
     except BridgeError as error:
         raise Unsignable(error.message) from error
-
-
-def shape(value: object, depth: int = 0) -> object:
-    """What the audit log may know of arguments: names and kinds, no contents."""
-    if isinstance(value, dict) and depth < 3:
-        return {str(key)[:64]: shape(item, depth + 1) for key, item in list(value.items())[:32]}
-    if isinstance(value, dict | list):
-        return f"{type(value).__name__}({len(value)})"
-    if isinstance(value, str):
-        return f"text({len(value)})"
-    return "null" if value is None else type(value).__name__

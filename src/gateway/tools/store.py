@@ -4,7 +4,6 @@ One SQLite file under `$GATEWAY_HOME`, mode 0600. Each write is synced before it
 """
 
 import asyncio
-import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bus.errors import Overloaded
+from gateway.database import open_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS approvals (
@@ -36,19 +36,8 @@ class Store:
     """The file at `path`."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > VERSION:
-            raise RuntimeError(f"{path} was written by a newer version of the gateway")
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute(f"PRAGMA user_version={VERSION}")
-        self._connection.commit()
+        self._connection = open_database(path, _SCHEMA, VERSION, synchronous="FULL")
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock:

@@ -184,11 +184,6 @@ class Directory:
             if bridge.wire is not None and bridge.token_id == token_id:
                 bridge.lock_out("the token was revoked")
 
-    async def user_gone(self, user: str) -> None:
-        """A user was removed."""
-        for bridge in self._bridges.get(user, {}).values():
-            bridge.lock_out("the user was removed")
-
     async def permission_gone(self, user: str, bridge_id: str, own_tool: str, session_key: str) -> None:
         """Its user takes a permission back: the bridge, which keeps it, is told now and whenever it comes."""
         bridge = self._bridges.get(user, {}).get(bridge_id)
@@ -244,6 +239,7 @@ class Directory:
                 raise Forbidden(f"a user has at most {MAX_BRIDGES} bridges")
             self._names[user].free(away[0].bridge_id)
             del mine[away[0].bridge_id]
+            self._saver.forget(away[0])
         bridge = mine[bridge_id] = Bridge(
             user, bridge_id, name, names=self._names.setdefault(user, Names()), limits=self.limits,
             trail=self._trail, changed=self._publish,

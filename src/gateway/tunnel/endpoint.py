@@ -8,9 +8,13 @@ from aiohttp import web
 
 from bridge.protocol.frames import AUTH_SECONDS
 from bus.context import current_trace_id
-from bus.errors import NotFound, RateLimited
+from bus.errors import GatewayError, NotFound, RateLimited
+from gateway.http.exchange import error_response, read_body
+from gateway.server import PEER
 from gateway.tunnel.directory import Directory
 from gateway.tunnel.ports import Gate, Trail
+
+PAIRING_BYTES = 4096
 
 
 class Endpoint:
@@ -43,7 +47,7 @@ class Endpoint:
         from gateway.tunnel.socket import BridgeSocket
         from gateway.websocket import hand_over
 
-        socket = BridgeSocket(self._directory, self._gate, self._trail, request.remote or "")
+        socket = BridgeSocket(self._directory, self._gate, self._trail, _peer(request))
         answer = await hand_over(request, lambda transport: socket.ws)
         socket.wait_for_hello(self._auth_seconds)
         return answer
@@ -53,13 +57,15 @@ class Endpoint:
     async def begin_pairing(self, request: web.Request) -> web.Response:
         """`POST /api/v1/bridge/pair {name, os}`."""
         try:
-            body = orjson.loads(await request.read())
+            body = orjson.loads(await read_body(request, PAIRING_BYTES))
         except orjson.JSONDecodeError:
             body = None
+        except GatewayError as error:
+            return error_response(error)
         if not isinstance(body, dict) or not all(isinstance(body.get(key, ""), str) for key in ("name", "os")):
             return _http_error(400, 1000, "the body is {name, os}")
         try:
-            begun = self._directory.pairing.begin(body.get("name", ""), body.get("os", ""), request.remote or "")
+            begun = self._directory.pairing.begin(body.get("name", ""), body.get("os", ""), _peer(request))
         except RateLimited as error:
             return _http_error(429, error.code, error.message, retry_after_ms=error.retry_after_ms)
         return web.json_response(begun)
@@ -72,6 +78,11 @@ class Endpoint:
         if state == "unknown":
             return _http_error(404, NotFound.code, "no such pairing")
         return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+
+def _peer(request: web.Request) -> str:
+    """The address of who asks, as the listener established it: behind a proxy all have the proxy's."""
+    return str(request.get(PEER) or request.remote or "")
 
 
 def _http_error(status: int, code: int, message: str, *, retry_after_ms: int | None = None) -> web.Response:

@@ -94,6 +94,3 @@ class TokenMaker(Protocol):
         ...
 
     async def revoke(self, token_id: str) -> None: ...
-
-
-Clock = Callable[[], float]

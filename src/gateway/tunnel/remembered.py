@@ -4,8 +4,6 @@ One SQLite file under `$GATEWAY_HOME`; a bridge that is away stays listed by it,
 no connection. Every method blocks for a moment; the directory calls the writing ones from a thread.
 """
 
-import os
-import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from bus.events import JsonObject
+from gateway.database import open_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS bridges (
@@ -44,19 +43,8 @@ class Remembered:
     """The file at `path`, mode 0600."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > VERSION:
-            raise RuntimeError(f"{path} was written by a newer version of the gateway")
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute(f"PRAGMA user_version={VERSION}")
-        self._connection.commit()
+        self._connection = open_database(path, _SCHEMA, VERSION)
 
     def load(self) -> list[Row]:
         with self._lock:

@@ -152,6 +152,11 @@ class Waiting:
         self._deadline.pause()
         try:
             decision, by = await self._desk.ask_for_bridge(asked, lambda: self._report(update))
+        except GatewayError as error:  # nobody can be asked now: the caller need not wait until nobody has answered
+            self.reason = "the question could not be kept"
+            self._bridge.perform(self._bridge.give_up(self._id, self.reason))
+            self.failed(error)
+            return
         finally:
             self._deadline.resume()
             self.arm()

@@ -82,12 +82,12 @@ async def test_a_backup_of_what_changes_meanwhile(folder: Path, tmp_path: Path) 
             )
             store._writer.filing.files.remove(key_of("carol"))
 
-        index.copy_to = and_then  # type: ignore[method-assign]
+        index.copy_to = and_then
         assert copy_store(store._disk, index, folder, copy, lambda: False) == 2
-        del index.copy_to  # type: ignore[method-assign]
+        del index.copy_to
     async with JsonlStore(copy) as store:
         assert [head.owner for head in (await store.list_sessions(None, limit=9))[0]] == ["alice"]
-        assert (await store.state(key_of("bob"))).head.deleted  # type: ignore[union-attr]
+        assert (await store.state(key_of("bob"))).head.deleted
         assert await store.state(key_of("carol")) is None
 
 

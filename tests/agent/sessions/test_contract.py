@@ -34,7 +34,7 @@ class JsonlHouse:
             yield store
 
     def _at(self, folder: Path) -> JsonlStore:
-        return JsonlStore(folder, clock=lambda: NOW, **self._more)  # type: ignore[arg-type]
+        return JsonlStore(folder, clock=lambda: NOW, **self._more)
 
 
 class TestJsonl(SessionStoreContract):

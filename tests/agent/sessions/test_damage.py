@@ -53,7 +53,7 @@ async def test_a_torn_tail_is_cut_and_kept_aside(folder: Path, tail: bytes) -> N
     path.write_bytes(whole + tail)
     async with JsonlStore(folder) as store:
         assert await seqs(store) == [1, 2, 3, 4, 5, 6]
-        assert (await store.state(KEY)).last_seq == 6  # type: ignore[union-attr]
+        assert (await store.state(KEY)).last_seq == 6
         await store.append(KEY, [said(7)])
         assert await seqs(store) == [1, 2, 3, 4, 5, 6, 7]
     assert path.read_bytes().startswith(whole + b'{"seq":7,"type":"message"')
@@ -145,7 +145,7 @@ async def test_a_garbled_first_line_hides_no_records(folder: Path) -> None:
     path.write_bytes(b"?" * len(first) + b"\n" + rest)
     async with JsonlStore(folder) as store:
         assert await seqs(store) == [1, 2, 3, 4, 5, 6]
-        head = (await store.state(KEY)).head  # type: ignore[union-attr]
+        head = (await store.state(KEY)).head
         assert head.owner == "alice" and head.message_count == 6
 
 
@@ -158,7 +158,7 @@ async def test_a_file_of_many_megabytes_is_paged_by_blocks(folder: Path, monkeyp
         for seq in range(7, 6_000):
             file.write(line % (seq, seq, filler))
     async with JsonlStore(folder) as store:
-        assert (await store.state(KEY)).last_seq == 5_999  # type: ignore[union-attr]
+        assert (await store.state(KEY)).last_seq == 5_999
         read: list[int] = []
         take = store._disk.read_at
         monkeypatch.setattr(store._disk, "read_at", lambda fd, n, at: (read.append(n), take(fd, n, at))[1])
@@ -248,7 +248,7 @@ async def test_the_index_is_made_again_from_the_files(
     _damage(index, damage)
     async with JsonlStore(folder) as store:
         assert len((await store.list_sessions(None, limit=9))[0]) == 2
-        assert (await store.state(KEY)).open_turns == ("m1",)  # type: ignore[union-attr]
+        assert (await store.state(KEY)).open_turns == ("m1",)
         assert set(await store.open_turns()) == {key_of("alice"), key_of("bob")}
         assert (await store.duplicate("bob", "k")) is not None
     assert len(warnings_about(caplog, "made again from 2 files")) == 1
@@ -276,7 +276,7 @@ async def test_an_index_lost_together_with_the_process_costs_nothing(folder: Pat
     (journal.parent / "index.sqlite").unlink()
     async with JsonlStore(journal.parent) as store:
         assert await seqs(store) == [1, 2, 3, 4, 5, 6]
-        assert (await store.state(KEY)).head.message_count == 6  # type: ignore[union-attr]
+        assert (await store.state(KEY)).head.message_count == 6
 
 
 async def test_a_file_that_was_put_in_place_by_hand_is_found(folder: Path, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ async def test_a_file_that_was_put_in_place_by_hand_is_found(folder: Path, tmp_p
         target = file_of(folder, KEY)
         target.parent.mkdir(parents=True)
         target.write_bytes(path.read_bytes())
-        assert (await store.state(KEY)).last_seq == 6  # type: ignore[union-attr]
+        assert (await store.state(KEY)).last_seq == 6
         assert len((await store.history(KEY))[0]) == 6
         await store.append(KEY, [said(7)])
         assert await seqs(store) == [1, 2, 3, 4, 5, 6, 7]

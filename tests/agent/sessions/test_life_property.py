@@ -153,4 +153,4 @@ def test_any_life(life: list[tuple[str, str, int]]) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.timeout(1200)
 def test_very_many_lives(life: list[tuple[str, str, int]]) -> None:
-    test_any_life.hypothesis.inner_test(life)  # type: ignore[attr-defined]
+    test_any_life.hypothesis.inner_test(life)

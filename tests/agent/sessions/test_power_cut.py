@@ -52,7 +52,7 @@ class Load:
 
 
 async def live(folder: Path, disk: ForgetfulDisk, chance: random.Random, **more: int) -> Load:
-    store = JsonlStore(folder, disk=disk, clock=lambda: NOW, **more)  # type: ignore[arg-type]
+    store = JsonlStore(folder, disk=disk, clock=lambda: NOW, **more)
     async with store:
         load = Load(store, disk, chance)
         await load.run()

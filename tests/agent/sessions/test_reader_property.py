@@ -40,7 +40,7 @@ def logs(draw: st.DrawFn) -> tuple[bytes, list[Record]]:
             out += draw(junk) + b"\n"
             continue
         seq += draw(st.integers(1, 1000))
-        record = draw(st.sampled_from([said, answered]))(seq, draw(texts))  # type: ignore[operator]
+        record = draw(st.sampled_from([said, answered]))(seq, draw(texts))
         before = bytes(draw(st.integers(0, 3))) if draw(st.integers(0, 9)) == 0 else b""
         out += before + encode(record) + draw(st.sampled_from([b"\n", b"\n", b"\r\n"]))
         records.append(record)

@@ -164,7 +164,7 @@ async def test_a_checkpoint_that_fails_loses_nothing(folder: Path, disk: Refusin
         assert await seqs(store) == [1, 2, 3, 4, 5]
     async with JsonlStore(folder, clock=lambda: NOW) as store:
         assert await seqs(store) == [1, 2, 3, 4, 5]
-        assert [(await store.duplicate("alice", f"k{seq}")).seq for seq in range(1, 6)] == [1, 2, 3, 4, 5]  # type: ignore[union-attr]
+        assert [(await store.duplicate("alice", f"k{seq}")).seq for seq in range(1, 6)] == [1, 2, 3, 4, 5]
     assert not list(folder.glob("journal*"))
 
 

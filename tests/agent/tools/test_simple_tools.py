@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.tools.builtin.calculator import Calculator, evaluate
-from agent.tools.builtin.catalogue import NAMES, builtins
+from agent.tools.builtin.catalogue import builtins
 from agent.tools.builtin.clock import Clock, find_zone
 from agent.tools.registry import ToolProblem
 from bus.errors import NotFound
@@ -84,9 +84,10 @@ def test_nothing_but_a_problem_is_raised(expression: str) -> None:
         pass
 
 
-async def test_the_catalogue(tmp_path) -> None:  # type: ignore[no-untyped-def]
+async def test_the_catalogue(tmp_path) -> None:
     found = builtins(tmp_path)
-    assert tuple(spec.name for spec in await found.source.list_tools(ALICE)) == NAMES
+    names = [spec.name for spec in await found.source.list_tools(ALICE)]
+    assert names == ["clock", "calculator", "web_fetch", "web_search", "memory", "schedule"]
     from bus.deadline import Deadline
 
     with pytest.raises(NotFound):

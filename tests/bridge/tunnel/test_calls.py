@@ -232,7 +232,7 @@ async def test_nothing_but_name_and_arguments_reaches_the_server(begin: Begin) -
         seen.append(params)
         return await original(tool, method, params, *rest)
 
-    bridge.servers.request = spy  # type: ignore[method-assign]
+    bridge.servers.request = spy
     params = {"name": "fs_echo", "arguments": {"text": "a"}, "command": "sh", "env": {"A": "b"}, "cwd": "/"}
     await link.request("c1", "fs_echo", params=params)
     await link.answer("c1")
@@ -399,7 +399,7 @@ async def test_a_yes_after_a_restart_is_used_once(begin: Begin, raw: RawGateway)
 
 
 async def test_what_is_always_allowed_does_not_cover_dangerous_words(begin: Begin) -> None:
-    bridge, link = await begin(rules={"ask": ["*"]})
+    _, link = await begin(rules={"ask": ["*"]})
     await link.request("c1", "fs_delete_all", {})
     question = (await link.frame("PROGRESS", call_id="c1"))["payload"]
     await link.request("c1", "fs_delete_all", {}, attempt=2, confirm=yes(question["challenge"], "allow_always"))
@@ -511,8 +511,8 @@ async def test_a_call_that_comes_before_its_server_is_ready_waits(begin: Begin) 
     bridge, link = await begin()
     route, catalogue = bridge.servers.route, bridge.servers.catalogue
     state = "starting"
-    bridge.servers.route = lambda tool, method: None if state == "starting" else route(tool, method)  # type: ignore
-    bridge.servers.catalogue = lambda: catalogue() | {"servers": [{"name": "fs", "state": state}]}  # type: ignore
+    bridge.servers.route = lambda tool, method: None if state == "starting" else route(tool, method)
+    bridge.servers.catalogue = lambda: catalogue() | {"servers": [{"name": "fs", "state": state}]}
     await link.request("c1", "fs_add", {"key": "a"})
     with pytest.raises(TimeoutError):
         await link.answer("c1", seconds=0.2)
@@ -520,3 +520,33 @@ async def test_a_call_that_comes_before_its_server_is_ready_waits(begin: Begin) 
     assert text(await link.answer("c1")) == "added a"
     await link.request("c2", "fs_nowhere", {})
     assert error(await link.answer("c2")) == (1003, "none")
+
+
+async def test_a_cancel_that_comes_while_the_answer_is_written_down_changes_nothing(begin: Begin) -> None:
+    bridge, link = await begin()
+    await link.request("c1", "fs_add", {"key": "a", "seconds": 0.05})
+    await bridge.servers.begun.wait()
+    other = sqlite3.connect(bridge.folder / "bridge.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # the file takes its time
+    await asyncio.sleep(0.15)
+    await link.send(type="CANCEL", id="c1", payload={"reason": "enough"})
+    await asyncio.sleep(0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert text(await link.answer("c1")) == "added a"
+    await until(lambda: not bridge.outbox.answers)
+    assert bridge.calls.running == 0 and bridge.servers.count() == {"a": 1}
+
+
+async def test_a_question_whose_call_ends_while_it_is_written_down_is_not_asked_again(begin: Begin) -> None:
+    bridge, link = await begin(ASK)
+    other = sqlite3.connect(bridge.folder / "bridge.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    await link.request("c1", "fs_add", {"key": "a"})
+    await until(lambda: bridge.confirmations.repeat("c1") is not None)
+    await link.send(type="CANCEL", id="c1", payload={"reason": "enough"})
+    await asyncio.sleep(0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert error(await link.answer("c1")) == (1009, "none")
+    assert bridge.confirmations.repeat("c1") is None

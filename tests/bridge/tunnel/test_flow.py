@@ -102,3 +102,26 @@ def test_cuts_fall_between_characters(text: str, end: int) -> None:
     data = text.encode(errors="replace")
     at = whole_characters(data, 0, min(end, len(data)))
     assert data[:at].decode() + data[at:].decode() == data.decode()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(min_size=300, max_size=3000), st.integers(1, 30), st.integers(1, 3))
+def test_an_answer_that_is_sent_again_arrives_whole(text: str, after: int, times: int) -> None:
+    chunker, assembler = Chunker(CALL, CONNECTION), Assembler(100_000, CALL, CONNECTION)
+    chunker.add("a", text.encode())
+    whole = None
+    for number in range(1, 10_000):
+        frame = chunker.next()
+        if frame is None:
+            break
+        payload = json.loads(frame)["payload"]
+        whole, windows = assembler.accept("a", payload["n"], payload["last"], payload["data"])
+        if whole is None and times and number % after == 0:
+            chunker.add("a", text.encode())  # before the windows come
+            times -= 1
+        for window in windows:
+            granted = json.loads(window)
+            chunker.grant(granted.get("id"), granted["payload"]["credit"])
+    assert whole is not None and b"".join(whole).decode() == text
+    chunker.add("b", b"x" * CONNECTION)
+    assert sum(len(json.loads(f)["payload"]["data"]) for f in iter(chunker.next, None)) >= CALL

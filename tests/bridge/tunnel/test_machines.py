@@ -183,7 +183,7 @@ class World:
             elif state == "started":
                 unknown = orjson.loads(error_frame(OutcomeUnknown(effect="unknown"), call_id))["payload"]
                 self.ledger[key] = (call_id, "done", Answer("ERROR", orjson.dumps(unknown)))
-                self.outbox.answers[call_id] = self.ledger[key][2]  # type: ignore[assignment]
+                self.outbox.answers[call_id] = self.ledger[key][2]
             elif answer is not None:
                 self.outbox.answers[call_id] = answer
 

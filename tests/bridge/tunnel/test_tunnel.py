@@ -247,7 +247,7 @@ def test_a_tunnel_is_only_built_for_a_safe_address() -> None:
     for url in ("ws://example.org/tunnel", "ws://10.0.0.1/tunnel", "ws://127.0.0.1.evil.example/tunnel"):
         settings = LinkSettings(url=url, token=SecretStr("t"))
         with pytest.raises(TunnelRefused, match="wss"):
-            Tunnel(settings, None, None, None, None)  # type: ignore[arg-type]
+            Tunnel(settings, None, None, None, None)
 
 
 async def test_secrets_are_in_no_status(begin: Begin) -> None:

@@ -193,7 +193,7 @@ async def test_the_channels_file_cannot_be_written(
 async def test_events_of_a_mistaken_kind_do_not_reach_the_publisher(paper: PaperPlatform, rig: Rig) -> None:
     await paper.person_says("hello")
     await shown(paper, "You said: hello")
-    rig.bus.publish(ChatDelta(direct_key("paper", "42"), "m", 1, None))  # type: ignore[arg-type]
+    rig.bus.publish(ChatDelta(direct_key("paper", "42"), "m", 1, None))
     await paper.person_says("again")
     await shown(paper, "You said: hello", "You said: again")
 
@@ -227,7 +227,7 @@ async def test_what_happens_before_a_channel_is_made_is_shown_once_it_is(
     rig = await Rig(tmp_path, {"paper": {"enabled": True, "allow_from": ["42"]}}).start()
     try:
         await asyncio.sleep(0.001)
-        assert rig.manager.hosts() and paper.office.walls == {}
+        assert rig.manager.states() and paper.office.walls == {}
         await rig.bus.submit(elsewhere(rig, direct_key("paper", "42")))
         await shown(paper, ECHO, "You said: from the browser")
     finally:

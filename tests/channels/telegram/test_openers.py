@@ -94,7 +94,7 @@ async def test_a_question_that_was_lost_in_doubt_is_found_by_the_tap_on_it(teleg
     telegram.fault("sendMessage", kind="lose_answer")
     telegram.world.person_says(42, "delete it")
     await until(lambda: telegram.world.has_buttons(42) and rig.manager.states()["telegram"]["queued"] == 0)
-    await until(lambda: not rig.manager.host("telegram").busy)  # type: ignore[union-attr]
+    await until(lambda: not rig.manager.host("telegram").busy)
     assert [d["state"] for d in await rig.manager.deliveries()] == ["unknown"]
     telegram.world.tap(42, "Deny")
     await until(lambda: "Denied" in telegram.world.visible(42)[0])

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from channels.base import Button, Incoming, Reaction, Tap, Text
 from channels.telegram.parse import Me, Migrated, parse_album, parse_message, parse_update
 from channels.telegram.render import MAX_CHARS, measure, render_buttons, render_markdown, render_text
-from channels.text import count, split_markdown, take_piece
+from channels.text import count, take_piece
+from tests.channels.pieces import split_markdown
 
 ME = Me(1, "b_bot")
 

@@ -3,14 +3,17 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bus.errors import TooLarge
 from channels.base import Reply
+from channels.settings import TelegramSettings
+from channels.telegram import webhook
 from tests.channels.rig import Rig, overloaded, until
 from tests.channels.telegram.rigging import section
 from tests.contracts.channel_contract import PNG
@@ -137,3 +140,33 @@ async def test_a_stop_does_not_wait_for_what_the_platform_holds_up(telegram: Fak
     began = time.monotonic()
     await rig.stop()
     assert time.monotonic() - began < 2
+
+
+async def test_parts_of_an_album_that_come_late_are_taken_together_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "ALBUM_SECONDS", 0.05)
+    taken: list[list[int]] = []
+    slow = asyncio.Event()
+
+    async def take(updates: Sequence[dict[str, Any]]) -> None:
+        taken.append([update["update_id"] for update in updates])
+        await slow.wait()
+
+    hook = webhook.Hook(TelegramSettings(webhook_secret=SecretStr("s")), take)
+
+    async def part(number: int) -> int:
+        message = {"chat": {"id": 42}, "media_group_id": "a", "message_id": number}
+
+        async def body(limit: int) -> bytes:
+            return json.dumps({"update_id": number, "message": message}).encode()
+
+        return (await hook.call({webhook.SECRET_HEADER: "s"}, body)).status
+
+    first = [asyncio.ensure_future(part(number)) for number in (1, 2)]
+    await asyncio.sleep(0.1)  # its files are being fetched
+    third = asyncio.ensure_future(part(3))
+    await asyncio.sleep(0.01)
+    slow.set()
+    await asyncio.gather(*first)
+    fourth = asyncio.ensure_future(part(4))
+    assert await asyncio.gather(*first, third, fourth) == [200] * 4
+    assert taken == [[1, 2], [3, 4]]

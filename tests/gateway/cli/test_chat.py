@@ -27,6 +27,15 @@ def test_one_question_by_pipe(gateway: Run):
     assert done.returncode == 0 and "hello from a pipe" in done.stdout
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", ""])
+def test_the_end_of_the_last_line_is_not_said(gateway: Run, served: Served, end: str):
+    assert gateway("chat", "--session", "piped", stdin=f"  two\nlines {end}").returncode == 0
+    exported = gateway("session", "export", "piped").stdout
+    assert [row["text"] for row in map(json.loads, exported.splitlines()) if row.get("role") == "user"] == [
+        "  two\nlines "
+    ]
+
+
 def test_nothing_to_say_is_wrong_usage(gateway: Run):
     assert gateway("chat", stdin="  \n").returncode == 2
     assert gateway("chat", " ").returncode == 2
@@ -54,18 +63,18 @@ def test_the_sessions_of_a_person_and_of_another(gateway: Run, served: Served):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "said"),
+    ("arguments", "environ", "said", "code"),
     [
-        (("--url", "ws://127.0.0.1:9/ws"), {}, "cannot reach"),
-        (("--url", "http://127.0.0.1:9/"), {}, "not a WebSocket address"),
-        ((), {"GATEWAY_TOKEN": "wrong"}, "token"),
+        (("--url", "ws://127.0.0.1:9/ws"), {}, "cannot reach", 1),
+        (("--url", "http://127.0.0.1:9/"), {}, "not a WebSocket address", 2),
+        ((), {"GATEWAY_TOKEN": "wrong"}, "token", 1),
     ],
 )
 def test_what_cannot_work_is_one_line(
-    gateway: Run, served: Served, arguments: tuple[str, ...], environ: dict[str, str], said: str
+    gateway: Run, served: Served, arguments: tuple[str, ...], environ: dict[str, str], said: str, code: int
 ):
     done = gateway("chat", *arguments, "hello", **environ)
-    assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == code and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_reader_that_goes_away_is_no_crash(gateway: Run, served: Served):

@@ -91,7 +91,7 @@ async def running(home: Path, *, pace: float = 0.003, **configuration: Any) -> A
     configuration.setdefault("limits", {}).setdefault("drain_seconds", 0.1)
     settings = GatewaySettings.model_validate(configuration)
     gateway = Running(home, settings)
-    demo.DemoModel.__init__.__defaults__ = (pace,)  # type: ignore[misc]
+    demo.DemoModel.__init__.__defaults__ = (pace,)
     task = asyncio.get_running_loop().create_task(
         serve(Loaded(settings=settings, source=None, home=home), gateway.say, gateway.stop)
     )
@@ -128,11 +128,17 @@ class Wire:
             return self.frames.pop(0)
         async with asyncio.timeout(seconds):
             while True:
-                found = json.loads(await self.socket.recv())
-                if isinstance(found, dict) and found.get("method") == "event":
-                    self.events.append(found["params"])
-                else:
+                event, found = await self._read()
+                if not event:
                     return found
+
+    async def _read(self) -> tuple[bool, Any]:
+        """The very next frame: whether it is an event, and what it says. An event is kept."""
+        found = json.loads(await self.socket.recv())
+        if not (isinstance(found, dict) and found.get("method") == "event"):
+            return False, found
+        self.events.append(found["params"])
+        return True, found["params"]
 
     async def raw(self, seconds: float = 10) -> Any:
         """The very next frame."""
@@ -171,13 +177,11 @@ class Wire:
                 return event
         async with asyncio.timeout(seconds):
             while True:
-                found = json.loads(await self.socket.recv())
-                if isinstance(found, dict) and found.get("method") == "event":
-                    self.events.append(found["params"])
-                    if fits(found["params"]):
-                        return dict(found["params"])
-                else:
+                event, found = await self._read()
+                if not event:
                     self.frames.append(found)
+                elif fits(found):
+                    return dict(found)
 
     async def done(self, message_id: str, seconds: float = 15) -> dict[str, Any]:
         """The end of a turn."""
@@ -188,10 +192,8 @@ class Wire:
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    found = json.loads(await self.socket.recv())
-                    if isinstance(found, dict) and found.get("method") == "event":
-                        self.events.append(found["params"])
-                    else:
+                    event, found = await self._read()
+                    if not event:
                         self.frames.append(found)
         except websockets.ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd is not None else 1006

@@ -8,7 +8,6 @@ import pytest
 
 from tests.gateway.edge.harness import ROLES, Wire, bearer, running
 
-NOTHING = frozenset[str]()
 EVERYONE = frozenset({"root", "boss", "alice", "robot", "eye"})
 ADMINS = frozenset({"root", "boss"})
 CHATTING = ADMINS | {"alice", "robot"}

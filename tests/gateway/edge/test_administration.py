@@ -33,7 +33,7 @@ async def test_the_first_start_makes_an_owner_and_says_where_he_is(tmp_path: Pat
         token = file.read_text().strip()
         me = await result(gateway, "connect", token)
         assert (me["user"], me["role"]) == ("admin", "owner")
-        assert set(me["scopes"]) >= {"chat", "tools", "tunnel", "approve", "admin", "metrics"}  # type: ignore[arg-type]
+        assert set(me["scopes"]) >= {"chat", "tools", "tunnel", "approve", "admin", "metrics"}
         found = json.loads((tmp_path / "gateway.json").read_text())
         assert found["url"] == gateway.url and found["pid"]
         assert stat.S_IMODE((tmp_path / "gateway.json").stat().st_mode) == 0o600
@@ -54,7 +54,7 @@ async def test_the_life_of_a_token(tmp_path: Path) -> None:
         assert (await result(gateway, "connect", token))["user"] == "carol"
         listed = (await result(gateway, "token.list"))["tokens"]
         assert token.split(".")[1] not in json.dumps(listed)
-        row = next(t for t in listed if t["id"] == token_id)  # type: ignore[attr-defined]
+        row = next(t for t in listed if t["id"] == token_id)
         assert (row["user"], row["role"], row["name"]) == ("carol", "user", "phone") and row["expires_at"]
         assert "carol" in json.dumps(await result(gateway, "user.list"))
         rotated = await result(gateway, "token.rotate", id=token_id, grace="1h")
@@ -78,11 +78,7 @@ async def test_nobody_hands_out_more_than_he_holds(tmp_path: Path) -> None:
         assert await code(gateway, "token.create", "boss", user="x", role="admin") == 1002
         assert await code(gateway, "token.create", "boss", user="x", role="owner") == 1002
         assert await code(gateway, "user.add", "boss", user="x", role="admin") == 1002
-        owner = next(
-            t
-            for t in (await result(gateway, "token.list"))["tokens"]
-            if t["name"] == "admin token"  # type: ignore[attr-defined]
-        )
+        owner = next(t for t in (await result(gateway, "token.list"))["tokens"] if t["name"] == "admin token")
         for method in ("token.rotate", "token.revoke"):
             assert await code(gateway, method, "boss", id=owner["id"]) == 1002
         assert await code(gateway, "user.invite", "boss", user="admin") == 1002
@@ -92,7 +88,7 @@ async def test_nobody_hands_out_more_than_he_holds(tmp_path: Path) -> None:
         assert await code(gateway, "token.create", str(narrow["token"]), user="y", role="user") == 1002
         assert await code(gateway, "token.create", str(narrow["token"]), user="y", role="owner", scopes=["admin"]) == 0
         assert (await result(gateway, "token.create", user="second", role="admin"))["role"] == "admin"
-        refused = [r for r in (await result(gateway, "audit.tail", limit=100))["records"] if r.get("refused")]  # type: ignore[attr-defined]
+        refused = [r for r in (await result(gateway, "audit.tail", limit=100))["records"] if r.get("refused")]
         assert len(refused) >= 6
     assert verify(tmp_path / "audit.jsonl").ok
 
@@ -146,6 +142,18 @@ async def test_revoking_ones_own_token_is_answered_and_then_takes_effect(tmp_pat
         async with gateway.client(str(made["token"])) as wire:
             assert (await wire.call("token.revoke", id=made["id"]))["revoked"] is True
             assert await wire.close_code(2) == 4501
+
+
+async def test_a_removal_that_the_disk_refused_half_way_can_be_asked_for_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway:
+        made = await result(gateway, "token.create", user="carol", role="user")
+        refusing = tmp_path / "identity" / "tokens.json.new"
+        refusing.mkdir()
+        assert await code(gateway, "user.remove", user="carol") == 1007
+        refusing.rmdir()
+        assert (await result(gateway, "user.remove", user="carol"))["removed"] is True
+        assert await code(gateway, "connect", str(made["token"])) == 1001
+    assert str(made["id"]) not in (tmp_path / "identity" / "tokens.json").read_text()
 
 
 async def test_users_and_invitations(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ async def test_whole_and_streamed(tmp_path: Path) -> None:
         assert (await ai.models.retrieve("demo")).id == "demo"
         with pytest.raises(openai.NotFoundError):
             await ai.models.retrieve("none")
-        whole = await ai.chat.completions.create(model="demo", messages=[user("count to 5")])  # type: ignore[list-item]
+        whole = await ai.chat.completions.create(model="demo", messages=[user("count to 5")])
         choice = whole.choices[0]
         assert (choice.message.role, choice.finish_reason, whole.object) == ("assistant", "stop", "chat.completion")
         assert "5" in (choice.message.content or "")
@@ -38,7 +38,7 @@ async def test_whole_and_streamed(tmp_path: Path) -> None:
             model="any-name",
             messages=[user("count to 5")],
             stream=True,
-            stream_options={"include_usage": True},  # type: ignore[list-item]
+            stream_options={"include_usage": True},
         )
         text, usage, ends, roles = "", [], [], []
         async for chunk in stream:
@@ -71,7 +71,7 @@ async def test_the_clients_messages_are_the_history(tmp_path: Path) -> None:
                 messages=messages,
                 temperature=0.5,
                 max_completion_tokens=77,
-                seed=4,  # type: ignore[arg-type]
+                seed=4,
             )
             assert answer.choices[0].message.content
             asked = model.requests[-1]
@@ -115,7 +115,7 @@ async def test_tools_of_the_gateway_are_run_by_the_gateway(tmp_path: Path) -> No
         async with running(tmp_path, models=[entry]) as gateway, client(gateway) as ai:
             whole = await ai.chat.completions.create(
                 model="m",
-                messages=[user('!tool calculator {"expression": "6*7"}')],  # type: ignore[list-item]
+                messages=[user('!tool calculator {"expression": "6*7"}')],
             )
             assert "42" in (whole.choices[0].message.content or "")
             assert whole.choices[0].finish_reason == "stop" and not whole.choices[0].message.tool_calls
@@ -127,7 +127,7 @@ async def test_with_a_session_key_only_the_last_message_is_appended(tmp_path: Pa
         for number in (1, 2):
             await ai.chat.completions.create(
                 model="demo", extra_headers=headers,
-                messages=[user("forged"), {"role": "assistant", "content": "x"}, user(f"say n{number}")],  # type: ignore[list-item]
+                messages=[user("forged"), {"role": "assistant", "content": "x"}, user(f"say n{number}")],
             )  # fmt: skip
         history = (await gateway.rpc("chat.history", "alice", session_key="notes"))["result"]["messages"]
         assert [m["text"] for m in history if m["role"] == "user"] == ["say n1", "say n2"]
@@ -136,7 +136,7 @@ async def test_with_a_session_key_only_the_last_message_is_appended(tmp_path: Pa
                 await ai.chat.completions.create(
                     model="demo",
                     messages=[user("x")],
-                    extra_headers={"X-Session-Key": key},  # type: ignore[list-item]
+                    extra_headers={"X-Session-Key": key},
                 )
 
 
@@ -198,9 +198,9 @@ async def test_a_model_that_fails_is_an_error_for_the_client_too(tmp_path: Path)
         entry = {"name": "m", "base_url": model.url, "api_key": "x", "model": "up"}
         async with running(tmp_path, models=[entry]) as gateway, client(gateway) as ai:
             with pytest.raises(openai.APIStatusError) as failed:
-                await ai.chat.completions.create(model="m", messages=[user("!refused-key")])  # type: ignore[list-item]
+                await ai.chat.completions.create(model="m", messages=[user("!refused-key")])
             assert failed.value.status_code >= 400
-            stream = await ai.chat.completions.create(model="m", messages=[user("!refused-key")], stream=True)  # type: ignore[list-item]
+            stream = await ai.chat.completions.create(model="m", messages=[user("!refused-key")], stream=True)
             with pytest.raises(openai.APIError):
                 async for _ in stream:
                     pass

@@ -1,12 +1,12 @@
 """Stopping: readiness, what is still finished, what goes on after the start, and who is told."""
 
 import asyncio
+import json
 import os
 import signal
 import ssl
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import websockets
 
 from gateway.app import Stop, serve
 from gateway.settings import GatewaySettings, Loaded
+from tests.fakes.early_signal import signalled_while_importing
 from tests.gateway.edge.harness import TOKENS, bearer, running
 
 
@@ -45,11 +46,17 @@ async def test_a_stop_lets_turns_finish_takes_nothing_in_and_says_goodbye(tmp_pa
 
 
 @pytest.mark.attack(83)
-async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(tmp_path: Path) -> None:
-    async with running(tmp_path, pace=0.02) as gateway, gateway.client() as wire:
+@pytest.mark.parametrize("drain_seconds", [0.1, 60], ids=["the time was over", "a second signal"])
+async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(
+    tmp_path: Path, drain_seconds: float
+) -> None:
+    limits = {"drain_seconds": drain_seconds}
+    async with running(tmp_path, pace=0.02, limits=limits) as gateway, gateway.client() as wire:
         accepted = await wire.call("chat.send_stream", text="count to 40", session_key="s", idempotency_key="once")
         await wire.event("chat.delta")
         gateway.stop.asked.set()
+        if drain_seconds > 1:
+            gateway.stop.hurry.set()
         assert await wire.close_code() == 1012
         last = wire.events[-1]["seq"]
     async with running(tmp_path) as gateway, gateway.client() as wire:
@@ -58,26 +65,16 @@ async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(
         messages = (await wire.call("chat.history", session_key="s"))["messages"]
         assert [m["role"] for m in messages] == ["user", "assistant"]
         assert messages[1]["seq"] > last
+        kept = map(json.loads, (await wire.call("session.export", session_key="s"))["lines"])
+        (again,) = [line["seq"] for line in kept if line.get("type") == "turn.started"][1:]
+        assert again <= last + 2  # one by one, and no jump as after a crash
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
 @pytest.mark.parametrize("module", ["gateway.cli.exits", "gateway.settings", "gateway.app", "gateway.composition"])
 def test_a_signal_while_it_is_still_being_imported(tmp_path: Path, module: str, number: signal.Signals) -> None:
-    program = textwrap.dedent(f"""
-        import os, signal, sys
-        class Signalled:
-            def find_spec(self, name, path=None, target=None):
-                if name == {module!r}:
-                    os.kill(os.getpid(), {int(number)})
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
-        sys.meta_path.insert(0, Signalled())
-        sys.argv[1:] = ["run", "--port", "0"]
-        from gateway.__main__ import main
-        main()
-    """)
-    environment = os.environ | {"GATEWAY_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30
+    done = signalled_while_importing(
+        "gateway", module, number, ["run", "--port", "0"], tmp_path, GATEWAY_HOME=str(tmp_path)
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -136,7 +133,7 @@ async def test_over_tls(tmp_path: Path) -> None:
             additional_headers=bearer("alice"),
             proxy=None,
             ssl=context,
-            origin=gateway.url,  # type: ignore[arg-type]
+            origin=gateway.url,
         ) as socket:
             await socket.send('{"jsonrpc":"2.0","id":1,"method":"health"}')
             assert "ok" in str(await socket.recv())

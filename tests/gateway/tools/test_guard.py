@@ -111,6 +111,14 @@ class House:
         await asyncio.wait_for(self.asked.wait(), 5)
         return task
 
+    async def restarts(self, task: "asyncio.Task[ToolResult]") -> None:
+        """The gateway stops while `task` waits for its answer, and starts again."""
+        self.desk.closing()
+        task.cancel()
+        await asyncio.wait({task})
+        self.close()
+        self.open()
+
     @property
     def approval(self) -> str:
         return next(u.approval_id for u in reversed(self.updates) if isinstance(u, ApprovalAsked))
@@ -168,6 +176,17 @@ async def test_asked_and_allowed_once(house: House) -> None:
     await house.desk.resolve(house.approval, "deny", actor())
     with pytest.raises(ToolDenied):
         await task
+    assert len(house.cloud.calls) == 1
+
+
+async def test_a_yes_counts_whose_sender_left_before_it_was_written_down(house: House) -> None:
+    task = await house.asks("write", {"path": "/x"}, session=SESSION)
+    with house.store._lock:  # the disk takes its time
+        saying = asyncio.ensure_future(house.desk.resolve(house.approval, "allow_once", actor()))
+        await asyncio.sleep(0.02)
+        saying.cancel()
+        await asyncio.wait([saying])
+    await asyncio.wait_for(task, 2)
     assert len(house.cloud.calls) == 1
 
 
@@ -334,11 +353,7 @@ async def test_a_question_survives_a_restart(house: House) -> None:
         call = tool_call("write", {"when": when}, session=SESSION)
         task = await house.asks("write", call=call)
         approval = house.approval
-        house.desk.closing()
-        task.cancel()
-        await asyncio.wait({task})
-        house.close()
-        house.open()
+        await house.restarts(task)
         house.asked.clear()
         assert [row["approval_id"] for row in await house.desk.pending(actor())] == [approval]
         if when == "between":
@@ -358,11 +373,7 @@ async def test_after_a_restart_the_yes_is_still_bound_to_its_arguments(house: Ho
     call = tool_call("write", {"path": "/a"}, session=SESSION)
     task = await house.asks("write", call=call)
     approval = house.approval
-    house.desk.closing()
-    task.cancel()
-    await asyncio.wait({task})
-    house.close()
-    house.open()
+    await house.restarts(task)
     await house.desk.resolve(approval, "allow_once", actor())
     other = tool_call("write", {"path": "/evil"}, session=SESSION, call_id=call.call_id, key=call.idempotency_key)
     task = await house.asks("write", call=other)

@@ -12,7 +12,7 @@ from bridge.audit import verify
 from bridge.confirm import approve, waiting
 from bridge.database import Database
 from bridge.settings import PolicySettings, ToolSettings
-from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, ToolDenied
+from bus.errors import BadParameters, ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied
 from bus.keys import default_key
 from tests.fakes.raw_bridge import RawBridge, expected_signature
 from tests.fakes.tunnel_rig import Caller, GatewayRig, actor, rig, tool_call, until
@@ -130,7 +130,7 @@ async def test_allowed_for_longer(tmp_path: Path, decision: str, elsewhere: bool
     other_session = default_key("alice", "cli")
     async with rig(tmp_path, rules=ASK) as (gateway, bridge):
         caller, task = await asked(gateway, "fs_add", {"key": "a"}, session=SESSION)
-        await gateway.desk.resolve(caller.approval.approval_id, decision, actor())  # type: ignore[arg-type]
+        await gateway.desk.resolve(caller.approval.approval_id, decision, actor())
         await task
         _, task = begin(gateway, "fs_add", {"key": "b"}, session=SESSION)
         assert not (await task).is_error
@@ -316,7 +316,8 @@ async def test_the_yes_on_the_wire(gateway: GatewayRig) -> None:
 
 def challenge(of: str, seconds: float = 60) -> dict[str, Any]:
     return {
-        "state": "awaiting_confirm", "challenge": of, "risk": "writes", "arguments": {}, "expires_in_ms": int(seconds * 1000)
+        "state": "awaiting_confirm", "challenge": of, "risk": "writes", "arguments": {},
+        "expires_in_ms": int(seconds * 1000),
     }  # fmt: skip
 
 
@@ -338,7 +339,7 @@ async def test_a_question_that_ran_out_at_the_bridge_is_nobodys_no(
         await bridge.send(type="ERROR", id=request["id"], payload=refused)
         with pytest.raises(ToolDenied):
             await task
-        assert (caller.updates[-1].decision, caller.updates[-1].by) == (decision, by)  # type: ignore[union-attr]
+        assert (caller.updates[-1].decision, caller.updates[-1].by) == (decision, by)
 
 
 @pytest.mark.attack(46)
@@ -392,6 +393,9 @@ async def test_a_servers_question_reaches_the_person(tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             await gateway.desk.answer(question.question_id, "accept", {"colour": "red"}, actor("bob"))
         await asyncio.sleep(0.6)
+        for odd in (2**60, float("nan"), "\ud800"):
+            with pytest.raises(BadParameters):
+                await gateway.desk.answer(question.question_id, "accept", {"colour": odd}, actor())
         assert await gateway.desk.answer(question.question_id, "accept", {"colour": "red"}, actor()) is True
         assert (await task).content[0]["text"] == repr({"action": "accept", "content": {"colour": "red"}})
         with pytest.raises(NotFound):
@@ -414,3 +418,16 @@ async def test_a_tool_that_changed_is_asked_about_again(tmp_path: Path) -> None:
         text = (bridge.folder / "audit.jsonl").read_text()
         assert "tool.changed" in text and verify(bridge.folder / "audit.jsonl").ok
         await bridge.start()
+
+
+@pytest.mark.attack(72)
+async def test_a_question_that_cannot_be_kept_ends_its_call_at_once(tmp_path: Path) -> None:
+    async with rig(tmp_path, rules=ASK) as (gateway, bridge):
+        gateway.store._connection.execute("PRAGMA query_only = ON")
+        caller = Caller(gateway)
+        with pytest.raises(Overloaded):
+            async with asyncio.timeout(3):
+                await caller.call(tool_call("fs_add", {"key": "a"}))
+        gateway.store._connection.execute("PRAGMA query_only = OFF")
+        await until(lambda: bridge.calls.running == 0)
+        assert bridge.servers.count() == {} and caller.updates == []

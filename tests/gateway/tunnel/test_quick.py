@@ -42,7 +42,7 @@ async def world(
     gateway = GatewayRig(folder / "home")
     await gateway.start()
     bridge = BridgeRig(folder / "bridge", gateway.url, gateway.token(), policy=PolicySettings(default="allow"))
-    bridge.servers = aggregator  # type: ignore[assignment]
+    bridge.servers = aggregator
     try:
         await asyncio.sleep(0)
         await aggregator.settled()

@@ -34,7 +34,7 @@ class RawSocket:
         while True:
             opcode, data = await self.frame()
             if opcode == 1:
-                return json.loads(data)  # type: ignore[no-any-return]
+                return json.loads(data)
 
     async def close_code(self) -> int:
         while True:
@@ -75,7 +75,7 @@ async def dialled(folder: Path, first: bytes = b"") -> AsyncIterator[tuple[Gatew
         writer.write(request() + (masked(1, auth(token)) if first == b"AUTH" else first))
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
         socket = RawSocket(reader, writer)
-        socket.token = token  # type: ignore[attr-defined]
+        socket.token = token
         yield gateway, socket
     finally:
         writer.close()
@@ -91,12 +91,12 @@ def auth(token: str) -> bytes:
 async def test_a_client_that_does_not_wait_for_the_upgrade(tmp_path: Path) -> None:
     async with dialled(tmp_path, b"AUTH") as (_gateway, socket):
         welcome = await socket.text()
-        assert welcome["type"] == "AUTH" and welcome["payload"]["ok"] is True  # type: ignore[index]
+        assert welcome["type"] == "AUTH" and welcome["payload"]["ok"] is True
 
 
 async def test_a_message_in_pieces_with_a_ping_between(tmp_path: Path) -> None:
     async with dialled(tmp_path) as (gateway, socket):
-        whole = auth(socket.token)  # type: ignore[attr-defined]
+        whole = auth(socket.token)
         socket.writer.write(masked(1, whole[:10], fin=False) + masked(9, b"are you there"))
         socket.writer.write(masked(0, whole[10:40], fin=False) + masked(0, whole[40:]))
         came = dict([await socket.frame() for _ in range(3)])

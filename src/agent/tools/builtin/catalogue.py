@@ -19,8 +19,6 @@ from agent.tools.builtin.web_fetch import WebFetch
 from agent.tools.builtin.web_search import WebSearch
 from agent.tools.registry import Builtin, BuiltinTools
 
-NAMES = ("clock", "calculator", "web_fetch", "web_search", "memory", "schedule")
-
 
 @dataclass(frozen=True, slots=True)
 class Builtins:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from agent.tools.builtin.schedule_times import next_time, zone_named
+from agent.tools.builtin.schedule_times import next_time, zone_kept
 from agent.tools.registry import ToolProblem
 from bus.context import new_id, timestamp
 from bus.events import Actor
@@ -61,7 +61,6 @@ class Due:
 
     task: Task
     due: float
-    late_seconds: float
 
     @property
     def idempotency_key(self) -> str:
@@ -164,9 +163,9 @@ class Scheduler:
             for task in sorted(tasks.values(), key=lambda task: task.due):
                 if task.due > now:
                     continue
-                found.append(Due(task=task, due=task.due, late_seconds=now - task.due))
+                found.append(Due(task=task, due=task.due))
                 # From now on, not from then: times that were missed are made up for once.
-                follower = next_time(task.cron, zone_named(task.zone), now) if task.cron else None
+                follower = next_time(task.cron, zone_kept(task.zone), now) if task.cron else None
                 if follower is None:
                     del tasks[task.task_id]
                 else:
