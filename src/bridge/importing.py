@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bridge.choosing import choose, separate
 from bridge.configuration import ConfigurationError, Place, Problem
 from bridge.editing import ConfigurationFile, add_secrets, check_private, read_secrets
-from bridge.importer import Found, ImportFailed, choose, read, separate, sources
+from bridge.importer import Found, ImportFailed, read, sources
 from bridge.loading import config_path
 from bridge.servers.definitions import clean
 from bridge.terminal import at_terminal

@@ -52,8 +52,9 @@ def test_nothing_and_an_empty_log_are_fine(path: Path):
 
 @pytest.mark.attack(74)
 @pytest.mark.parametrize(
-    ("name", "line"), [("edit", 3), ("edit previous", 3), ("edit last", 5), ("delete", 3), ("delete first", 1), ("swap", 2), ("repeat", 4),
-                       ("insert", 3), ("garbage", 3), ("truncate", 4), ("empty", 1), ("remove", 1)],
+    ("name", "line"), [("edit", 3), ("edit previous", 3), ("edit last", 5), ("delete", 3), ("delete first", 1),
+                       ("swap", 2), ("repeat", 4), ("insert", 3), ("garbage", 3), ("truncate", 4), ("empty", 1),
+                       ("remove", 1)],
 )  # fmt: skip
 def test_tampering_is_named_by_its_first_bad_record(path: Path, name: str, line: int):
     lines = written(path)

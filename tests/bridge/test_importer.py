@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.choosing import choose
 from bridge.configuration import ConfigurationError, References, RefusedForSafety
 from bridge.editing import ConfigurationFile, add_secrets, read_secrets
-from bridge.importer import ImportFailed, Source, choose, places, read, sources
+from bridge.importer import ImportFailed, Source, places, read, sources
 from bridge.importing import run_import
 from bridge.jsonc import looks_like_json, plain_json
 from bridge.loading import load, parse

@@ -143,7 +143,10 @@ class Assembler:
             call = _Incoming(self._call_credit)
             self._calls[call_id] = call
         if n == 0 and call.n:
+            idle = call.idle
             call = self._calls[call_id] = _Incoming(call.credit + call.size)
+            call.idle = idle
+            self._idle(call_id, call, 0)
         if n < call.n:
             return None, self._again(call_id, call, data)
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -53,7 +53,7 @@ async def test_answered_and_kept_until_acknowledged(begin: Begin, raw: RawGatewa
 
 async def test_a_call_that_is_none_is_refused_until_that_is_acknowledged(begin: Begin, raw: RawGateway) -> None:
     _bridge, link = await begin()
-    await link.request("c1", "fs_add", {"key": "a"}, deadline_ms="soon")  # type: ignore[arg-type]
+    await link.request("c1", "fs_add", {"key": "a"}, deadline_ms=cast(int, "soon"))
     assert error(await link.answer("c1", ack=False)) == (1000, "none")
     odd = {"jsonrpc": "2.0", "id": "c2", "method": "tools/call", "params": "none"}
     await link.send(type="MCP_REQUEST", id="c2", payload=odd, ctl={"epoch": link.epoch}, sig="00")
