@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from bridge.errors import BadParameters, BridgeError, SignatureInvalid
 from bridge.protocol.bridge_effects import (
     Acknowledged,
@@ -41,9 +43,10 @@ from bridge.protocol.frames import (
     answer_frame,
     encode,
     error_frame,
+    error_payload,
     read_error,
 )  # fmt: skip
-from bridge.protocol.outbox import Outbox
+from bridge.protocol.outbox import Answer, Outbox
 
 DEFAULT_MAX_RESULT = 32 * 1024 * 1024
 
@@ -108,9 +111,9 @@ class BridgeLink:
         else:
             self._progress[call_id] = (last, payload)
 
-    def refuse(self, error: BridgeError, call_id: str | None = None) -> None:
+    def refuse(self, error: BridgeError) -> None:
         """Send an `ERROR` that is not kept: about a frame, not the end of a call."""
-        self._frames.append(error_frame(error, call_id))
+        self._frames.append(error_frame(error))
 
     def goaway(self, reason: str) -> None:
         self._frames.append(encode("GOAWAY", None, {"reason": reason, "reconnect_after_ms": 0}))
@@ -204,8 +207,11 @@ class BridgeLink:
         try:
             hashed = arguments_hash((frame.payload.get("params") or {}).get("arguments"))
             expected = signature(self._key, call_id, self.bridge_id, frame.payload, control, hashed)
-        except (BadParameters, AttributeError) as error:
-            self.refuse(BadParameters(str(error)))
+        except BadParameters as error:
+            self.refuse(error)
+            return []
+        except AttributeError:
+            self.refuse(BadParameters("the call's 'params' are no object"))
             return []
         if not hmac.compare_digest(expected.encode(), frame.signature.encode(errors="replace")):
             self.refuse(SignatureInvalid())
@@ -222,8 +228,10 @@ class BridgeLink:
         except BadParameters as error:
             if call_id in self._outbox.running or call_id in self._outbox.answers:
                 self.refuse(error)
-            else:
-                self.refuse(error, call_id)
+            else:  # this ends the call, so it is kept like any other answer
+                payload = error_payload(error.code, error.message, scope="call")
+                self._outbox.answers[call_id] = Answer("ERROR", orjson.dumps(payload))
+                self._answers.append(call_id)
             return []
 
     def _ack(self, frame: Frame, now: float) -> list[BridgeEffect]:
