@@ -29,10 +29,10 @@ from bridge.protocol.canonical import arguments_hash, decode_key, signature
 from bridge.protocol.flow import Chunker
 from bridge.protocol.frames import (
     DEAD_SECONDS,
+    FRAME_ROOM,
     GOING_AWAY,
     HEARTBEAT_SECONDS,
     IN_FLIGHT_PAGE,
-    FRAME_ROOM,
     INLINE_BYTES,
     MAX_FRAME_BYTES,
     PROGRESS_SECONDS,
