@@ -83,7 +83,10 @@ class ChatItems:
         self._settle(item, "sent", "")
 
     def resend(self, item: Item) -> None:
-        """An admin's wish: once more as a new message."""
+        """An admin's wish: once more as a new message. What is on its way again already goes once."""
+        item = next((each for each in self.items if each.delivery_id == item.delivery_id), item)
+        if item in self.items and not item.settled:
+            return
         requeue(item)
         if item.kind == "stray":
             openers.search_on(item)

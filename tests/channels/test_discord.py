@@ -311,6 +311,24 @@ async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(
         assert notes.incoming[0].place.chat == "60"
 
 
+async def test_what_was_missed_in_one_of_very_many_channels_is_no_private_message(
+    discord: FakeDiscord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all places are remembered; where one is looked back at, the mark tells what place it is."""
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        await discord.says("42", "in a guild", channel="60")
+        await until(lambda: notes.incoming)
+    await discord.says("42", "meanwhile", channel="60")
+    await discord.says("42", "and there", channel="61")
+    monkeypatch.setattr("channels.discord.intake._PLACES", 0)
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.incoming)
+        assert [(i.text, i.place.kind, i.place.chat) for i in again.incoming] == [("meanwhile", "group", "60")]
+
+
 async def test_a_thread_that_began_while_away_is_read_from_its_beginning(discord: FakeDiscord) -> None:
     shelf = Shelf()
     notes = Notebook(notes=shelf)

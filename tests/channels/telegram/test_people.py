@@ -182,3 +182,17 @@ async def test_a_voice_that_a_person_does_not_take_goes_as_a_file(telegram: Fake
     telegram.refuse("sendVoice", 400, "Bad Request: VOICE_MESSAGES_FORBIDDEN")
     telegram.world.person_says(42, "speak")
     await until(lambda: telegram.world.visible(42) == ["[document]", "spoken"])
+
+
+async def test_two_wishes_to_send_again_are_one_message(telegram: FakeTelegram, rig: Rig) -> None:
+    telegram.refuse("sendMessage", 403, "Forbidden: bot was blocked by the user")
+    telegram.world.person_says(42, "hello")
+    end = asyncio.get_running_loop().time() + 5
+    while not (listed := await rig.manager.deliveries()):
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.01)
+    wish = listed[0]["delivery_id"]
+    await asyncio.gather(*(rig.manager.resend(wish) for _ in range(3)), return_exceptions=True)
+    await until(lambda: telegram.world.visible(42))
+    await asyncio.sleep(0.5)
+    assert telegram.world.visible(42) == ["You said: hello"]
