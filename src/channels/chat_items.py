@@ -214,7 +214,7 @@ class ChatItems:
             if item.kind in ("approval", "question"):
                 self._settle(item, "sent", error.reason)
             else:
-                self._again(item)
+                self._again(item, streams=not body.final)
         elif isinstance(error, DeliveryRejected):
             if body.final:
                 self._refuse(item, error.reason)
@@ -229,15 +229,19 @@ class ChatItems:
         old = Item(address=item.address, want=None, kind="notice", platform_id=item.platform_id, shown=item.shown)
         self._add(old)
 
-    def _again(self, item: Item) -> None:
+    def _again(self, item: Item, *, streams: bool) -> None:
         """As a new message in its place, under a nonce of its own: by the old one platforms give back what is gone."""
-        new = item.anew()
         self._settle(item, "sent", "withdrawn")
+        turn = self.turns.get(item.turn)
+        place = turn.items.index(item) if turn is not None and item in turn.items else None
+        if turn is not None and turn.items[-1:] == [item] and turn.stops_streaming(streams):
+            turn.items.pop()
+            return
+        new = item.anew()
         self.items.insert(self.items.index(item), new)
         self._touch(new)
-        turn = self.turns.get(item.turn)
-        if turn is not None and item in turn.items:
-            turn.items[turn.items.index(item)] = new
+        if turn is not None and place is not None:
+            turn.items[place] = new
 
     def _refuse(self, item: Item, reason: str) -> None:
         """For good: and the turn's later pieces make no sense alone."""

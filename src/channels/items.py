@@ -163,8 +163,17 @@ class Turn:
     draft: Body | None = None
     draft_shown: bool = False
     draft_at: float = 0.0
+    taken_away: int = 0
+    """How often a message that streamed was gone; like the next, not kept over a restart."""
     trace_id: str = ""
-    """Of the message it answers; not kept over a restart."""
+    """Of the message it answers."""
+
+    def stops_streaming(self, streams: bool) -> bool:
+        """Whether somebody takes away what streams, again and again: then the answer comes whole at its end."""
+        self.taken_away += streams
+        if streams and self.taken_away > 1:
+            self.mode = "off"
+        return streams and self.taken_away > 1
 
 
 @dataclass(frozen=True, slots=True)

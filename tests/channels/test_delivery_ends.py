@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bus.events import MediaRef
 from channels.errors import MessageGone
-from channels.items import Delete, Edit, Item, Send, Turn
+from channels.items import Delete, Edit, Item, Send, Turn, Wait
 from tests.channels.delivery_bench import HERE, NONCE, Bench
 
 
@@ -79,3 +79,24 @@ def test_a_file_whose_upload_never_ends_in_time_does_not_hold_up_what_comes_afte
     bench.run(600)
     assert bench.platform.visible == ["hello"]
     assert sorted(bench.states()) == ["sent", "unknown"]
+
+
+def test_where_somebody_takes_away_what_streams_the_answer_comes_whole_at_its_end() -> None:
+    """A moderating bot, for instance: against it nothing is sent over and over."""
+    bench = Bench(NONCE)
+    bench.turn()
+    for number in range(20):
+        bench.chat.delta("m1", f"w{number} ", bench.now)
+        call = bench.chat.next(bench.now)
+        if isinstance(call, Edit):
+            bench.platform.shown.clear()
+            bench.chat.outcome(call, bench.now, error=MessageGone("deleted"))
+        elif call is not None and not isinstance(call, Wait):
+            identifier, error = bench.platform.perform(call, bench.now)
+            bench.chat.outcome(call, bench.now, platform_id=identifier, error=error)
+        bench.now += 2
+    assert bench.platform.calls.count(Send.__name__) <= 2
+    bench.chat.finish("m1", "whole")
+    bench.run(10)
+    assert bench.platform.visible == ["whole"]
+    assert bench.chat.turns == {}
