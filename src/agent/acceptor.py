@@ -99,7 +99,7 @@ class Acceptor(Conversations):
 
     def _takes_the_place(self, lane: Lane, message: InboundMessage) -> bool:
         """Whether the running turn ends for this message: it was edited, or its speaker wants it so."""
-        if message.replaces is not None and message.replaces == lane.current:
+        if message.replaces is not None and lane.answering(message.replaces):
             return True
         return message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt"
 

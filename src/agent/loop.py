@@ -173,6 +173,7 @@ class AgentLoop(Acceptor):
             self._running -= 1
             self._quiet.set()
             lane.current = lane.task = None
+            lane.joined.clear()
             lane.standing = False
             self._next(lane)
             if self._summaries is not None and self._tasks is not None and not self._draining and lane.task is None:
