@@ -3,7 +3,8 @@
 The scheduler (`agent/tools/builtin/schedule_book.py`) says what is due; the turn runs in
 the private session `schedule:<task>`, so that it neither waits for the conversation nor
 holds it up; when it has ended, its answer is told in the conversation, on every channel
-that reads it; what a crash left untold is told at the next start. Nobody is there who could be asked: tools under `ask` are refused (2007).
+that reads it; what a crash left untold is told at the next start. Nobody is there who
+could be asked: tools under `ask` are refused (2007).
 """
 
 import asyncio
@@ -45,8 +46,8 @@ class Schedules:
     """A service. `observe` is attached to the bus."""
 
     def __init__(
-        self, scheduler: Scheduler, store: SessionStore, sessions: SessionList, *, submit: Submit, configure: Configure, tell: Tell,
-        actor_of: ActorOf,
+        self, scheduler: Scheduler, store: SessionStore, sessions: SessionList, *, submit: Submit,
+        configure: Configure, tell: Tell, actor_of: ActorOf,
     ) -> None:  # fmt: skip
         self._scheduler = scheduler
         self._store = store
