@@ -13,6 +13,7 @@ import orjson
 UNWRITABLE = (TypeError, ValueError, RecursionError)
 """What `dumps` raises for what is no JSON, or nested too deeply for the writer."""
 
+
 def dumps(value: Any) -> bytes:
     """JSON. Falls back to the slower writer for integers beyond 64 bits and unpaired surrogates.
 
