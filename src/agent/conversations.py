@@ -131,8 +131,14 @@ class Conversations:
 
     async def delete(self, key: SessionKey, actor: Actor) -> None:
         """Stop its turns and leave a tombstone. Raises NotFound."""
-        await self.stop_all(key)
-        await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+        lane = await self._lanes.enter(key)
+        try:
+            while lane.task is not None or lane.queue:  # what came while the last one ended, too
+                await self.stop_all(key)
+            # The lane is there, so between this look and the record nothing waits: no turn writes behind a tombstone.
+            await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+        finally:
+            self._lanes.leave(lane)
 
     # ------------------------------------------------------------ ends
 
