@@ -1,4 +1,4 @@
-"""A message that comes while its session is being deleted: it goes with it or begins a new one, and nothing in between."""
+"""A message that comes while its session is being deleted goes with it or begins a new one, and nothing in between."""
 
 import asyncio
 from pathlib import Path
