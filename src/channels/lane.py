@@ -77,10 +77,10 @@ class Lane:
     @property
     def busy(self) -> bool:
         """Whether something is on its way, or waits to be kept; not what the platform holds up for longer."""
-        to_keep = self._keeping or self.chat.changed or self.chat.closed or self.asked or self.finals
-        to_keep = to_keep and self._refused_at is None  # nobody waits for a disk that refuses
+        to_keep = bool(self._keeping or self.chat.changed or self.chat.closed or self.asked or self.finals)
         held_up = self.chat.not_before - time.monotonic() > HELD_UP_SECONDS
-        return bool(to_keep) or (self.chat.queued > 0 and not held_up)
+        # nobody waits for a disk that refuses
+        return (to_keep and self._refused_at is None) or (self.chat.queued > 0 and not held_up)
 
     @property
     def idle(self) -> bool:
