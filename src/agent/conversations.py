@@ -32,6 +32,7 @@ class Conversations:
     async def abort(self, *, user: str, key: SessionKey | None = None, message_id: str | None = None) -> bool:
         """Stop a turn: the running one of `key`, or the one of `message_id`, queued or running.
 
+        A message that was merged into another turn has that one: it ends, with all that it answers.
         The caller has checked that `key` is this user's. False: there was nothing to stop.
         Raises NotFound for a message that is not this user's.
         """
@@ -46,7 +47,7 @@ class Conversations:
                     lane.queue.remove(pending)
                     await self._end_queued(lane, pending, "stopped")
                     return True
-            if lane.current == message_id and lane.speaker == user:
+            if lane.answering(message_id) and lane.speaker == user:
                 return self._cut(lane, ABORT)
         if self._ended.get(message_id) == user:
             return False

@@ -229,8 +229,9 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         platforms=platforms, lending=toolbox.desk, models=model.describe,
     )  # fmt: skip
     schedules = Schedules(
-        toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of
-    )
+        toolbox.scheduler, store, store, submit=bus.submit, configure=loop.configure, tell=loop.tell,
+        actor_of=people.actor_of,
+    )  # fmt: skip
     runner.administration = runner.linker = administration
     metrics = Metrics(version=__version__)
     gateway = Gateway(

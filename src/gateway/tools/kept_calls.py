@@ -15,7 +15,7 @@ import orjson
 
 from bus.errors import GatewayError, OutcomeUnknown, Unsignable, from_code
 from bus.events import JsonObject
-from gateway.protocol import dumps
+from gateway.json_text import dumps
 from gateway.tools.store import Store
 
 KEPT_SECONDS = 86_400.0
