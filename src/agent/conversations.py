@@ -131,8 +131,13 @@ class Conversations:
 
     async def delete(self, key: SessionKey, actor: Actor) -> None:
         """Stop its turns and leave a tombstone. Raises NotFound."""
-        await self.stop_all(key)
-        await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+        lane = await self._lanes.enter(key)
+        try:
+            while lane.queue or lane.task is not None:  # what is said while a turn ends has its turn before it is gone
+                await self.stop_all(key)
+            await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+        finally:
+            self._lanes.leave(lane)
 
     # ------------------------------------------------------------ ends
 
