@@ -32,6 +32,7 @@ class Conversations:
     async def abort(self, *, user: str, key: SessionKey | None = None, message_id: str | None = None) -> bool:
         """Stop a turn: the running one of `key`, or the one of `message_id`, queued or running.
 
+        A message that was merged into another turn has that one: it ends, with all that it answers.
         The caller has checked that `key` is this user's. False: there was nothing to stop.
         Raises NotFound for a message that is not this user's.
         """
@@ -46,7 +47,7 @@ class Conversations:
                     lane.queue.remove(pending)
                     await self._end_queued(lane, pending, "stopped")
                     return True
-            if lane.current == message_id and lane.speaker == user:
+            if lane.answering(message_id) and lane.speaker == user:
                 return self._cut(lane, ABORT)
         if self._ended.get(message_id) == user:
             return False
@@ -130,8 +131,14 @@ class Conversations:
 
     async def delete(self, key: SessionKey, actor: Actor) -> None:
         """Stop its turns and leave a tombstone. Raises NotFound."""
-        await self.stop_all(key)
-        await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+        lane = await self._lanes.enter(key)
+        try:
+            while lane.task is not None or lane.queue:  # what came while the last one ended, too
+                await self.stop_all(key)
+            # The lane is there, so between this look and the record nothing waits: no turn writes behind a tombstone.
+            await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+        finally:
+            self._lanes.leave(lane)
 
     # ------------------------------------------------------------ ends
 
@@ -144,7 +151,7 @@ class Conversations:
         if lane.task is None or lane.abort_reason or lane.ending:
             return False
         lane.abort_reason = reason
-        return lane.task.cancel()
+        return lane.task.cancel() if lane.begun else True  # its task, once it runs, sees the reason
 
     async def _end_queued(self, lane: Lane, pending: Pending, text: str) -> None:
         message_id = pending.message.message_id

@@ -28,6 +28,7 @@ from channels.wording import say
 log = logging.getLogger(__name__)
 HELD_UP_SECONDS = 10.0
 KEEP_AGAIN_SECONDS = 1.0
+"""How long after a refusal the disk is asked again to keep what changed."""
 CALL_SECONDS = 90.0
 UPLOAD_SECONDS = 150.0
 """No call to a platform takes longer, and none with a file; the adapters' own time-outs are shorter."""
@@ -64,8 +65,8 @@ class Lane:
         self.finals: list[tuple[str, str]] = []
         """What is still to be kept besides items: questions, and the texts of turns that ended."""
         self._keeping = False
-        self._refused = False
-        """The disk refused the last time: what it didn't take is offered again."""
+        self._refused_at: float | None = None
+        """Since when the disk refuses (monotonic); what it refused is kept here until it takes it."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -78,13 +79,10 @@ class Lane:
     @property
     def busy(self) -> bool:
         """Whether something is on its way, or waits to be kept; not what the platform holds up for longer."""
-        to_keep = self._keeping or (self._to_keep and not self._refused)
+        to_keep = bool(self._keeping or self.chat.changed or self.chat.closed or self.asked or self.finals)
         held_up = self.chat.not_before - time.monotonic() > HELD_UP_SECONDS
-        return to_keep or (self.chat.queued > 0 and not held_up)
-
-    @property
-    def _to_keep(self) -> bool:
-        return bool(self.chat.changed or self.chat.closed or self.asked or self.finals)
+        # nobody waits for a disk that refuses
+        return (to_keep and self._refused_at is None) or (self.chat.queued > 0 and not held_up)
 
     @property
     def idle(self) -> bool:
@@ -98,12 +96,14 @@ class Lane:
             channel = self._link()
             call = self.chat.next(time.monotonic()) if channel is not None else Wait(3600)
             if call is None:
-                if self._refused:
+                if self._refused_at is not None:
                     await self._sleep(KEEP_AGAIN_SECONDS)
-                elif not self._to_keep and not self._wake.is_set():
+                elif self.chat.changed or self.chat.closed:
+                    continue
+                elif not self._wake.is_set():
                     return
             elif isinstance(call, Wait):
-                await self._sleep(min(call.seconds, KEEP_AGAIN_SECONDS) if self._refused else call.seconds)
+                await self._sleep(call.seconds if self._refused_at is None else KEEP_AGAIN_SECONDS)
             elif channel is not None:
                 await self._make(channel, call)
 
@@ -185,8 +185,9 @@ class Lane:
         return Media(data=data, mime=ref.mime, name=ref.name)
 
     async def _keep(self) -> None:
-        """Write down what changed; where the disk refuses, delivery goes on and says so, and it is tried again:
-        what was delivered and is not crossed out would be delivered once more after a restart."""
+        """Write down what changed; where the disk refuses, delivery goes on and says so, and it is tried again."""
+        if self._refused_at is not None and time.monotonic() - self._refused_at < KEEP_AGAIN_SECONDS:
+            return
         changed, self.chat.changed = self.chat.changed, {}
         closed, self.chat.closed = self.chat.closed, []
         asked, self.asked = self.asked, []
@@ -200,15 +201,16 @@ class Lane:
             await self._outbox.save(self.channel, changed.values())
             for message_id in closed:
                 await self._ledger.close_turn(message_id)
+            self._refused_at = None
         except sqlite3.Error as error:
-            if not self._refused:
-                log.error("%s: the outbox can't be written (%s)", self.name, error)
-            self._refused = isinstance(error, sqlite3.OperationalError)  # full or locked, which passes
-            if self._refused:
-                self.chat.changed = {**changed, **self.chat.changed}
-                self.chat.closed[:0], self.asked[:0], self.finals[:0] = closed, asked, finals
-        else:
-            self._refused = False
+            log.error("%s: the outbox can't be written (%s)", self.name, error)
+            if isinstance(error, sqlite3.OperationalError):  # full or locked, which passes
+                self._refused_at = time.monotonic()
+                # All of it may be written twice. An outcome that is lost is a message sent twice after a restart.
+                self.chat.changed = changed | self.chat.changed
+                self.chat.closed = closed + self.chat.closed
+                self.asked = asked + self.asked
+                self.finals = finals + self.finals
         finally:
             self._keeping = False
 

@@ -10,7 +10,7 @@ from bus.errors import BadParameters, NotAuthenticated, TimedOut, TooLarge
 from bus.events import JsonObject
 from gateway import protocol
 from gateway.auth import COOKIE, Authenticator, Principal
-from gateway.protocol import dumps
+from gateway.json_text import dumps
 
 BODY_SECONDS = 30.0
 

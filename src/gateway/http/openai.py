@@ -29,7 +29,7 @@ from gateway.http.openai_request import Asked, parse
 from gateway.http.rpc import ALIVE, ALIVE_SECONDS, SSE_HEADERS
 from gateway.hub import Hub
 from gateway.identity.media import MediaFolder
-from gateway.protocol import dumps
+from gateway.json_text import dumps
 from gateway.stream import EventStream
 
 SESSION_HEADER = "X-Session-Key"

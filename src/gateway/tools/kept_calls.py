@@ -15,7 +15,7 @@ import orjson
 
 from bus.errors import GatewayError, OutcomeUnknown, Unsignable, from_code
 from bus.events import JsonObject
-from gateway.protocol import dumps
+from gateway.json_text import dumps
 from gateway.tools.store import Store
 
 KEPT_SECONDS = 86_400.0
@@ -90,6 +90,10 @@ class KeptCalls:
     async def forget(self, user: str, key: str) -> None:
         """It was not made: the key may be used again."""
         await self._store.put("DELETE FROM calls WHERE user = ? AND key = ?", (user, key))
+
+    async def forget_user(self, user: str) -> None:
+        """All of one user's keys."""
+        await self._store.put("DELETE FROM calls WHERE user = ?", (user,))
 
     async def _put(self, user: str, key: str, content: str, state: State, answer: bytes | None) -> None:
         await self._store.put(

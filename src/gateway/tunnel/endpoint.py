@@ -9,6 +9,7 @@ from aiohttp import web
 from bridge.protocol.frames import AUTH_SECONDS
 from bus.context import current_trace_id
 from bus.errors import GatewayError, NotFound, RateLimited
+from gateway.guard import Places
 from gateway.http.exchange import error_response, read_body
 from gateway.server import PEER
 from gateway.tunnel.directory import Directory
@@ -25,6 +26,7 @@ class Endpoint:
         self._gate = gate
         self._trail = trail
         self._auth_seconds = auth_seconds
+        self._places = Places()
 
     def routes(self) -> list[web.RouteDef]:
         """To be mounted."""
@@ -37,7 +39,10 @@ class Endpoint:
     # ------------------------------------------------------------ the socket
 
     async def tunnel(self, request: web.Request) -> web.StreamResponse:
-        """One connection of a bridge: upgraded here, and from then on a `BridgeSocket`'s."""
+        """One connection of a bridge: upgraded here, and from then on a `BridgeSocket`'s.
+
+        Raises RateLimited and Overloaded where too many have not said who they are.
+        """
         if not web.WebSocketResponse().can_prepare(request).ok:
             return web.json_response(
                 {"error": {"code": 1000, "message": "this is the tunnel: a WebSocket is expected", "retryable": False,
@@ -47,8 +52,14 @@ class Endpoint:
         from gateway.tunnel.socket import BridgeSocket
         from gateway.websocket import hand_over
 
-        socket = BridgeSocket(self._directory, self._gate, self._trail, _peer(request))
-        answer = await hand_over(request, lambda transport: socket.ws)
+        peer = _peer(request)
+        place = await self._places.take(peer)
+        socket = BridgeSocket(self._directory, self._gate, self._trail, peer, place)
+        try:
+            answer = await hand_over(request, lambda transport: socket.ws)
+        except BaseException:  # whatever it was: there is no socket that would give it back
+            place.leave()
+            raise
         socket.wait_for_hello(self._auth_seconds)
         return answer
 
