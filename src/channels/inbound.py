@@ -280,6 +280,8 @@ class InboundPipeline:
 
     async def reaction(self, channel: BaseChannel, reaction: Reaction) -> None:
         """Reactions, joins and polls pass the gate and change nothing."""
+        if reaction.place.kind == "direct":
+            return  # a stranger's would use up the one hint that he is given, and nothing is said to a reaction
         admission = await self._gate.admit(reaction.identity, reaction.place)
         if isinstance(admission, Admitted):
             log.debug("%s: %s", channel.name, reaction.what)

@@ -10,10 +10,10 @@ from bus.errors import Overloaded
 from bus.events import Actor, MediaRef
 from bus.keys import SessionKey
 from channels.attachments import Attachments
-from channels.base import Address, MediaHandle
+from channels.base import Address, MediaHandle, Reaction
 from channels.ledger import Ledger
 from channels.outbox import Outbox
-from channels.ports import Outcome
+from channels.ports import Identity, Outcome, Place
 from tests.channels.paper.platform import PaperPlatform, shown
 from tests.channels.paper.test_manager import _say
 from tests.channels.rig import Rig, Turn, until
@@ -115,3 +115,16 @@ async def test_files_beyond_the_most_are_named_and_not_lost_without_a_word() -> 
     handles = [MediaHandle(kind="image", mime="image/png", name=f"{n}.png", size=1, fetch=fetch) for n in range(23)]
     taken = await Attachments(Shelf(), None).take(handles, Actor(user="u"), 10)
     assert (len(taken.refs), taken.texts) == (20, ("[3 more files: not taken]",))
+
+
+async def test_a_stranger_s_reaction_does_not_use_up_his_code(paper: PaperPlatform, rig: Rig) -> None:
+    """Nothing is said to a reaction; what he writes after it within ten minutes is still met with the hint."""
+    host = rig.manager.host("paper")
+    assert host is not None and host.channel is not None
+    who = Identity(channel="paper", account="office", peer="666")
+    place = Place(channel="paper", account="office", kind="direct", chat="666")
+    await host.channel.receive_reaction(Reaction(key="r", identity=who, place=place, what="reaction 👍"))
+    await paper.person_says("hello", person="666")
+    async with asyncio.timeout(3):
+        while not any("pair approve" in text for text in await paper.visible(person="666")):
+            await asyncio.sleep(0.01)
