@@ -19,7 +19,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from bus.commands import COMMANDS
 from channels.cli.asking import Withdrawn, ask_approval, ask_question
 from channels.cli.follow import TERMINAL, Event
-from channels.cli.link import Link
+from channels.cli.link import Link, RpcFailed
 from channels.cli.once import Interrupts, next_event
 from channels.cli.screen import Screen
 from channels.cli.words import say
@@ -77,8 +77,9 @@ class Conversation:
             key_bindings=_keys(),
         )
         self._answers: PromptSession[str] = PromptSession()
+        self._to_ask: list[Event] = []
         self._asked: str | None = None
-        """The approval that is being asked right now."""
+        """The approval or question that is being asked right now."""
 
     async def run(self) -> int:
         """Talk until the person leaves; the exit code."""
@@ -118,54 +119,72 @@ class Conversation:
 
     async def _watch(self) -> None:
         """Events while nobody waits for an answer: other clients of the same session."""
-        shown: list[Event] = []
         while True:
             event = await self._link.events.get()
             if event["type"] == "chat.delta":
                 continue  # the whole answer comes with chat.done: half lines would tear the prompt
-            shown.append(event)
+            if event["type"] == "approval.requested":
+                tool, approval_id = event.get("tool"), event.get("approval_id")
+                self._screen.notice(say("waiting", self._screen.language, tool=tool, id=approval_id))
             self._screen.show(event)
             if event["type"] in TERMINAL:
                 self._link.follower.forget(str(event.get("message_id")))
 
     async def _turn(self, text: str) -> None:
-        """Say it and show the answer to its end."""
+        """Say it and show the answer to its end; what the gateway refuses is said, and the conversation goes on."""
         link = self._link
         async with Interrupts(link, lambda: self._screen.notice(say("stopping", self._screen.language))):
-            message_id = await link.send(text, secrets.token_hex(16))
+            try:
+                message_id = await link.send(text, secrets.token_hex(16))
+            except RpcFailed as error:
+                self._screen.error(str(error))
+                return
             async with asyncio.TaskGroup() as tasks:
                 asking: asyncio.Task[None] | None = None
                 while True:
                     event = await next_event(link, self._screen)
                     kind = event["type"]
                     if kind in ("approval.requested", "question.requested"):
-                        asking = await self._ask(tasks, event, asking)
+                        self._to_ask.append(event)
+                        if asking is None or asking.done():
+                            asking = tasks.create_task(self._ask())
                         continue
-                    if kind == "approval.resolved" and self._asked == event.get("approval_id"):
-                        self._stop_asking()
+                    if kind == "approval.resolved":
+                        self._withdraw(str(event.get("approval_id")))
                     self._screen.show(event)
                     if kind in TERMINAL and event.get("message_id") == message_id:
+                        self._to_ask.clear()
                         self._stop_asking()
                         break
             link.follower.forget(message_id)
 
-    async def _ask(
-        self, tasks: asyncio.TaskGroup, event: Event, before: asyncio.Task[None] | None
-    ) -> asyncio.Task[None]:
-        """Ask in a task of its own: somebody else may answer first. One question at a time."""
-        if before is not None and not before.done():
-            await before
-        if event["type"] == "question.requested":
-            return tasks.create_task(ask_question(event, self._link, self._screen, self._line))
-        self._asked = str(event["approval_id"])
-        return tasks.create_task(ask_approval(event, self._link, self._screen, self._line))
+    async def _ask(self) -> None:
+        """Ask in a task of its own, since somebody else may answer first; one after another."""
+        while self._to_ask:
+            event = self._to_ask.pop(0)
+            self._asked = _asked_id(event)
+            ask = ask_question if event["type"] == "question.requested" else ask_approval
+            await ask(event, self._link, self._screen, self._line)
+        self._asked = None
 
     async def _line(self, prompt: str) -> str:
+        if self._asked is None:  # answered by somebody else before the prompt could come up
+            raise Withdrawn
         return await self._answers.prompt_async(prompt, handle_sigint=False)
 
+    def _withdraw(self, approval_id: str) -> None:
+        """Somebody else has answered, now or while it waited for its turn."""
+        self._to_ask = [event for event in self._to_ask if _asked_id(event) != approval_id]
+        if self._asked == approval_id:
+            self._stop_asking()
+
     def _stop_asking(self) -> None:
-        """Somebody else has answered, or the turn is over."""
+        """There is nothing to ask for any more."""
         self._asked = None
         app = self._answers.app
         if app.is_running and not app.is_done:
             app.exit(exception=Withdrawn())
+
+
+def _asked_id(event: Event) -> str:
+    return str(event.get("approval_id") or event.get("question_id"))
