@@ -13,7 +13,7 @@ import { Badge } from "./view/badge.js";
 import { Composer } from "./view/composer.js";
 import { Log } from "./view/log.js";
 import { loginPage } from "./view/login.js";
-import { askQuestion } from "./view/questions.js";
+import { Questions } from "./view/questions.js";
 import { Sidebar } from "./view/sidebar.js";
 import { pageFor } from "./pages/pages.js";
 import { shortcuts } from "./shortcuts.js";
@@ -130,6 +130,16 @@ function onState() {
 
 let loginNotice = null;
 
+/** Use the login link that the page was opened by, or that was pasted over its address; null where it is none. */
+function enter(done) {
+  const code = takeCode();
+  return code && login(code).then(done, (error) => {
+    loginNotice = error.code === 1001 ? t("loginBad") : error.message;
+    if (shell) toast(loginNotice);
+    else if (done) onState();
+  });
+}
+
 store.on("state", onState);
 store.on("me", () => {
   loginNotice = null;
@@ -140,15 +150,12 @@ store.on("me", () => {
   route();
 });
 store.on("problem", toast);
-store.on("question", (question) => askQuestion(store, question));
 for (const topic of ["sessions", "open", "shape"]) store.on(topic, () => { if (shell) drawTitle(); });
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => { if (!enter(() => location.reload())) route(); });
 shortcuts(store, actions, () => shell);
+new Questions(store);
 
 applyTheme();
 mountAnnouncer();
-const code = takeCode();
-if (code) {
-  try { await login(code); } catch (error) { loginNotice = error.code === 1001 ? t("loginBad") : error.message; }
-}
+await enter();
 store.rpc.connect();
