@@ -45,6 +45,11 @@ def exit_code_of(work: Callable[[], Any]) -> int:
         # who reads our output has seen enough; nothing may be flushed into the closed pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if os.environ.get("GATEWAY_DEBUG"):
+            raise
+        print(f"gateway: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        return 1
     except Exception as error:  # the last resort: one line for people, the stack only for those who ask
         if os.environ.get("GATEWAY_DEBUG"):
             raise
