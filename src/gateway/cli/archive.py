@@ -1,6 +1,6 @@
 """A state folder in one file and back: `backup` and `restore`, apart from how the sessions are copied.
 
-What is left out: logs, locks, what only the running process means, and earlier backups.
+What is left out: logs, locks, what only the running process means, earlier backups, and what a restore put aside.
 The file holds the admin token and secrets, so it is mode 0600. Reading one, nothing but
 plain files and folders below the target is made.
 """
@@ -19,6 +19,7 @@ from gateway import __version__
 FORMAT = 1
 MANIFEST = "busgate-backup.json"
 LEFT_OUT = frozenset({"logs", "gateway.json", "chat_history", "sessions"})
+LEFT_OUT_STARTS = ("backup-", "before-", ".restoring-")
 LEFT_OUT_ENDS = (".lock", ".torn", ".tmp", ".corrupt", ".sock", "-wal", "-shm")
 
 
@@ -63,7 +64,7 @@ def _manifest(archive: tarfile.TarFile) -> None:
 def _state(home: Path, *not_these: Path) -> Iterator[Path]:
     for path in sorted(home.rglob("*")):
         parts = path.relative_to(home).parts
-        if parts[0] in LEFT_OUT or parts[0].startswith("backup-") or path.name.endswith(LEFT_OUT_ENDS):
+        if parts[0] in LEFT_OUT or parts[0].startswith(LEFT_OUT_STARTS) or path.name.endswith(LEFT_OUT_ENDS):
             continue
         if path.is_symlink() or not path.is_file() or path.absolute() in [each.absolute() for each in not_these]:
             continue
@@ -104,22 +105,47 @@ def _database(path: Path) -> bytes:
 def read_archive(source: Path, home: Path) -> Path | None:
     """Make `home` what the backup `source` holds; where the former state was moved to, if there was one.
 
-    Everything is unpacked beside `home` first, then the two change places. Raises NotABackup, OSError.
+    Everything is unpacked beside `home` first, then the two change places. Where `home` itself has to stay (a volume
+    of a container, a link to another disk, a parent that is somebody else's) what is in it does.
+    Raises NotABackup, OSError.
     """
-    fresh = home.with_name(f"{home.name}.restoring-{os.getpid()}")
+    inside = home.is_dir() and (
+        home.is_symlink() or os.path.ismount(home) or not os.access(home.absolute().parent, os.W_OK | os.X_OK)
+    )
+    name = f".restoring-{os.getpid()}"
+    fresh = home / name if inside else home.with_name(home.name + name)
     fresh.mkdir(mode=0o700, parents=True)
     try:
         _unpack(source, fresh)
         aside = None
-        if home.exists() and any(home.iterdir()):
+        if inside:
+            aside = _change_inside(home, fresh)
+        elif home.exists() and any(home.iterdir()):
             aside = home.with_name(f"{home.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
             home.rename(aside)
         elif home.exists():
             home.rmdir()
-        fresh.rename(home)
+        if not inside:
+            fresh.rename(home)
     except BaseException:  # Ctrl-C, too: a half-unpacked state must not stay behind
         _remove(fresh)
         raise
+    return aside
+
+
+def _change_inside(home: Path, fresh: Path) -> Path | None:
+    """Put what is in `fresh` in place of what is in `home`; where that went to. Backups that lie there stay."""
+    former = [
+        path for path in home.iterdir() if path.name != "lost+found" and not path.name.startswith(LEFT_OUT_STARTS)
+    ]
+    aside = home / f"before-{time.strftime('%Y%m%d-%H%M%S')}" if former else None
+    if aside is not None:
+        aside.mkdir(mode=0o700)
+        for path in former:
+            path.rename(aside / path.name)
+    for path in list(fresh.iterdir()):
+        path.rename(home / path.name)
+    fresh.rmdir()
     return aside
 
 

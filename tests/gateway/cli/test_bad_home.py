@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,25 @@ def test_a_gateway_that_hangs_is_not_said_to_be_none(gateway: Run, served: Serve
     finally:
         os.kill(pid, signal.SIGCONT)
     assert done.returncode == 1 and f"pid {pid}" in done.stderr and "does not answer" in done.stderr
+
+
+def test_a_restore_where_the_folder_itself_has_to_stay(gateway: Run, home: Path, tmp_path: Path) -> None:
+    """A volume of a container cannot change its place: 'Device or resource busy'. A link to another disk is the same."""
+    disk = tmp_path / "disk"
+    disk.mkdir(mode=0o700)
+    home.parent.mkdir(exist_ok=True)
+    home.symlink_to(disk)
+    assert gateway("user", "add", "ann").returncode == 0
+    kept = home / "backup-1.tgz"
+    assert gateway("backup", str(kept)).returncode == 0
+    assert gateway("user", "add", "bob").returncode == 0
+    done = gateway("restore", str(kept), "--json")
+    assert done.returncode == 0, done.stderr
+    assert home.is_symlink() and kept.exists() and (disk / "identity" / "users.json").is_file()
+    former = Path(json.loads(done.stdout)["former"])
+    assert former.parent == home and "bob" in (former / "identity" / "users.json").read_text()
+    assert [row["user"] for row in json.loads(gateway("user", "list", "--json").stdout)["users"]] == ["ann"]
+    second = tmp_path / "second.tgz"
+    assert gateway("backup", str(second)).returncode == 0
+    with tarfile.open(second) as archive:
+        assert not [name for name in archive.getnames() if name.startswith(("before-", "backup-", "."))]
