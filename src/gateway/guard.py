@@ -6,11 +6,17 @@ that were upgraded without a token have ten seconds too, and places of their own
 """
 
 import asyncio
+import logging
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.web_request import BaseRequest
 
 from bus.errors import Overloaded, RateLimited
+
+log = logging.getLogger("gateway.guard")
 
 REQUEST_SECONDS = 10.0
 WAITING_PER_ADDRESS = 256
@@ -67,12 +73,18 @@ class Waiting:
 
 
 class GuardedHandler(web.RequestHandler):
-    """aiohttp's protocol with a limit on the time to the first request."""
+    """aiohttp's protocol with a limit on the time to the first request.
 
-    __slots__ = ("_patience", "_waiting_room")
+    `refused(status, message)` makes the answer to what cannot be read as a request, which no route ever sees.
+    """
 
-    def __init__(self, manager: web.Server, waiting: Waiting, **options: object) -> None:
+    __slots__ = ("_patience", "_refused", "_waiting_room")
+
+    def __init__(
+        self, manager: web.Server, waiting: Waiting, refused: Callable[[int, str], web.Response], **options: object
+    ) -> None:
         super().__init__(manager, **options)  # type: ignore[arg-type]  # handed through as they came
+        self._refused = refused
         self._waiting_room = waiting
         self._patience: asyncio.TimerHandle | None = None
 
@@ -91,6 +103,20 @@ class GuardedHandler(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._satisfied()
         super().connection_lost(exc)
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """As every other error; in the log one line without a word of what came, which may have been a secret."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        log.info("%s sent what is no request: %s", request.remote, type(exc).__name__)
+        if isinstance(exc, LineTooLong):
+            response = self._refused(431, "the request line and each header have at most 8190 bytes")
+        else:
+            response = self._refused(status, "this cannot be read as an HTTP request")
+        response.force_close()
+        return response
 
     def _satisfied(self) -> None:
         if self._patience is not None:

@@ -47,6 +47,8 @@ GUEST_HEADERS = {
     "Access-Control-Max-Age": "600",
 }
 """For pages of `server.allowed_origins` (Fetch standard, CORS); they bring a token, never a cookie."""
+_KEPT = ("Allow", "Upgrade")
+"""What a 405 and a 426 must say (RFC 9110, 15.5.6 and 15.5.22)."""
 _HANDLER_OPTIONS: dict[str, Any] = {
     "keepalive_timeout": 75.0, "access_log": None, "auto_decompress": False, "lingering_time": 2.0,
 }  # fmt: skip
@@ -89,7 +91,7 @@ class Listener:
         manager, loop = runner.server, asyncio.get_running_loop()
 
         def handler() -> GuardedHandler:
-            return GuardedHandler(manager, self._waiting, loop=loop, **_HANDLER_OPTIONS)
+            return GuardedHandler(manager, self._waiting, _unreadable, loop=loop, **_HANDLER_OPTIONS)
 
         host = None if self._settings.host == "*" else self._settings.host
         context = tls_context(self._settings)
@@ -140,7 +142,9 @@ class Listener:
             except (GatewayError, RpcError) as error:
                 return error_response(error)
             except web.HTTPException as error:
-                return error_response(_foreign(error))
+                response = error_response(_foreign(error))
+                response.headers.update({name: error.headers[name] for name in _KEPT if name in error.headers})
+                return response
             except (ConnectionError, asyncio.CancelledError):
                 raise
             except Exception as error:  # one request's mistake is answered, not the house's
@@ -179,7 +183,7 @@ class Listener:
             request.cookies.get(COOKIE)
         )
         if not web.WebSocketResponse().can_prepare(request).ok:
-            raise web.HTTPUpgradeRequired
+            raise web.HTTPUpgradeRequired(headers={"Upgrade": "websocket"})
         place = None if principal is not None else await self._places.take(peer_of(request))
         connection: Connection | None = None
 
@@ -200,6 +204,14 @@ class Listener:
     def stats(self) -> dict[str, int]:
         """For `/status` and the metrics."""
         return {"connections": len(self._house.sockets), "unasked": len(self._waiting)}
+
+
+def _unreadable(status: int, message: str) -> web.Response:
+    """The answer to what never became a request, with the headers of every other."""
+    trace_id.set(new_trace_id())
+    response = error_response(HttpRefusal(status, message))
+    response.headers.update(PROTECTIVE_HEADERS | {"Cache-Control": "no-store"})
+    return response
 
 
 def _foreign(error: web.HTTPException) -> Exception:

@@ -99,7 +99,8 @@ async def test_the_focus_stays_in_the_side_bar(house: House) -> None:
                 "await new Promise((opened) => { socket.onopen = opened; }); "
                 "socket.send(JSON.stringify({jsonrpc: '2.0', id: 1, method: 'chat.send', "
                 f"params: {{text: '/help', session_key: 'beside {selector}'}}}})); "
-                "await new Promise((told) => { socket.onmessage = (event) => { if (JSON.parse(event.data).id === 1) told(); }; }); "
+                "await new Promise((told) => { "
+                "socket.onmessage = (event) => { if (JSON.parse(event.data).id === 1) told(); }; }); "
                 "socket.close(); })()"
             )
             rows = await page.evaluate("document.querySelectorAll('.sessions > li').length")
@@ -132,7 +133,7 @@ async def test_every_state_of_a_channel_has_a_word(house: House) -> None:
         await page.evaluate(
             "(() => { const real = fetch; window.fetch = async (...given) => { const reply = await real(...given); "
             "if (given[0] !== '/status') return reply; const state = await reply.json(); state.channels = "
-            "Object.fromEntries(['off', 'starting', 'ready', 'degraded', 'failed'].map((name) => [name, {state: name}])); "
+            "Object.fromEntries('off starting ready degraded failed'.split(' ').map((name) => [name, {state: name}])); "
             "return new Response(JSON.stringify(state)); }; })()"
         )
         await page.evaluate("location.hash = '#/admin'")
@@ -145,9 +146,8 @@ async def test_every_state_of_a_channel_has_a_word(house: House) -> None:
 async def test_more_conversations_than_can_be_asked_for_at_once(house: House) -> None:
     async with Client(house.gateway.ws, ALICE) as client:
         for hundred in range(6):
-            await asyncio.gather(*(
-                client.call("chat.send_stream", text="/help", session_key=f"many {hundred * 100 + n}") for n in range(100)
-            ))  # fmt: skip
+            names = [f"many {hundred * 100 + n}" for n in range(100)]
+            await asyncio.gather(*(client.call("chat.send_stream", text="/help", session_key=name) for name in names))
     async with house.visit("alice") as page:
         rows = "document.querySelectorAll('.sessions > li').length"
         for count in range(100, 601, 50):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from urllib.parse import quote, unquote
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bus.errors import BadParameters, GatewayError, TimedOut, TooLarge
 from bus.events import JsonObject
@@ -159,5 +160,5 @@ async def read_file(request: web.Request, limit: int) -> tuple[bytes, str, str]:
             return bytes(data), part.headers.get("Content-Type", ""), unquote(part.filename or "file")
     except TimeoutError as error:
         raise TimedOut("the body came too slowly") from error
-    except (ValueError, web.RequestPayloadError) as error:
+    except (ValueError, web.RequestPayloadError, HttpProcessingError) as error:
         raise BadParameters("the multipart body is malformed") from error

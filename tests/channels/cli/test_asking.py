@@ -36,7 +36,7 @@ async def told(ask: Any, event: dict[str, Any], *typed: str) -> dict[str, Any]:
     ("typed", "decision"),
     [
         ("y", "allow_once"), (" Once ", "allow_once"), ("session", "allow_session"), ("ALWAYS", "allow_always"),
-        ("stop", "deny"), ("abort", "deny"), ("skip it", "deny"), ("absolutely not", "deny"), ("over my dead body", "deny"),
+        ("stop", "deny"), ("abort", "deny"), ("skip it", "deny"), ("absolutely not", "deny"), ("oh no", "deny"),
         ("no", "deny"), ("", "deny"),
     ],
 )  # fmt: skip

@@ -74,7 +74,7 @@ def test_a_gateway_that_hangs_is_not_said_to_be_none(gateway: Run, served: Serve
 
 
 def test_a_restore_where_the_folder_itself_has_to_stay(gateway: Run, home: Path, tmp_path: Path) -> None:
-    """A volume of a container cannot change its place: 'Device or resource busy'. A link to another disk is the same."""
+    """A container's volume cannot change its place: 'Device or resource busy'. A link to another disk is the same."""
     disk = tmp_path / "disk"
     disk.mkdir(mode=0o700)
     home.parent.mkdir(exist_ok=True)
