@@ -87,6 +87,25 @@ def test_people(ask: Ask, gateway: Run):
     assert gateway("user", "remove", "ann").returncode == 1
 
 
+PROXIED = {
+    "GATEWAY__SERVER__TLS_TERMINATED_BY_PROXY": "true", "GATEWAY__SERVER__TRUSTED_PROXIES": '["127.0.0.1"]',
+    "GATEWAY__SERVER__ALLOWED_ORIGINS": '["https://chat.example"]',
+}  # fmt: skip
+
+
+def test_an_invitation_leads_to_where_people_find_the_gateway(gateway: Run, home: Path, tmp_path: Path):
+    """As deploy/compose.yaml has it: the person who is invited sits elsewhere."""
+    assert gateway("user", "invite", "ann", **PROXIED).stdout.startswith("https://chat.example/#login=")
+    running = Served(home, tmp_path, **PROXIED)
+    try:
+        assert gateway("user", "invite", "ann", **PROXIED).stdout.startswith("https://chat.example/#login=")
+        assert gateway("user", "invite", "ann").stdout.startswith("https://chat.example/#login=")
+    finally:
+        assert running.stop() == 0
+    other = gateway("user", "invite", "ann", GATEWAY__SERVER__PORT="9000").stdout
+    assert other.startswith("http://127.0.0.1:9000/#login="), "the configured port, not the default one"
+
+
 def test_lists_that_are_empty_and_codes_that_are_wrong(ask: Ask, gateway: Run):
     assert ask("pair", "list") == {"pending": []}
     assert ask("delivery", "list") == {"deliveries": []}
