@@ -157,3 +157,43 @@ async def test_more_conversations_than_can_be_asked_for_at_once(house: House) ->
         assert await page.evaluate(rows) >= 600
         names = await page.evaluate("[...document.querySelectorAll('.sessions a')].map((link) => link.href)")
         assert len(names) == len(set(names))
+
+
+async def test_the_drawer_by_keyboard(house: House) -> None:
+    """On a phone with a keyboard, or a narrow window: the focus goes in, stays in, and comes back."""
+    async with house.visit(width=360, height=700) as page:
+        inside = "document.querySelector('#side').contains(document.activeElement)"
+        await page.press("Control+k")
+        assert await page.evaluate("document.activeElement.id") == "search"
+        for _ in range(12):
+            await page.press("Tab")
+            assert not await page.evaluate("document.querySelector('main').contains(document.activeElement)")
+        await page.evaluate("document.querySelector('#search').focus(); undefined")
+        await page.press("Escape")
+        assert await page.evaluate("document.activeElement.getAttribute('aria-controls')") == "side"
+        await page.press("Enter")
+        await page.until(inside)
+        await page.accessible()
+        await page.click("#side [aria-label=Close]")
+        assert await page.evaluate("document.activeElement.getAttribute('aria-controls')") == "side"
+        await page.say("hello")
+        await page.answered()
+
+
+async def test_a_file_that_is_dropped_is_attached(house: House) -> None:
+    """And does not take the page's place, as a browser would have it."""
+    async with house.visit() as page:
+        dropped = (
+            "(() => { const data = new DataTransfer(); data.items.add(new File(['hi'], 'dropped.txt')); "
+            "return ['dragover', 'drop'].map((kind) => !document.querySelector('.log').dispatchEvent("
+            "new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }))); })()"
+        )
+        assert await page.evaluate(dropped) == [True, True]
+        await page.until("document.querySelectorAll('.chips li:not(.busy)').length === 1")
+        assert "dropped.txt" in await page.text(".chips")
+        words = (
+            "(() => { const data = new DataTransfer(); data.setData('text/plain', 'hi'); "
+            "return document.querySelector('#message').dispatchEvent("
+            "new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })); })()"
+        )
+        assert await page.evaluate(words) is True, "text is dropped where it always was"
