@@ -197,3 +197,27 @@ async def test_a_file_that_is_dropped_is_attached(house: House) -> None:
             "new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })); })()"
         )
         assert await page.evaluate(words) is True, "text is dropped where it always was"
+
+
+async def test_a_file_that_was_not_taken_is_in_no_draft_either(house: House) -> None:
+    """Its upload fails while another conversation is open: the first one could never be sent from again."""
+    async with house.visit() as page:
+        await page.say("hello")
+        await page.answered()
+        await page.evaluate(
+            "(() => { const real = fetch; window.fetch = (url, given) => url !== '/api/v1/media' ? real(url, given) : "
+            "new Promise((_, refuse) => { window.refuse = () => refuse(new Error('cut')); }); })()"
+        )
+        file = {"name": "a.txt", "mimeType": "text/plain", "base64": "aGk="}
+        await page.do("files", selector="input[type=file]", files=[file])
+        await page.see(".chips li.busy")
+        here = await page.evaluate("document.querySelector('.sessions .current a').getAttribute('href')")
+        await page.click("#new-chat")
+        await page.see(".welcome")
+        await page.evaluate("window.refuse(); undefined")
+        await page.see(".toast:has-text('a.txt was not taken')")
+        await page.evaluate(f"location.hash = {here!r}")
+        await page.until("document.querySelectorAll('.turn').length === 1")
+        assert await page.evaluate("document.querySelectorAll('.chips li').length") == 0
+        await page.say("hello again")
+        await page.answered()

@@ -157,7 +157,9 @@ def _unpack(source: Path, fresh: Path) -> None:
                 raise NotABackup("this is not a backup of a gateway")
             stream = archive.extractfile(first)
             found = json.loads(stream.read()) if stream else {}
-            if found.get("format", 0) > FORMAT:
+            if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+                raise NotABackup("this is not a backup of a gateway")
+            if found["format"] > FORMAT:
                 raise NotABackup(f"this backup was made by a newer version ({found.get('version')})")
             for member in archive:
                 if not member.isfile() or member.name == MANIFEST:

@@ -222,6 +222,19 @@ def test_a_file_that_is_no_backup_changes_nothing(gateway: Run, tmp_path: Path, 
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and not home.exists()
 
 
+@pytest.mark.parametrize("manifest", [b"[]", b"{}", b'{"format": "new"}', b'{"format": 99}'])
+def test_a_backup_of_something_else_changes_nothing(gateway: Run, tmp_path: Path, home: Path, manifest: bytes):
+    import io
+    import tarfile
+
+    with tarfile.open(tmp_path / "b.tgz", "w:gz") as archive:
+        info = tarfile.TarInfo("busgate-backup.json")
+        info.size = len(manifest)
+        archive.addfile(info, io.BytesIO(manifest))
+    done = gateway("restore", str(tmp_path / "b.tgz"))
+    assert done.returncode == 1 and "backup" in done.stderr and "Error" not in done.stderr and not home.exists()
+
+
 def test_a_dead_gateway_file_is_no_running_gateway(gateway: Run, home: Path):
     home.mkdir(mode=0o700)
     (home / "gateway.json").write_text(json.dumps({"pid": 2**22 + 5, "url": "http://127.0.0.1:9"}))

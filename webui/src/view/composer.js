@@ -105,7 +105,7 @@ export class Composer {
       const entry = { name: file.name, size: file.size, media: null };
       this.files.push(entry);
       upload(file).then((media) => { entry.media = media; }, (error) => {
-        this.files = this.files.filter((other) => other !== entry);
+        for (const draft of [this, ...this.drafts.values()]) draft.files = draft.files.filter((other) => other !== entry);
         this.actions.problem(t("uploadNo", { name: file.name, why: error.message }));
       }).finally(() => this.draw());
     }
