@@ -63,7 +63,13 @@ def _code(value: Any) -> int:
 
 
 def _speak_utf8() -> None:
-    """People read Chinese here; a terminal that can't is shown replacements instead of a crash."""
+    """People read Chinese here; a terminal that can't is shown replacements instead of a crash.
+
+    Where a stream was closed (`<&-`, some daemons), Python has None there: nothing is read, and nobody is told.
+    """
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -93,3 +95,24 @@ def test_a_restore_where_the_folder_itself_has_to_stay(gateway: Run, home: Path,
     assert gateway("backup", str(second)).returncode == 0
     with tarfile.open(second) as archive:
         assert not [name for name in archive.getnames() if name.startswith(("before-", "backup-", "."))]
+
+
+def test_an_answer_that_the_disk_does_not_take(home: Path, tmp_path: Path) -> None:
+    assert Path("/dev/full").is_char_device(), "Linux has it"
+    for command in (["chat", "hello"], ["chat", "--json", "hello"], ["session", "list"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "gateway", *command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+                env={**os.environ, "GATEWAY_HOME": str(home), "HOME": str(tmp_path)}, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        assert done.returncode == 1 and done.stderr == "gateway: No space left on device\n"
+
+
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 2), (">&-", 0)])
+def test_a_stream_that_is_closed(home: Path, tmp_path: Path, closed: str, code: int) -> None:
+    text = "" if closed == "<&-" else "hello"
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m gateway chat {text} {closed}"], stderr=subprocess.PIPE, text=True,
+        timeout=60, env={**os.environ, "GATEWAY_HOME": str(home), "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == code and done.stderr == ("there is nothing to say\n" if code else "")
