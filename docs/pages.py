@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 DOCS = Path(__file__).resolve().parent
-HIDDEN = {"session", "type", "origin", "user"}
+HIDDEN = {"session", "type", "origin", "user", "at"}  # as `bus.codec.params` leaves out
 
 PROTOCOL = """\
 # The protocol

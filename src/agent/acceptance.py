@@ -1,6 +1,6 @@
 """An inbound message as a record of the log, and back again.
 
-Pure. Above is `loop.py`. What is kept is all that the turn needs to go on after a
+Pure. Above is `acceptor.py`. What is kept is all that the turn needs to go on after a
 restart: the actor with role and scopes as they were when the message was accepted.
 """
 

@@ -39,6 +39,8 @@ class Acceptor(Conversations):
         self._limits = limits
         self._run_command = run_command
         self._accepting: dict[tuple[str, str], asyncio.Future[None]] = {}
+        self._commands: set[asyncio.Task[Accepted]] = set()
+        """Slash commands under way: they are done to their end, whoever leaves."""
 
     @property
     @abstractmethod
@@ -63,8 +65,21 @@ class Acceptor(Conversations):
         digest = acceptance.content_hash(message)
         if not message.trace_id:
             message = replace(message, trace_id=context.current_trace_id())
+        accepting = self._once(message, digest, lambda: self._accept_new(message, digest))
+        if not message.wants_reply or commands.parse(message.text) is None:
+            return await accepting
+        # What it does comes before its record: a sender who leaves in between must not have it done again.
+        task = asyncio.create_task(accepting)
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
+        return await asyncio.shield(task)
+
+    async def _once(
+        self, message: InboundMessage, digest: str, accept: Callable[[], Awaitable[Accepted]]
+    ) -> Accepted:  # fmt: skip
+        """`accept`, if nothing came under the message's key yet; who comes under a key that is at work waits."""
         if message.idempotency_key is None:
-            return await self._accept_new(message, digest)
+            return await accept()
         ticket = (message.actor.user, message.idempotency_key)
         while (first := self._accepting.get(ticket)) is not None:
             await asyncio.wait([first])
@@ -72,13 +87,19 @@ class Acceptor(Conversations):
         try:
             before = await self._store.duplicate(*ticket)
             if before is None:
-                return await self._accept_new(message, digest)
+                return await accept()
         finally:
             del self._accepting[ticket]
             mine.set_result(None)
         if before.content_hash != digest:
             raise IdempotencyConflict("this idempotency key was used for another message")
         return Accepted(message_id=before.message_id, session=before.session, seq=before.seq, repeated=True)
+
+    async def _end_commands(self) -> None:
+        """Nobody is served any more: what still runs is cut."""
+        for task in self._commands:
+            task.cancel()
+        await asyncio.gather(*self._commands, return_exceptions=True)
 
     async def _accept_new(self, message: InboundMessage, digest: str) -> Accepted:
         lane = await self._lanes.enter(message.session)
@@ -99,7 +120,7 @@ class Acceptor(Conversations):
 
     def _takes_the_place(self, lane: Lane, message: InboundMessage) -> bool:
         """Whether the running turn ends for this message: it was edited, or its speaker wants it so."""
-        if message.replaces is not None and message.replaces == lane.current:
+        if message.replaces is not None and lane.answering(message.replaces):
             return True
         return message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt"
 
@@ -168,15 +189,16 @@ class Acceptor(Conversations):
 
         Raises what `accept` does.
         """
-        if message.idempotency_key is not None:
-            before = await self._store.duplicate(message.actor.user, message.idempotency_key)
-            if before is not None:
-                return Accepted(message_id=before.message_id, session=before.session, seq=before.seq, repeated=True)
-        lane = await self._lanes.enter(message.session)
-        try:
-            return await self._keep_answered(lane, message, acceptance.content_hash(message), answer, "")
-        finally:
-            self._lanes.leave(lane)
+        digest = acceptance.content_hash(message)
+
+        async def keep() -> Accepted:
+            lane = await self._lanes.enter(message.session)
+            try:
+                return await self._keep_answered(lane, message, digest, answer, "")
+            finally:
+                self._lanes.leave(lane)
+
+        return await self._once(message, digest, keep)
 
     async def _keep_answered(
         self, lane: Lane, message: InboundMessage, digest: str, text: str, command: str

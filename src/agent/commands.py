@@ -1,6 +1,6 @@
 """What the slash commands do: each calls the function behind its RPC twin, with the same authorisation.
 
-`loop.py` recognises a command and records it; `bus/commands.py` is the list with its
+`acceptor.py` recognises a command and records it; `bus/commands.py` is the list with its
 help. What needs the gateway (pairing, deliveries, bridges, usage) goes through the
 `Administration` port. Answers are in the speaker's language.
 """

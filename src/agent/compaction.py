@@ -1,6 +1,6 @@
 """Tells the older part of a talk in short, with the cheapest model, off the reply path.
 
-`loop.py` says what and when, and records the result; a failure costs nothing but the
+`summaries.py` says what and when, and records the result; a failure costs nothing but the
 older messages' being forgotten when they leave the window.
 """
 

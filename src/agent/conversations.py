@@ -14,7 +14,7 @@ from agent.lanes import Lanes
 from agent.runner import ABORT
 from agent.sessions import records as kinds
 from bus import events
-from bus.errors import CallCancelled, NotFound
+from bus.errors import CallCancelled, GatewayError, NotFound
 from bus.events import Actor, InboundMessage, JsonObject
 from bus.keys import SessionKey
 
@@ -32,6 +32,7 @@ class Conversations:
     async def abort(self, *, user: str, key: SessionKey | None = None, message_id: str | None = None) -> bool:
         """Stop a turn: the running one of `key`, or the one of `message_id`, queued or running.
 
+        A message that was merged into another turn has that one: it ends, with all that it answers.
         The caller has checked that `key` is this user's. False: there was nothing to stop.
         Raises NotFound for a message that is not this user's.
         """
@@ -46,7 +47,7 @@ class Conversations:
                     lane.queue.remove(pending)
                     await self._end_queued(lane, pending, "stopped")
                     return True
-            if lane.current == message_id and lane.speaker == user:
+            if lane.answering(message_id) and lane.speaker == user:
                 return self._cut(lane, ABORT)
         if self._ended.get(message_id) == user:
             return False
@@ -75,7 +76,11 @@ class Conversations:
                 seq = lane.take()
                 durable = lane.append(record(seq, kinds.UPDATED, changes), head=replace(head, settings=changes))
                 lane.emit_when(durable, events.SessionUpdated(session=message.session, message_id="", seq=seq))
-                await asyncio.shield(durable)
+                try:
+                    await asyncio.shield(durable)
+                except GatewayError:
+                    lane.exists, lane.head = False, None
+                    raise
                 return
         finally:
             self._lanes.leave(lane)
@@ -92,16 +97,19 @@ class Conversations:
         try:
             if not lane.exists:
                 raise NotFound("no such session")
-            seq = lane.take()
+            seq, head = lane.take(), lane.head
             durable = lane.append(record(seq, kinds.UPDATED, changes))
             if lane.head is not None:
                 lane.head = replace(lane.head, settings=lane.head.settings | changes)
             lane.emit_when(
                 durable, events.SessionUpdated(session=key, message_id="", seq=seq, title=title, deleted=deleted)
             )
-            await asyncio.shield(durable)
-            if deleted:
-                lane.exists = False
+            lane.exists = not deleted  # from here on, not from when it is durable: what comes now begins a new one
+            try:
+                await asyncio.shield(durable)
+            except GatewayError:
+                lane.exists, lane.head = True, head
+                raise
         finally:
             self._lanes.leave(lane)
 
@@ -123,8 +131,14 @@ class Conversations:
 
     async def delete(self, key: SessionKey, actor: Actor) -> None:
         """Stop its turns and leave a tombstone. Raises NotFound."""
-        await self.stop_all(key)
-        await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+        lane = await self._lanes.enter(key)
+        try:
+            while lane.task is not None or lane.queue:  # what came while the last one ended, too
+                await self.stop_all(key)
+            # The lane is there, so between this look and the record nothing waits: no turn writes behind a tombstone.
+            await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
+        finally:
+            self._lanes.leave(lane)
 
     # ------------------------------------------------------------ ends
 
@@ -137,7 +151,7 @@ class Conversations:
         if lane.task is None or lane.abort_reason or lane.ending:
             return False
         lane.abort_reason = reason
-        return lane.task.cancel()
+        return lane.task.cancel() if lane.begun else True  # its task, once it runs, sees the reason
 
     async def _end_queued(self, lane: Lane, pending: Pending, text: str) -> None:
         message_id = pending.message.message_id

@@ -53,8 +53,8 @@ class Lane:
     """The one writer of `key`."""
 
     __slots__ = (
-        "_held", "_publish", "_quiet", "_store", "abort_reason", "current", "ending", "exists", "head", "key", "queue",
-        "reserved", "seq", "speaker", "spoiled", "standing", "task", "users", "window",
+        "_held", "_publish", "_quiet", "_store", "abort_reason", "begun", "current", "ending", "exists", "head",
+        "joined", "key", "queue", "reserved", "seq", "speaker", "spoiled", "standing", "task", "users", "window",
     )  # fmt: skip
 
     def __init__(
@@ -70,11 +70,15 @@ class Lane:
         self.queue: deque[Pending] = deque()
         self.current: str | None = None
         """message_id of the running turn."""
+        self.joined: set[str] = set()
+        """The messages that the running turn answers beside its own."""
         self.ending = False
         """The running turn's end is on its way to the disk: it can't be cut any more."""
         self.speaker = ""
         """The user whose turn runs."""
         self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        """The running turn's task has taken its first step; a task that is cancelled before never runs at all."""
         self.abort_reason = ""
         self.standing = False
         """The running turn stands still until a person has answered."""
@@ -165,7 +169,12 @@ class Lane:
         for item in mine:
             self.queue.remove(item)
             pending.merged.append(item)
+            self.joined.add(item.message.message_id)
         return bool(mine)
+
+    def answering(self, message_id: str) -> bool:
+        """Whether the running turn is this message's: its own one, or the one that it was merged into."""
+        return message_id == self.current or message_id in self.joined
 
     @property
     def settings(self) -> JsonObject:

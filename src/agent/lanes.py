@@ -79,9 +79,17 @@ class Lanes:
 
     async def reload(self, lane: Lane, *waiting: Pending) -> None:
         """Read the window again so that it holds every message that waits for its turn."""
-        waiting = (*waiting, *lane.queue)
-        lane.window = await self._load(lane.key, min((pending.seq for pending in waiting), default=None))
-        lane.spoiled = False
+        known, fresh = -1, lane.window
+        lane.spoiled = False  # what the disk refuses from here on spoils it again
+        try:
+            while lane.window.covered != known:  # what came while it was read is not in what was read
+                known = lane.window.covered
+                first = min((pending.seq for pending in (*waiting, *lane.queue)), default=None)
+                fresh = await self._load(lane.key, first)
+        except BaseException:  # cancelled, too: what was not read is still missing
+            lane.spoiled = True
+            raise
+        lane.window = fresh
 
     def leave(self, lane: Lane) -> None:
         """The counterpart of `enter`."""

@@ -75,6 +75,7 @@ class AgentLoop(Acceptor):
             finally:
                 leave()
                 self._tasks = None
+                await self._end_commands()
 
     async def _take_up(self) -> None:
         """What was left unfinished, session by session; where the disk refuses now, again in a moment."""
@@ -116,7 +117,7 @@ class AgentLoop(Acceptor):
         self._draining = self._runner.stopping = True
         try:
             async with asyncio.timeout(seconds):
-                while self._running:
+                while self._running or self._commands:
                     for lane in self._lanes.working():
                         if lane.standing:
                             self._cut(lane, PAUSE)
@@ -154,6 +155,7 @@ class AgentLoop(Acceptor):
 
     async def _turn(self, lane: Lane, pending: Pending) -> None:
         message, queue = pending.message, self._queue(lane)
+        lane.begun = True
 
         async def prepare() -> None:
             if lane.spoiled:
@@ -173,7 +175,8 @@ class AgentLoop(Acceptor):
             self._running -= 1
             self._quiet.set()
             lane.current = lane.task = None
-            lane.standing = False
+            lane.joined.clear()
+            lane.begun = lane.standing = False
             self._next(lane)
             if self._summaries is not None and self._tasks is not None and not self._draining and lane.task is None:
                 self._summaries.look(lane, self._tasks)

@@ -7,6 +7,8 @@ found by his id, which holds no path.
 """
 
 import asyncio
+import contextlib
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from bus.errors import NotFound
 from bus.events import Actor
+
+log = logging.getLogger("agent.persona")
 
 FILE_CHARS = 8_000
 SKILL_CHARS = 40_000
@@ -70,10 +74,16 @@ class Personas:
             return ""
         kept = self._kept.get(file)
         if kept is None or kept[0] != changed:
-            descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-            with os.fdopen(descriptor, encoding="utf-8", errors="replace") as opened:
-                kept = self._kept[file] = (changed, opened.read(limit).strip())
+            kept = self._kept[file] = (changed, _content(file, limit))
         return kept[1]
+
+    def forget(self, user: str) -> None:
+        """Take away what one person wanted. Raises OSError."""
+        if _name(user) == user:
+            folder = self._home / "users" / user
+            (folder / "AGENTS.md").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else lies there, or nothing did
+                folder.rmdir()
 
     def skills(self) -> list[Skill]:
         """The skills there are, by name."""
@@ -88,6 +98,17 @@ class Personas:
             if skill.name == name:
                 return await asyncio.to_thread(self._read, skill.file, SKILL_CHARS)
         raise NotFound(f"there is no skill named {name!r}")
+
+
+def _content(file: Path, limit: int) -> str:
+    """The text, '' where it can't be had: a link, a folder, somebody else's file. No turn fails for it."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, encoding="utf-8", errors="replace") as opened:
+            return opened.read(limit).strip()
+    except OSError as error:
+        log.warning("%s cannot be read and is left out: %s", file, error.strerror)
+        return ""
 
 
 def _name(text: str) -> str:

@@ -71,6 +71,8 @@ class TurnRunner:
         context.session_key.set(lane.key.text)
         turn: Turn | None = None
         try:
+            if lane.abort_reason:  # it was cut before it took its first step
+                raise asyncio.CancelledError
             if pending.progress.exhausted:
                 raise TimedOut("this message could not be answered in three attempts")
             await prepare()
@@ -147,6 +149,7 @@ class TurnRunner:
         self, lane: Lane, pending: Pending, turn: Turn | None, code: int, text: str, retryable: bool,
         retry_after_ms: int | None,
     ) -> None:  # fmt: skip
+        lane.ending = True  # nothing cuts it any more: a second stop would leave it without an end
         await self._charge(turn)
         message_id = pending.message.message_id
         data: JsonObject = {"message_id": message_id, "code": code, "message": text, "retryable": retryable}
@@ -224,14 +227,15 @@ class TurnRunner:
                 except GatewayError as error:
                     if pending.refused:
                         return
+                    if pause is not None:
+                        await asyncio.sleep(pause)
                     for _, _, event in ends:
-                        event.seq = lane.take()  # what is recorded meanwhile goes past the old numbers
+                        event.seq = lane.take()  # what was recorded meanwhile went past the old numbers
                     if pause is None:
                         lane.spoiled = True
                         for _, _, event in ends:
                             lane.emit(self._not_durable(event, error))
                         return
-                    await asyncio.sleep(pause)
         finally:
             lane.ending = False
 

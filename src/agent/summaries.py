@@ -42,14 +42,16 @@ class Summaries:
                 await self._kept_summary(key, text, upto)
         except GatewayError as error:
             log.warning("a session could not be told in short: %s", error.message)
+        except Exception:  # whatever broke on the way (the account book, too), the loop whose task this is must live
+            log.exception("a session could not be told in short")
         finally:
             self._under_way.discard(key)
 
     async def _kept_summary(self, key: SessionKey, text: str, upto: int) -> None:
         lane = await self._lanes.enter(key)
         try:
-            if not lane.exists or lane.spoiled:
-                return
+            if not lane.exists or lane.spoiled or not lane.window.reaches(upto):
+                return  # /new, a deletion or an edit came meanwhile: nobody asks for what was before any more
             seq = lane.take()
             durable = lane.append(record(seq, kinds.SUMMARY, {"text": text, "upto": upto}))
             note = events.AgentNote(session=key, message_id="", seq=seq, agent="supervisor", state="compacted")

@@ -26,7 +26,7 @@ from bridge.database import Database
 from bridge.definitions import Definitions
 from bridge.editing import write_private
 from bridge.ledger import Ledger
-from bridge.loading import Loaded, load
+from bridge.loading import Loaded, check_link, load
 from bridge.pidfile import PidFile
 from bridge.protocol.bridge_effects import BridgeIdentity
 from bridge.protocol.outbox import Outbox
@@ -98,8 +98,12 @@ class Bridge:
             audit.note("bridge.started", version=VERSION)
             calls.recover()
             stack.callback(remove_status, folder)
-            await self._serve(aggregator, calls, identity, outbox)
-            await calls.close()
+            try:
+                await self._serve(aggregator, calls, identity, outbox)
+            finally:
+                await (
+                    calls.close()
+                )  # also where the gateway refused us: what is gathered is written, and nothing runs on
             audit.note("bridge.stopped")
 
     async def _serve(self, aggregator: Aggregator, calls: Calls, identity: BridgeIdentity, outbox: Outbox) -> None:
@@ -226,6 +230,7 @@ class Bridge:
             seen = now
             try:
                 loaded = load(self._loaded.path, self._environ)
+                check_link(loaded)  # a file that is being written is empty for a moment: not a wish to share nothing
             except ConfigurationError as error:
                 self._say(f"the changed configuration is not used:\n{error}")
                 continue

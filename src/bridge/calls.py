@@ -48,7 +48,7 @@ class Calls:
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions = Questions(lambda: parts.policy().ask_timeout)
         self._alarm = Alarm()
-        self._execution = Execution(parts, self._questions, self._progress)
+        self._execution = Execution(parts, self._questions, self._progress, self._uplink_refuse)
         self._quick = QuickCalls(parts, self._execution, self._progress, self._finish_quick, self._run_as_task)
 
     def set_limit(self, max_result_bytes: int) -> None:
@@ -100,8 +100,8 @@ class Calls:
         for call in self._live.values():
             if call_id in call.ids:
                 call.cancelled = True
-                if call.task is not None:
-                    call.task.cancel()
+                if call.task is not None and call.phase == "running":
+                    call.task.cancel()  # one that waits will see it; where one is ending, the response was first
                 self._quick.stop(call, CANCELLED)
                 return
         if call_id not in self._parts.outbox.answers:
@@ -156,8 +156,9 @@ class Calls:
     # ------------------------------------------------------------ one call
 
     def _begin(self, request: Requested, content: str, route: Route | None, repeatable: bool) -> None:
-        clock = CallClock(request.remaining, self._alarm)
-        call = LiveCall(request, content, clock, [request.id], idempotent=repeatable)
+        call = LiveCall(
+            request, content, CallClock(request.remaining, self._alarm), [request.id], idempotent=repeatable
+        )
         self._live[request.key] = call
         self._parts.outbox.running[request.id] = None
         self._keys[request.id] = request.key
@@ -205,16 +206,17 @@ class Calls:
     def _repeat_question(self, call: LiveCall) -> None:
         payload = self._parts.confirmations.repeat(call.ids[0]) or self._questions.repeat(call.question)
         if payload is not None:
-            for call_id in call.ids:
-                self._tell(call_id, payload)
+            self._progress(call, payload)
 
     async def _run(self, call: LiveCall, route: Route | None) -> None:
         effect: Effect = "none"
-        task = None
+        task = asyncio.current_task()
+        call.phase = "running"
         try:
+            if call.cancelled:
+                raise CallCancelled(effect="unknown" if call.started else "none")
             if call.request.remaining <= 0:
                 raise TimedOut("the deadline had passed before it came")
-            task = asyncio.current_task()
             if task is not None:
                 call.clock.watch(task.cancel)
             answer = await self._execution.answer(call, route)
@@ -235,6 +237,7 @@ class Calls:
             answer = error_answer(ServerDown(f"the call failed: {type(error).__name__}", effect=effect))
         finally:
             call.clock.stop()
+            call.phase, call.task = "ending", None  # a cancel that comes while the answer is written down is too late
         if call.request.key in self._live:
             await self._keep(call, answer, effect)
             self._finish(call, answer, effect)
@@ -268,8 +271,9 @@ class Calls:
             self._deliver(call_id, for_id(answer, call_id))
 
     def _progress(self, call: LiveCall, payload: JsonObject) -> None:
-        for call_id in call.ids:
-            self._tell(call_id, payload)
+        if self.uplink is not None:
+            for call_id in call.ids:
+                self.uplink.progress(call_id, payload)
 
     # ------------------------------------------------------------ ways out
 
@@ -290,10 +294,6 @@ class Calls:
         self._parts.outbox.answers[call_id] = answer
         if self.uplink is not None:
             self.uplink.answered(call_id)
-
-    def _tell(self, call_id: str, payload: JsonObject) -> None:
-        if self.uplink is not None:
-            self.uplink.progress(call_id, payload)
 
     def _uplink_refuse(self, error: BridgeError) -> None:
         if self.uplink is not None:

@@ -24,6 +24,7 @@ DECISIONS: frozenset[str] = frozenset({"allow_once", "allow_session", "allow_alw
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 _LOOK_SECONDS = 0.2
 _SHOWN_CHARS = 16_000
+_TERMINAL_ONLY = "only the terminal of the bridge may allow this"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,14 @@ class Confirmations:
         self.closing = False
         """The bridge stops: open questions are kept, and may be answered after the restart."""
         self._open: dict[str, _Open] = {}
+        self._before: dict[tuple[object, ...], tuple[str, float]] = {
+            tuple(bound): (challenge, expires)
+            for challenge, expires, *bound in database.read(
+                "SELECT challenge, expires, call_id, content, tool, user, local FROM challenges "
+                "WHERE spent = 0 AND expires > ?", (time.time(),),
+            )
+        }  # fmt: skip
+        """Asked before a restart, by what each is bound to: asked on under the same id, which a person was shown."""
         self._grants: set[tuple[str, str, str]] = {
             (user, tool, session) for user, tool, session in database.read("SELECT user, tool, session FROM grants")
         }
@@ -69,23 +78,18 @@ class Confirmations:
         `announce` gets the payload of `PROGRESS`, and once more whenever `repeat` is called.
         """
         settings = self._settings()
-        challenge = "".join(secrets.choice(_ALPHABET) for _ in range(16))
-        future: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
         local = settings.confirm == "local"
-        expires = time.time() + settings.ask_timeout
+        future: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+        bound = (question.call_id, question.content, question.tool, question.user, int(local))
+        challenge, expires = self._before.pop(bound, ("", 0.0))
+        asked_before = expires > time.time()
+        if not asked_before:
+            challenge = "".join(secrets.choice(_ALPHABET) for _ in range(16))
+            expires = time.time() + settings.ask_timeout
         opened = self._open[challenge] = _Open(question, future, expires, local)
-        await self._database.commit(
-            (
-                "INSERT INTO challenges (challenge, call_id, tool, content, user, shown, risk, expires, local) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    challenge, question.call_id, question.tool, question.content, question.user,
-                    shown(question.arguments), question.risk, expires, int(local),
-                ),
-            ),
-            synced=False,
-        )  # fmt: skip
         try:
+            if not asked_before:
+                await self._keep(challenge, opened)
             announce(self._payload(challenge, opened))
             decision, by = await self._wait(challenge, future, expires)
         finally:
@@ -93,6 +97,20 @@ class Confirmations:
             if not self.closing:
                 self._database.write(("UPDATE challenges SET spent = 1, shown = '' WHERE challenge = ?", (challenge,)))
         self._apply(question, decision, by)
+
+    async def _keep(self, challenge: str, opened: _Open) -> None:
+        question = opened.question
+        await self._database.commit(
+            (
+                "INSERT INTO challenges (challenge, call_id, tool, content, user, shown, risk, expires, local) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    challenge, question.call_id, question.tool, question.content, question.user,
+                    shown(question.arguments), question.risk, opened.expires, int(opened.local),
+                ),
+            ),
+            synced=False,
+        )  # fmt: skip
 
     def _apply(self, question: Question, decision: str, by: str) -> None:
         if decision == "expired":
@@ -146,14 +164,15 @@ class Confirmations:
         if opened is None or opened.question.call_id != call_id or opened.question.content != content:
             raise ToolDenied("this confirmation does not belong to this call")
         if opened.local and decision != "deny":
-            raise Forbidden("only the terminal of the bridge may allow this")
+            raise Forbidden(_TERMINAL_ONLY)
         if not opened.answered.done():
             opened.answered.set_result((decision, by))
 
     async def redeem(self, confirm: JsonObject, question: Question) -> None:
         """The chat's answer to a question asked before a restart of the bridge.
 
-        Raises ToolDenied where there is no such question, it is over, or belongs to another call.
+        Raises ToolDenied where there is no such question, it is over, or belongs to another call; Forbidden where
+        only the terminal may say yes (nothing is spent).
         """
         challenge, decision, by = _read(confirm)
         rows = self._database.read(
@@ -163,8 +182,11 @@ class Confirmations:
         if not rows or rows[0][:3] != (question.call_id, question.content, question.tool):
             raise ToolDenied("this confirmation does not belong to this call")
         _, _, _, expires, local, before, spent = rows[0]
-        if spent or before is not None or expires < time.time() or (local and decision != "deny"):
+        if spent or before is not None or expires < time.time():
             raise ToolDenied("this confirmation is spent or too late")
+        if local and decision != "deny":
+            raise Forbidden(_TERMINAL_ONLY)
+        self._before = {bound: kept for bound, kept in self._before.items() if kept[0] != challenge}
         await self._database.commit(
             ("UPDATE challenges SET spent = 1, shown = '', decision = ?, by = ? WHERE challenge = ?",
              (decision, by, challenge)),

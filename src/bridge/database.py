@@ -63,7 +63,7 @@ class _Commit:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[None] | None = None
 
-    def finish(self, error: sqlite3.Error | None) -> None:
+    def finish(self, error: Exception | None) -> None:
         if self.loop is not None and self.future is not None:
             refused = None if error is None else Overloaded(f"the bridge's database can't be written: {error}")
             settle_soon(self.loop, self.future, refused)
@@ -198,7 +198,7 @@ class Database:
                 gathered = self._queue.get()
             ended = gathered is None
             synced = any(item.synced for item in items)
-            error: sqlite3.Error | None = None
+            error: Exception | None = None
             try:
                 if synced != full:
                     connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
@@ -208,7 +208,7 @@ class Database:
                     for sql, parameters in item.statements:
                         connection.execute(sql, parameters)
                 connection.execute("COMMIT")
-            except sqlite3.Error as failure:
+            except Exception as failure:  # also what SQLite can't take as a value: whoever waits must hear of it
                 error = failure
                 _log.error("the bridge's database can't be written: %s", failure)
                 if connection.in_transaction:

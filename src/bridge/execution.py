@@ -7,13 +7,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bridge.answers import public_name, refusal, response, server_params
 from bridge.audit.shape import shape
 from bridge.clock import CallClock
 from bridge.confirm import Confirmations, Question
 from bridge.definitions import Definitions
-from bridge.errors import Effect, McpError, NotFound, OutcomeUnknown, Overloaded, ToolDenied
+from bridge.errors import BridgeError, Effect, Forbidden, McpError, NotFound, OutcomeUnknown, Overloaded, ToolDenied
 from bridge.ledger import Ledger
 from bridge.ledger_rows import Row
 from bridge.policy import Verdict, decide, idempotent, unconditional
@@ -31,12 +32,16 @@ _LOG = logging.getLogger("bridge.calls")
 
 @dataclass(slots=True)
 class LiveCall:
-    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun."""
+    """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun.
+
+    `phase`: of its task, where it has one: not at its first step yet, at work, or writing down what came of it.
+    """
 
     request: Requested
     content: str
     clock: CallClock
     ids: list[str]
+    phase: Literal["waiting", "running", "ending"] = "waiting"
     started: bool = False
     cancelled: bool = False
     idempotent: bool = False
@@ -66,12 +71,16 @@ class Parts:
 
 
 class Execution:
-    """Runs calls. `progress` tells how one goes."""
+    """Runs calls. `progress` tells how one goes; `refuse` sends back a frame that ends no call."""
 
-    def __init__(self, parts: Parts, questions: Questions, progress: Callable[[LiveCall, JsonObject], None]) -> None:
+    def __init__(
+        self, parts: Parts, questions: Questions, progress: Callable[[LiveCall, JsonObject], None],
+        refuse: Callable[[BridgeError], None],
+    ) -> None:  # fmt: skip
         self._parts = parts
         self._questions = questions
         self._progress = progress
+        self._refuse = refuse
         self._verdicts: dict[str, tuple[Route, PolicyName, bool]] = {}
 
     async def answer(self, call: LiveCall, route: Route | None) -> Answer:
@@ -133,6 +142,8 @@ class Execution:
             return
         parts, request = self._parts, call.request
         arguments = request.params.get("arguments") or {}
+        if request.method == "resources/read":
+            arguments = {"uri": request.params.get("uri")}
         verdict = decide(route.rules, parts.policy().default, name, route.own_name, arguments)
         changed = bool(route.definition) and parts.definitions.changed(name, route.definition)
         if verdict.policy == "allow" and changed:
@@ -150,9 +161,7 @@ class Execution:
             call_id=request.id, tool=name, content=call.content, arguments=arguments, user=user, session=session,
             risk=verdict.reason, dangerous=verdict.dangerous is not None,
         )  # fmt: skip
-        if request.confirm is not None:
-            await parts.confirmations.redeem(request.confirm, question)
-        else:
+        if request.confirm is None or not await self._redeemed(request.confirm, question):
             parts.ledger.received(request.key, call.row("received"))
             call.clock.pause()
             try:
@@ -161,6 +170,15 @@ class Execution:
                 call.clock.resume()
         if route.definition:
             parts.definitions.agree(name, route.definition)
+
+    async def _redeemed(self, confirm: JsonObject, question: Question) -> bool:
+        """Whether the yes holds; False where it is not the chat's to say, which spends nothing. Raises ToolDenied."""
+        try:
+            await self._parts.confirmations.redeem(confirm, question)
+        except Forbidden as error:
+            self._refuse(error)
+            return False
+        return True
 
     def intend(self, call: LiveCall, name: str) -> None:
         """Ledger and audit, before the effect, of what may be done twice: written soon."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.configuration import ConfigurationError, Place, Problem, References, load_text, read
+from bridge.configuration import ConfigurationError, Place, Problem, References, RefusedForSafety, load_text, read
 from bridge.configuration import Path as KeyPath
 from bridge.jsonc import looks_like_json, plain_json
-from bridge.settings import BridgeSettings, source_location
+from bridge.settings import BridgeSettings, is_loopback_url, source_location
 
 MAX_BYTES = 4 * 1024 * 1024
 
@@ -67,6 +67,24 @@ def load(option: str | Path | None = None, environ: Mapping[str, str] | None = N
         reason = (getattr(error, "strerror", None) or "not UTF-8 text").lower()
         raise NotConfigured(path, reason) from None
     return Loaded(parse(text, str(path), References(environ, path.parent)), path, found=True)
+
+
+def check_link(loaded: Loaded) -> None:
+    """See that there is a gateway to dial. Raises NotConfigured; RefusedForSafety where the token would be seen."""
+    server = loaded.settings.server
+    if server.url is None:
+        raise NotConfigured(loaded.path, "server.url is missing; next: ai-bridge connect URL --pair")
+    check_safe(loaded)
+    if server.token is None:
+        raise NotConfigured(loaded.path, f"server.token is missing; next: ai-bridge connect {server.url} --pair")
+
+
+def check_safe(loaded: Loaded) -> None:
+    """Raise RefusedForSafety where the gateway's address would let others on the way see the token."""
+    url = loaded.settings.server.url
+    if url is not None and url.startswith("ws://") and not is_loopback_url(url):
+        reason = "ws:// is only for this machine: the token would travel in the clear. Use wss://"
+        raise RefusedForSafety([Problem(Place(str(loaded.path)), "server.url", reason)])
 
 
 def parse(text: str, source: str, references: References) -> BridgeSettings:

@@ -29,19 +29,11 @@ class Exit(Exception):
 
 def serve(config: Path | None, *, verbose: bool, say: Callable[[str], None]) -> int:
     """Run the bridge until it is stopped; 0. Raises Exit, ConfigurationError."""
-    from bridge.loading import NotConfigured, load
-    from bridge.settings import is_loopback_url
+    from bridge.loading import check_link, load
 
     signal.signal(signal.SIGTERM, _leave)  # until the bridge is put together and stops in its own way
     loaded = load(config)
-    server = loaded.settings.server
-    if server.url is None:
-        raise NotConfigured(loaded.path, "server.url is missing; next: ai-bridge connect URL --pair")
-    if server.url.startswith("ws://") and not is_loopback_url(server.url):
-        raise Exit(3, "ws:// is only for this machine: the token would travel in the clear. Use wss://")
-    if server.token is None:
-        raise NotConfigured(loaded.path, f"server.token is missing; next: ai-bridge connect {server.url} --pair")
-
+    check_link(loaded)
     from bridge.app import Bridge, start_logging
     from bridge.database import NewerDatabase
     from bridge.pidfile import AlreadyRunning

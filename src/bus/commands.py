@@ -1,7 +1,7 @@
 """The slash commands: names, help in both languages, who may use them.
 
 The one registry that every channel's menu, `/help` and the agent read. What a
-command does lives in `agent/acceptor.py` (it calls the function behind its RPC twin).
+command does lives in `agent/commands.py` (it calls the function behind its RPC twin).
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("usage", "", "tokens and cost", "查看用量和费用"),
     Command("last", "", "show the last answer once more", "再次显示上一条回答"),
-    Command("approve", "ID", "allow a tool call", "允许一次工具调用", "approve"),
+    Command("approve", "ID [once|session|always]", "allow a tool call", "允许一次工具调用", "approve"),
     Command("deny", "ID", "refuse a tool call", "拒绝一次工具调用", "approve"),
     Command("approvals", "[revoke ID]", "what you have allowed", "查看已授权的工具", "approve"),
     Command("memory", "[forget WORDS]", "what the assistant remembers of you", "查看或删除记忆"),

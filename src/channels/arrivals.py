@@ -31,14 +31,17 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, key: str, job: Job) -> bool:
-        """Do `job` after what waits under `key`; False where the lane is full."""
+        """Do `job` after what waits under `key`; False where the lane is full, or has yet to catch up.
+
+        What comes after something that did not fit may not be done before it: it would count as caught up.
+        """
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _Lane()
             task = asyncio.get_running_loop().create_task(self._run(key, lane), name=f"lane {key}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        if len(lane.jobs) >= self._capacity:
+        if lane.overflowed or len(lane.jobs) >= self._capacity:
             lane.overflowed = True
             return False
         lane.jobs.append(job)

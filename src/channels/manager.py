@@ -6,6 +6,7 @@ above is `gateway/app.py`, which hands in the ports and shows states and deliver
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -130,8 +131,12 @@ class ChannelManager:
 
     async def _prune(self) -> None:
         while True:
-            await self._outbox.prune()
-            await self._ledger.prune()
+            try:
+                await self._outbox.prune()
+                await self._ledger.prune()
+            except sqlite3.Error as error:
+                # Delivery goes on where the file takes nothing, and so do the channels: it is tidied up later.
+                log.error("the channels' file can't be tidied up (%s)", error)
             await asyncio.sleep(PRUNE_SECONDS)
 
     async def pause(self) -> None:

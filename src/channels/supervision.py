@@ -66,11 +66,17 @@ class Supervisor:
     async def pause(self) -> None:
         """Take nothing in any more; sending goes on."""
         self._paused = True
-        if self.made is not None and self._open:
-            await self.made.pause()
+        if self.made is None or not self._open:
+            return
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.made.pause()
+        except Exception as error:  # the house stops: one channel must not keep the turns of all others from ending
+            log.warning("%s did not pause: %s", self._name, type(error).__name__)
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; may be run again."""
+        self._tasks.open()
         try:
             await self._again_and_again()
         finally:

@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """The tasks of one object. After `close` nothing starts any more."""
+    """The tasks of one object. After `close` nothing starts any more, until `open`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -29,6 +29,10 @@ class Tasks:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s: a task failed", self._name, exc_info=error)
+
+    def open(self) -> None:
+        """The object is at work again: a service that broke is begun once more."""
+        self._closed = False
 
     async def close(self) -> None:
         """Cancel what runs and wait until it has ended."""

@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,6 +41,7 @@ log = logging.getLogger("gateway.app")
 
 SWEEP_SECONDS = 3600.0
 HURRY_SECONDS = 1.5
+PAUSE_SECONDS = 0.5
 SWITCH_SECONDS = 50e-6
 """How long a thread that has something to do waits for the interpreter. The threads here sync journals and read files:
 a few microseconds of Python around a long wait, for which an acknowledgement would otherwise be kept back until the
@@ -166,12 +168,23 @@ async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
         await asyncio.wait([work, hurry], return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
+        else:
+            await _pause_turns(gateway, work)
         gateway.toolbox.directory.leave()
         await listener.close(seconds=0.2 if hurry.done() else 2.0)
     finally:
         for task in (work, hurry):
             task.cancel()
         await asyncio.gather(work, hurry, return_exceptions=True)
+
+
+async def _pause_turns(gateway: Gateway, work: "asyncio.Future[None]") -> None:
+    """The second signal came: what runs is cut now, and recorded as cut by a stop. That uses up no attempt."""
+    work.cancel()
+    await asyncio.wait([work])
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PAUSE_SECONDS):
+            await gateway.loop.drain(0)
 
 
 async def _finish_work(gateway: Gateway) -> None:
@@ -241,8 +254,10 @@ def _raise_file_limit(connections: int) -> None:
 
 def _why(error: OSError, loaded: Loaded) -> str:
     server = loaded.settings.server
-    if error.errno is not None and "address" in (error.strerror or "").lower():
-        reason = os.strerror(error.errno).lower()
+    said = (error.strerror or "").lower()
+    unknown = isinstance(error, socket.gaierror)
+    if unknown or (error.errno is not None and "address" in said):
+        reason = said if unknown or error.errno is None else os.strerror(error.errno).lower()
         return f"cannot listen on {server.host}:{server.port} (server.host, server.port): {reason}"
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"

@@ -30,6 +30,7 @@ from gateway.handlers.access import Access
 from gateway.handlers.administration import Administration
 from gateway.handlers.asking import AskingMethods
 from gateway.handlers.backup import BackupMethods
+from gateway.handlers.belongings import Belongings
 from gateway.handlers.chat import ChatMethods
 from gateway.handlers.dispatch import Dispatcher
 from gateway.handlers.endings import Outcomes
@@ -206,9 +207,14 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         inbound=metered, hub=hub, access=access, sessions=store, turns=loop, media=media, started=started,
         language=people.preferences.language,
     )  # fmt: skip
+    tool_calls = ToolMethods(tools=tools, kept=toolbox.kept_calls, events=bus, seconds=settings.agent.tool_seconds)
+    belongings = Belongings(
+        store, loop, approvals.session_ended, (toolbox.forget, tool_calls.forget, media.forget, accounts.forget)
+    )
     users = UserMethods(
         users=people.users, links=people.links, pairing=people.pairing, logins=people.logins, gate=gate,
-        preferences=people.preferences, letting_go=letting_go, audit=audit, url=lambda: phase.url,
+        preferences=people.preferences, letting_go=letting_go, belongings=belongings, audit=audit,
+        url=lambda: phase.url,
     )  # fmt: skip
     house = HouseMethods(
         authenticator=people.authenticator, deliveries=Deliveries(channels), audit=audit, ready=lambda: phase.ready,
@@ -217,7 +223,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     asking = AskingMethods(asking=toolbox.desk, bridges=toolbox.directory, usage=accounts, audit=audit)
     families = (
         house, chat, SessionMethods(hub=hub, access=access, sessions=store, turns=loop, asking=toolbox.desk),
-        ToolMethods(tools=tools, kept=toolbox.kept_calls, events=bus, seconds=settings.agent.tool_seconds), asking,
+        tool_calls, asking,
         TokenMethods(
             tokens=people.tokens, users=people.users, letting_go=letting_go, audit=audit, rotated=admin.rotated
         ),
@@ -230,8 +236,9 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         platforms=platforms, lending=toolbox.desk, models=model.describe,
     )  # fmt: skip
     schedules = Schedules(
-        toolbox.scheduler, store, submit=bus.submit, configure=loop.configure, tell=loop.tell, actor_of=people.actor_of
-    )
+        toolbox.scheduler, store, store, submit=bus.submit, configure=loop.configure, tell=loop.tell,
+        actor_of=people.actor_of,
+    )  # fmt: skip
     runner.administration = runner.linker = administration
     metrics = Metrics(version=__version__)
     gateway = Gateway(

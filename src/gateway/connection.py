@@ -23,7 +23,7 @@ from gateway.handlers.dispatch import Dispatcher
 from gateway.hub import Hub
 from gateway.outbox import LIMIT, Outbox
 from gateway.packets import Packet, response_frame
-from gateway.protocol import Incoming, Peer, Request
+from gateway.protocol import Incoming, Peer, Refusal
 from gateway.sockets import NOT_AUTHENTICATED, Sockets
 
 AUTH_SECONDS = 10.0
@@ -31,7 +31,8 @@ AUTH_FAILURES = 3
 AUTH_TIMEOUT = 4502
 TOO_SLOW = 4008
 BINARY = 1003
-IN_FLIGHT = 128
+IN_FLIGHT = 1024
+"""What one read may bring: a client that asks a thousand things in one breath is answered a thousand times."""
 WRITE_AHEAD = 65_536
 POLL_SECONDS = 0.02
 SLOW_GRACE = 30.0
@@ -184,11 +185,15 @@ class Connection:
         error = Overloaded(f"at most {IN_FLIGHT} requests at once", retry_after_ms=200)
         refused = []
         for entry in incoming.entries:
-            if isinstance(entry, Request) and entry.wants_reply:
+            if isinstance(entry, Refusal):
+                refused += [protocol.failure(entry.id, entry.error)] if entry.wants_reply else []
+            elif entry.wants_reply:
                 self._peer.finished(entry.id)
                 refused.append(protocol.failure(entry.id, error))
         if refused:
             self._reply(refused if incoming.batch else refused[0])
+        if incoming.close is not None:
+            self.close(incoming.close, "too many errors in a row")
 
     def _count_failures(self, responses: list[JsonObject]) -> None:
         codes = [r.get("error", {}).get("code") for r in responses]

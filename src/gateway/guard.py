@@ -8,15 +8,15 @@ that were upgraded without a token have ten seconds too, and places of their own
 import asyncio
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.web_request import BaseRequest
+from aiohttp.http_exceptions import HttpProcessingError
 
-from bus.errors import Overloaded, RateLimited
+from bus.context import new_trace_id, trace_id
+from bus.errors import BadParameters, Overloaded, RateLimited
+from gateway.http.exchange import PROTECTIVE_HEADERS, error_response
 
-log = logging.getLogger("gateway.guard")
+log = logging.getLogger("gateway.server")
 
 REQUEST_SECONDS = 10.0
 WAITING_PER_ADDRESS = 256
@@ -73,18 +73,12 @@ class Waiting:
 
 
 class GuardedHandler(web.RequestHandler):
-    """aiohttp's protocol with a limit on the time to the first request.
+    """aiohttp's protocol with a limit on the time to the first request."""
 
-    `refused(status, message)` makes the answer to what cannot be read as a request, which no route ever sees.
-    """
+    __slots__ = ("_patience", "_waiting_room")
 
-    __slots__ = ("_patience", "_refused", "_waiting_room")
-
-    def __init__(
-        self, manager: web.Server, waiting: Waiting, refused: Callable[[int, str], web.Response], **options: object
-    ) -> None:
+    def __init__(self, manager: web.Server, waiting: Waiting, **options: object) -> None:
         super().__init__(manager, **options)  # type: ignore[arg-type]  # handed through as they came
-        self._refused = refused
         self._waiting_room = waiting
         self._patience: asyncio.TimerHandle | None = None
 
@@ -104,25 +98,27 @@ class GuardedHandler(web.RequestHandler):
         self._satisfied()
         super().connection_lost(exc)
 
-    def handle_error(
-        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        """As every other error; in the log one line without a word of what came, which may have been a secret."""
-        if not isinstance(exc, HttpProcessingError):
-            return super().handle_error(request, status, exc, message)
-        log.info("%s sent what is no request: %s", request.remote, type(exc).__name__)
-        if isinstance(exc, LineTooLong):
-            response = self._refused(431, "the request line and each header have at most 8190 bytes")
-        else:
-            response = self._refused(status, "this cannot be read as an HTTP request")
-        response.force_close()
-        return response
-
     def _satisfied(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
             self._waiting_room.leave(self)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What is no HTTP is answered like any mistake; nothing of it is logged or given back: it may hold a token.
+
+        A client that left in the middle of what it sent is no fault of ours either.
+        """
+        if not isinstance(exc, HttpProcessingError | ConnectionError) or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        trace_id.set(new_trace_id())
+        log.info("no proper HTTP request from %s: %s", request.remote, type(exc).__name__)
+        response = error_response(BadParameters("this is no proper HTTP request"))
+        response.headers.update(PROTECTIVE_HEADERS | {"Cache-Control": "no-store"})
+        response.force_close()
+        return response
 
     def give_up(self) -> None:
         """No request came."""
@@ -176,11 +172,10 @@ class Places:
         if not self._taken[address]:
             del self._taken[address]
         for waiting in list(self._queue):
-            if self._free(waiting[0]):
+            if self._free(waiting[0]) and not waiting[1].done():  # one that gave up takes itself off the queue
                 self._queue.remove(waiting)
                 self._taken[waiting[0]] += 1
-                if not waiting[1].done():
-                    waiting[1].set_result(None)
+                waiting[1].set_result(None)
 
 
 class Place:

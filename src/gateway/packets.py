@@ -13,7 +13,8 @@ import orjson
 
 from bus import codec
 from bus.events import ChatDelta, Event
-from gateway.protocol import dumps
+from gateway.json_text import UNWRITABLE, dumps
+from gateway.protocol import response_bytes
 
 
 class Packet:
@@ -62,7 +63,12 @@ def encode(event: Event) -> bytes:
         if event.from_seq is None:
             return head + b'%d,"delta":' % event.seq + delta + b"}}"
         return head + b'%d,"from_seq":%d,"delta":' % (event.seq, event.from_seq) + delta + b"}}"
-    return dumps({"jsonrpc": "2.0", "method": "event", "params": codec.params(event)})
+    params = codec.params(event)
+    try:
+        return dumps({"jsonrpc": "2.0", "method": "event", "params": params})
+    except UNWRITABLE:  # arguments that no writer takes: the event itself has to arrive
+        params = {name: value for name, value in params.items() if isinstance(value, str | int | None)}
+        return dumps({"jsonrpc": "2.0", "method": "event", "params": params})
 
 
 def delta_frame(event: ChatDelta) -> bytes:
@@ -90,4 +96,4 @@ def text_frame(payload: bytes) -> bytes:
 
 def response_frame(message: Any) -> bytes:
     """A JSON-RPC response, or a batch of them, as a frame."""
-    return text_frame(dumps(message))
+    return text_frame(response_bytes(message))

@@ -10,7 +10,7 @@ from gateway.identity.links import Links
 from gateway.identity.logins import Logins
 from gateway.identity.pairing import Pairing
 from gateway.identity.preferences import Preferences
-from gateway.identity.roles import scopes_of
+from gateway.identity.roles import scopes_of, stronger
 from gateway.identity.tokens import Tokens
 from gateway.identity.users import Users
 from gateway.settings_server import AuthSettings
@@ -46,9 +46,12 @@ class People:
     def open(cls, home: Path, settings: AuthSettings) -> "People":
         """Read the files. Raises CorruptDocument."""
         folder = home / "identity"
+        configured: dict[str, str] = {}
+        for entry in settings.tokens:
+            configured[entry.user] = stronger(entry.role, configured.get(entry.user, entry.role))
         tokens = Tokens(Document(folder / "tokens.json"), settings.tokens)
         return cls(
-            users=Users(Document(folder / "users.json"), {entry.user: entry.role for entry in settings.tokens}),
+            users=Users(Document(folder / "users.json"), configured),
             tokens=tokens, links=Links(Document(folder / "links.json")),
             pairing=Pairing(Document(folder / "pairing.json")), logins=Logins(Document(folder / "logins.json")),
             preferences=Preferences(Document(folder / "preferences.json")), authenticator=Authenticator(tokens),

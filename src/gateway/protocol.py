@@ -17,9 +17,10 @@ from typing import Any, TypeAlias
 import orjson
 
 from bus.context import current_trace_id
-from bus.errors import BadParameters, GatewayError, Unsignable
+from bus.errors import BadParameters, GatewayError, ToolResultInvalid, Unsignable
 from bus.events import JsonObject
 from bus.json_integers import loads_exactly
+from gateway.json_text import UNWRITABLE, dumps
 
 Id: TypeAlias = str | int | None
 
@@ -230,12 +231,19 @@ def _envelope_problem(item: JsonObject) -> str:
 # ---------------------------------------------------------------- out
 
 
-def dumps(value: Any) -> bytes:
-    """JSON. Falls back to the slower writer for integers beyond 64 bits and unpaired surrogates."""
+def response_bytes(response: JsonObject | list[JsonObject]) -> bytes:
+    """A response or a batch of them as JSON. A result that can't be written becomes an error: everyone is answered."""
     try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, ensure_ascii=True, allow_nan=False).encode()
+        return dumps(response)
+    except UNWRITABLE:
+        if isinstance(response, list):
+            return b"[" + b",".join(map(response_bytes, response)) + b"]"
+        return dumps(unwritable(response))
+
+
+def unwritable(response: JsonObject) -> JsonObject:
+    """What is said instead of a response that `dumps` refuses."""
+    return failure(response.get("id"), ToolResultInvalid("the result is no JSON, or nested too deeply"))
 
 
 def result(request_id: Id, value: Any) -> JsonObject:

@@ -33,8 +33,8 @@ class Reading:
         self.turns: set[str] = set()
         self.holds = 0
         self.held: list[Packet] = []
-        self.keep = False
-        """What is held goes to the reader even where nothing asks for more: a turn of his is in it."""
+        self.keep = 0
+        """The number of the last end among what is held that is his: up to it he is told, though nothing asks for more."""
 
     @property
     def wanted(self) -> bool:
@@ -46,6 +46,24 @@ class Reading:
             self.held.append(packet)
         else:
             self.reader.push(packet)
+
+    def hold_too(self, again: list[Packet]) -> None:
+        """Hold what is told again beside what is held: each number once, all in order.
+
+        A client that comes back asks for a session and for its turn in one breath: the same events answer both.
+        """
+        told = {_number(packet) for packet in again}
+        last, numbered = 0, [(_number(packet), packet) for packet in again]
+        for packet in self.held:
+            seq = _number(packet)
+            last = seq or last  # what has no number stays behind what it followed
+            if not seq or seq not in told:
+                numbered.append((last, packet))
+        self.held = [packet for _, packet in sorted(numbered, key=lambda one: one[0])]
+
+
+def _number(packet: Packet) -> int:
+    return getattr(packet.event, "seq", None) or 0
 
 
 class Topic:

@@ -44,7 +44,9 @@ async def _reload(source: Path, agents: Agents) -> None:
     try:
         settings = (await asyncio.to_thread(load_settings, source)).settings
     except Exception as error:  # whatever is wrong with the file, the settings in force stay
-        log.error("the changed configuration is not taken over: %s", str(error).splitlines()[0])
+        log.error(
+            "the changed configuration is not taken over: %s", (str(error) or type(error).__name__).splitlines()[0]
+        )
         return
     if settings.agents != agents.profiles or settings.bindings != agents.bindings:
         agents.replace(settings.agents, settings.bindings)

@@ -19,7 +19,7 @@ from bus.errors import GatewayError, NotFound, Overloaded, TooLarge
 from gateway.auth import COOKIE, Authenticator, refuse_token_in_url
 from gateway.connection import Connection, House
 from gateway.guard import REQUEST_SECONDS, GuardedHandler, Places, Waiting
-from gateway.http.exchange import error_response
+from gateway.http.exchange import PROTECTIVE_HEADERS, error_response
 from gateway.network import Doors, local_url
 from gateway.protocol import RpcError
 from gateway.settings_server import ServerSettings
@@ -32,23 +32,12 @@ log = logging.getLogger("gateway.server")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PEER: web.RequestKey[str] = web.RequestKey("peer", str)
 GOING_AWAY = 1012
-PROTECTIVE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
-    "object-src 'none'; frame-ancestors 'none'",
-    "Server": "gateway",
-}
 GUEST_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-Session-Key",
     "Access-Control-Max-Age": "600",
 }
 """For pages of `server.allowed_origins` (Fetch standard, CORS); they bring a token, never a cookie."""
-_KEPT = ("Allow", "Upgrade")
-"""What a 405 and a 426 must say (RFC 9110, 15.5.6 and 15.5.22)."""
 _HANDLER_OPTIONS: dict[str, Any] = {
     "keepalive_timeout": 75.0, "access_log": None, "auto_decompress": False, "lingering_time": 2.0,
 }  # fmt: skip
@@ -91,7 +80,7 @@ class Listener:
         manager, loop = runner.server, asyncio.get_running_loop()
 
         def handler() -> GuardedHandler:
-            return GuardedHandler(manager, self._waiting, _unreadable, loop=loop, **_HANDLER_OPTIONS)
+            return GuardedHandler(manager, self._waiting, loop=loop, **_HANDLER_OPTIONS)
 
         host = None if self._settings.host == "*" else self._settings.host
         context = tls_context(self._settings)
@@ -138,9 +127,7 @@ class Listener:
             except (GatewayError, RpcError) as error:
                 return error_response(error)
             except web.HTTPException as error:
-                response = error_response(_foreign(error))
-                response.headers.update({name: error.headers[name] for name in _KEPT if name in error.headers})
-                return response
+                return error_response(_foreign(error))
             except (ConnectionError, asyncio.CancelledError):
                 raise
             except Exception as error:  # one request's mistake is answered, not the house's
@@ -179,7 +166,7 @@ class Listener:
             request.cookies.get(COOKIE)
         )
         if not web.WebSocketResponse().can_prepare(request).ok:
-            raise web.HTTPUpgradeRequired(headers={"Upgrade": "websocket"})
+            raise web.HTTPUpgradeRequired
         place = None if principal is not None else await self._places.take(peer_of(request))
         connection: Connection | None = None
 
@@ -202,29 +189,24 @@ class Listener:
         return {"connections": len(self._house.sockets), "unasked": len(self._waiting)}
 
 
-def _unreadable(status: int, message: str) -> web.Response:
-    """The answer to what never became a request, with the headers of every other."""
-    trace_id.set(new_trace_id())
-    response = error_response(HttpRefusal(status, message))
-    response.headers.update(PROTECTIVE_HEADERS | {"Cache-Control": "no-store"})
-    return response
-
-
 def _foreign(error: web.HTTPException) -> Exception:
     """aiohttp's own refusals in our words."""
     if error.status == 404:
         return NotFound("there is nothing here")
     if error.status == 413:
         return TooLarge("the body is too large")
-    return HttpRefusal(error.status, error.reason)
+    return HttpRefusal(error)
 
 
 class HttpRefusal(RpcError):
-    """A refusal of HTTP itself: wrong method, no upgrade, malformed."""
+    """A refusal of HTTP itself: wrong method, no upgrade, malformed. `answer_headers` say what is (RFC 9110)."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(1000, reason.lower())
-        self.status = status
+    def __init__(self, error: web.HTTPException) -> None:
+        super().__init__(1000, error.reason.lower())
+        self.status = error.status
+        self.answer_headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        if error.status == 426:
+            self.answer_headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:

@@ -77,3 +77,16 @@ async def test_a_session_of_another_agent_has_its_prompt(tmp_path: Path) -> None
         await agent.ask("hello", key=SessionKey("agent:poet:websocket:direct:alice"))
         await agent.ask("hello")
     assert [request.messages[0]["content"][:9] for request in model.requests] == ["You rhyme", "You are t"]
+
+
+async def test_a_persona_that_cannot_be_read_costs_its_words_and_no_turn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "agents/main").mkdir(parents=True)
+    (tmp_path / "mine.md").write_text("You are Ada.")
+    (tmp_path / "agents/main/AGENTS.md").symlink_to(tmp_path / "mine.md")
+    (tmp_path / "users/alice/AGENTS.md").mkdir(parents=True)
+    personas = Personas(tmp_path, look_seconds=0)
+    for _ in range(3):
+        assert await personas.text("main", Actor(user="alice")) == ""
+    assert len([one for one in caplog.records if "cannot be read" in one.getMessage()]) == 2

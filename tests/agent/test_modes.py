@@ -102,6 +102,28 @@ async def test_fast_hands_over_and_nothing_of_it_is_seen(server: OpenAIServer, t
         assert (await agent.ask("a clock?")).text == "HAND over fist"
 
 
+@pytest.mark.attack(65)
+@pytest.mark.parametrize("text", ["hello", "tell me", REQUEST])
+@pytest.mark.parametrize(("said", "requests"), [("status 500", 2), ("refused-key", 1)])
+async def test_a_model_that_fails_is_asked_once_more_at_most_whatever_the_mode(
+    server: OpenAIServer, tmp_path: Path, text: str, said: str, requests: int
+) -> None:
+    async with at_work(server, tmp_path) as agent:
+        server.script = [{"match": "", "do": said}]
+        assert isinstance(await agent.ask(text), ChatError)
+        assert len(server.requests) == requests
+
+
+@pytest.mark.parametrize(("said", "shown"), [("cut HAND", "HAND"), ("cut HANDOVER", "You said: hello")])
+async def test_what_a_cut_answer_had_said_is_shown_unless_it_was_the_handover(
+    server: OpenAIServer, tmp_path: Path, said: str, shown: str
+) -> None:
+    async with at_work(server, tmp_path) as agent:
+        server.queue = [said]
+        end = await agent.ask("hello")
+        assert deltas(agent, end) == shown and isinstance(end, ChatDone if "said" in shown else ChatError)
+
+
 async def test_a_dearer_model_is_asked_where_the_cheapest_could_not(server: OpenAIServer, tmp_path: Path) -> None:
     async with at_work(server, tmp_path, "fast", cheap=0, main=1, dear=2) as agent:
         server.queue = ["say HANDOVER", "status 500", "say from the dearest"]
@@ -110,6 +132,15 @@ async def test_a_dearer_model_is_asked_where_the_cheapest_could_not(server: Open
         assert [request["model"] for request in server.requests] == ["cheap", "main", "dear"]
         told = {entry["name"]: entry for entry in agent.model.describe()}
         assert told["main"]["failures"] == {"server": 1} and agent.model.failovers == 1
+
+
+async def test_the_record_names_the_model_that_answered(server: OpenAIServer, tmp_path: Path) -> None:
+    async with at_work(server, tmp_path, "fast", cheap=0, main=1) as agent:
+        server.queue = ["status 500", "say from the other"]
+        end = await agent.ask("hello")
+        assert (end.text, started(agent, end).model) == ("from the other", "cheap")
+        (done,) = await agent.store.read(end.session, types=frozenset({"chat.done"}))
+        assert done.data["model"] == "main"
 
 
 # ---------------------------------------------------------------- multi

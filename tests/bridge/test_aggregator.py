@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -265,6 +266,9 @@ def test_too_much_is_put_aside() -> None:
     ])  # fmt: skip
     assert [tool.name for tool in tools] == ["good"]
     assert len(problems) == 3
+    began = time.process_time()
+    (talkative,), _ = read_tools([{"name": "t", "description": "x y" * 7_000_000, "inputSchema": {"type": "object"}}])
+    assert talkative.description.startswith("x yx y") and time.process_time() - began < 1
     many, _ = read_tools([{"name": f"t{n}", "inputSchema": {}} for n in range(10_000)])
     assert len(many) == 10_000
 

@@ -204,6 +204,23 @@ async def test_hot_reload(gateway: GatewayRig, make: Callable[[], BridgeProcess]
             await text(gateway, "a_echo")
 
 
+async def test_a_configuration_that_could_not_be_started_with_changes_nothing(
+    gateway: GatewayRig, make: Callable[[], BridgeProcess]
+) -> None:
+    """Emptied by an editor that writes it anew, or with an address that is not safe: calls go on."""
+    bridge = make()
+    bridge.write({"a": server(HOSTILE)})
+    async with up(bridge, gateway, "a_echo"):
+        file = bridge.folder / "config.yaml"
+        good = json.loads(file.read_text())
+        for wrong in ("", "# nothing\n", json.dumps(good | {"server": good["server"] | {"url": "ws://10.0.0.1/"}})):
+            said = len(bridge.output)
+            file.write_text(wrong)
+            await until(lambda said=said: "is not used" in bridge.output[said:])
+            assert await text(gateway, "a_echo", {"text": "x"}) == "x"
+            assert bridge.process is not None and bridge.process.poll() is None
+
+
 async def test_only_one_bridge_a_folder(gateway: GatewayRig, make: Callable[[], BridgeProcess]) -> None:
     bridge = make()
     bridge.write({})

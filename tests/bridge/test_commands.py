@@ -104,6 +104,16 @@ def test_check_tells_each_servers_reason(bridge: Run, config: Path) -> None:
     assert {one["name"]: one["ok"] for one in told["servers"]} == {"good": True, "bad": False, "gone": False}
 
 
+def test_check_refuses_what_run_would_refuse(bridge: Run, config: Path) -> None:
+    link = {"url": "ws://gateway.example/v1/tunnel", "token": "t0ken"}
+    write(config, {"good": entry()}, server=link)
+    for command in ("check", "run"):
+        done = bridge(command)
+        assert done.returncode == 3 and "ws://" in done.stderr and "t0ken" not in done.stderr
+    write(config, {"good": entry()}, server=link | {"url": "ws://127.0.0.1:9/v1/tunnel"})
+    assert bridge("check").returncode == 0
+
+
 def test_tools(bridge: Run) -> None:
     done = bridge("tools")
     assert done.returncode == 0

@@ -236,5 +236,6 @@ def test_which_command_lines_start_a_container() -> None:
     own = container_of("docker", ["run", "--cidfile", "/x/cid", "image"], {})
     assert own is not None
     assert (own.cidfile, own.arguments) == ("/x/cid", ("run", "--cidfile", "/x/cid", "image"))
+    assert container_of("docker", ["run", "--cidfile"], {}) is None
     for command, arguments in [("npx", ["run"]), ("docker", ["exec", "x"]), ("docker", ["mcp", "gateway", "run"])]:
         assert container_of(command, arguments, {}) is None

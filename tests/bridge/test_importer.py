@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.choosing import choose
 from bridge.configuration import ConfigurationError, References, RefusedForSafety
 from bridge.editing import ConfigurationFile, add_secrets, read_secrets
-from bridge.importer import ImportFailed, Source, choose, places, read, sources
+from bridge.importer import ImportFailed, Source, places, read, sources
 from bridge.importing import run_import
 from bridge.jsonc import looks_like_json, plain_json
 from bridge.loading import load, parse
@@ -123,6 +124,20 @@ def test_the_command_writes_configuration_and_secrets(claude: Path, tmp_path: Pa
     # once more: nothing is doubled, and what is new is added
     assert run_import(None, "claude", None, everything=True, say=said.append) == 0
     assert [server.name for server in load(None).settings.mcp_servers] == ["git-hub", "remote", "files", "off"]
+
+
+def test_what_is_no_server_is_left_out_and_the_rest_taken_over(claude: Path) -> None:
+    """The configuration that is written is one that can be loaded."""
+    odd = {
+        "nothing": {"args": ["x"]}, "number": 5, "none": None, "both": {"command": "x", "url": "http://127.0.0.1/"},
+        "file": {"url": "file:///etc/passwd"},
+    }  # fmt: skip
+    claude.write_text(json.dumps({"mcpServers": odd | CLAUDE["mcpServers"]}))
+    said: list[str] = []
+    assert run_import(None, "claude", None, everything=True, say=said.append) == 0
+    assert [server.name for server in load(None).settings.mcp_servers] == ["files", "git-hub", "remote", "off"]
+    for name in odd:
+        assert any(line.startswith(f"{name}: left out, ") for line in said)
 
 
 def test_comments_and_forms_of_the_configuration_stay(claude: Path, tmp_path: Path) -> None:
@@ -237,3 +252,37 @@ def test_editing_takes_members_away(tmp_path: Path) -> None:
     file.put("server", {"token": None})
     file.save()
     assert load(tmp_path / "config.yaml").settings.server.token is None
+
+
+@pytest.mark.parametrize("content", ['{"mcpServers": {}}'.encode("utf-16"), b"\xff\xfe\x00"])
+def test_a_file_that_is_no_utf8_is_left_out(claude: Path, tmp_path: Path, content: bytes) -> None:
+    strange = tmp_path / ".cursor" / "mcp.json"
+    strange.parent.mkdir()
+    strange.write_bytes(content)
+    said: list[str] = []
+    assert run_import(tmp_path / "config.yaml", None, None, everything=True, say=said.append) == 0
+    assert any(line.startswith("left out: ") and "mcp.json" in line for line in said)
+
+
+def test_a_command_with_a_quote_that_is_not_closed_is_shown_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps({"mcpServers": {"one": {"command": "echo 'open"}}}))
+    (found,) = read(Source("file", file))
+    assert found.entry["command"] == "echo 'open"
+
+
+def test_secrets_of_the_same_name_are_kept_apart(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    servers = {
+        name: {"command": "a", "env": {"KEY": value, "ALSO": "x"}, "headers": {"X-Key": "both"}}
+        for name, value in [("a-b", "first"), ("a_b", "second"), ("c", "third")]
+    }
+    file.write_text(json.dumps({"mcpServers": servers}))
+    add_secrets(tmp_path / "secrets.yaml", {"C_KEY": "the person's own"})
+    assert run_import(tmp_path / "config.yaml", str(file), None, everything=True, say=lambda _: None) == 0
+    loaded = load(tmp_path / "config.yaml", {})
+    assert [one.env["KEY"].get_secret_value() for one in loaded.settings.mcp_servers] == ["first", "second", "third"]
+    held = read_secrets(tmp_path / "secrets.yaml")
+    assert held["C_KEY"] == "the person's own"
+    assert held["A_B_X_KEY"] == "both"
+    assert "A_B_X_KEY_2" not in held

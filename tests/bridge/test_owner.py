@@ -15,7 +15,7 @@ import pytest
 from bridge.errors import McpError, OutcomeUnknown, ServerDown, TimedOut, ToolResultInvalid
 from bridge.servers.calls import Progress, Question
 from bridge.servers.pace import Pace
-from tests.bridge.conftest import call, ended, first_text, hostile, running, until
+from tests.bridge.conftest import HOSTILE, call, ended, first_text, hostile, running, until
 
 
 async def test_a_good_server() -> None:
@@ -217,6 +217,50 @@ async def test_what_left_its_group_but_has_parents_is_ended_too() -> None:
         stray = psutil.Process(int(first_text(await call(owner, "daemon"))))
         assert os.getpgid(stray.pid) != owner.pid
     await until(lambda: ended(stray))
+
+
+@pytest.mark.attack(45)
+async def test_what_left_its_group_and_has_no_parent_ends_with_the_bridge(tmp_path: Path) -> None:
+    """Forked twice: nothing leads to it but the variable that it inherited."""
+    script = tmp_path / "forks_twice.sh"
+    script.write_text(
+        f"setsid sh -c 'sleep 300 & echo $! >{tmp_path}/pid' &\nwait\nexec '{sys.executable}' '{HOSTILE}'\n"
+    )
+    async with running(hostile(command="sh", args=[str(script)])) as owner:
+        assert owner.state == "ready"
+        stray = psutil.Process(int((tmp_path / "pid").read_text()))
+        assert not ended(stray) and stray not in psutil.Process(owner.pid).children(recursive=True)
+    await until(lambda: ended(stray))
+
+
+STORMY = """
+import json, sys, threading, time
+seen = 0
+def send(message): sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + chr(10)); sys.stdout.flush()
+def storm():
+    for _ in range(300):
+        send({"method": "notifications/tools/list_changed"})
+        time.sleep(0.002)
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["method"] == "initialize":
+        said = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {"listChanged": True}}, "serverInfo": {}}
+        send({"id": asked["id"], "result": said})
+    elif asked["method"] == "tools/list":
+        seen += 1
+        send({"id": asked["id"], "result": {"tools": [{"name": f"t{seen}", "inputSchema": {"type": "object"}}]}})
+        if seen == 1:
+            threading.Thread(target=storm, daemon=True).start()
+"""
+
+
+async def test_a_storm_of_changes_is_looked_at_now_and_then(tmp_path: Path) -> None:
+    (tmp_path / "stormy.py").write_text(STORMY)
+    shown: list[str] = []
+    async with running(hostile(args=[str(tmp_path / "stormy.py")]), changed=lambda: shown.append("")) as owner:
+        await asyncio.sleep(1.2)
+        assert owner.tools[0].name not in ("t1", "t2")  # the last of the storm was seen
+        assert len(shown) < 12
 
 
 async def test_progress() -> None:

@@ -215,6 +215,19 @@ async def test_buttons_carry_their_data_over_a_restart_and_go_with_an_edit(disco
     assert discord.visible("42") == ["may I? – allowed"]
 
 
+async def test_a_tap_that_cannot_be_acknowledged_in_time_counts(discord: FakeDiscord) -> None:
+    """Discord waits three seconds; what was pressed was meant all the same."""
+    notes = Notebook()
+    async with running(discord, notes) as channel:
+        buttons = ((Button("Allow", "ap:token:o"),),)
+        message = await channel.send(ME, Text(markdown="may I?", buttons=buttons))
+        late = {"message": "Unknown interaction", "code": 10062}
+        discord.faults.add(Fault("/callback$", "POST", status=404, body=late))
+        await discord.presses("42", message, "ap:token:o")
+        await until(lambda: notes.taps)
+        assert notes.taps[0].data == "ap:token:o"
+
+
 async def test_typing_and_reactions(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes) as channel:
@@ -259,6 +272,29 @@ async def test_a_long_absence_is_read_page_by_page(discord: FakeDiscord) -> None
     async with running(discord, again):
         await until(lambda: len(again.incoming) == 130)
         assert again.texts == [f"missed {number}" for number in range(130)]
+
+
+async def test_an_odd_message_in_the_history_hides_no_later_one(discord: FakeDiscord) -> None:
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        await discord.says("42", "first")
+        await until(lambda: notes.incoming)
+    discord.world.add("7042", user("42"), "odd").pop("author")
+    discord.world.add("7042", user("42"), "even")
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.texts == ["even"])
+
+
+async def test_what_a_channel_is_is_asked_again_after_trouble(discord: FakeDiscord) -> None:
+    notes = Notebook()
+    async with running(discord, notes):
+        thread = discord.world.channel(snowflake(), guild="50", parent="60")["id"]
+        discord.faults.add(Fault(f"/channels/{thread}$", "GET", status=500))
+        await discord.says("42", "<@900> in a thread that nobody told of", channel=thread)
+        await until(lambda: notes.incoming)
+        assert notes.incoming[0].thread == thread
 
 
 async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(

@@ -128,3 +128,32 @@ async def test_a_slow_lane_holds_up_no_other_and_an_overflow_is_looked_back_at()
     await asyncio.sleep(0.01)
     assert done == ["quick", "slow", "quick", "quick", "look back a"]
     await lanes.close()
+
+
+async def test_nothing_that_comes_after_what_did_not_fit_is_done_before_it() -> None:
+    done: list[str] = []
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    async def look_back(key: str) -> None:
+        done.append("look back")
+
+    async def slow(number: int) -> None:
+        await gates[number].wait()
+        done.append(f"slow {number}")
+
+    async def late() -> None:
+        done.append("late")
+
+    lanes = Lanes(look_back, capacity=1)
+    lanes.put("a", lambda: slow(0))
+    await asyncio.sleep(0)
+    assert lanes.put("a", lambda: slow(1))
+    assert not lanes.put("a", late)  # it does not fit: what looks back finds it
+    gates[0].set()
+    await asyncio.sleep(0.01)
+    assert not lanes.put("a", late), "it would be done before the look back, which begins after what was done last"
+    gates[1].set()
+    await asyncio.sleep(0.01)
+    assert done == ["slow 0", "slow 1", "look back"]
+    assert lanes.put("a", late)
+    await lanes.close()

@@ -7,18 +7,22 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bus.errors import TooLarge
 from channels.base import Address, Button, Media, Text
 from channels.errors import (
     ChannelAuthFailed,
+    ChannelError,
     ChannelUnavailable,
     DeliveryRejected,
     MessageGone,
     OutcomeUnknown,
     RateLimited,
 )
+from channels.feishu.api import FeishuApi
 from channels.feishu.channel import FeishuChannel
+from channels.feishu.connection import Connection
 from channels.settings import FeishuSettings
 from tests.channels.notebook import Notebook, connected, until
 from tests.fakes.faults import Fault
@@ -498,6 +502,33 @@ async def test_a_wrong_secret_is_said_clearly_and_never_shown(feishu: FakeFeishu
     await channel.stop()
 
 
+@pytest.mark.attack(62)
+@pytest.mark.parametrize("mode", ["websocket", "webhook"])
+async def test_a_secret_that_is_withdrawn_while_running_ends_the_run(
+    feishu: FakeFeishu, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """The long connection stays up and nothing comes in to be answered: whoever looks shall see it all the same."""
+    monkeypatch.setattr("channels.feishu.channel.LOOK_SECONDS", 0.05, raising=False)
+    keys = {"encrypt_key": "e", "verification_token": "v"} if mode == "webhook" else {}
+    channel = made(feishu, Notebook(), mode=mode, **keys)
+    await channel.start()
+    running = asyncio.create_task(channel.run())
+    try:
+        await until(lambda: channel.state.state == "ready")
+        feishu.faults.add(Fault("bot/v3/info", "GET", status=503))
+        await asyncio.sleep(0.1)
+        assert not running.done()
+        feishu.rest.app_secret = "another"
+        feishu.rest.tokens.clear()
+        async with asyncio.timeout(5):
+            with pytest.raises(ChannelAuthFailed):
+                await running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await channel.stop()
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -545,3 +576,34 @@ async def test_a_server_error_is_unavailable(feishu: FakeFeishu) -> None:
         with pytest.raises(ChannelUnavailable):
             await channel.send(ME, Text(markdown="x"))
         assert json.dumps(feishu.visible("ou_1")) == "[]"
+
+
+async def test_a_server_that_never_shakes_hands_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels.feishu.connection.REQUEST_SECONDS", 0.1)
+    writers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    api = FeishuApi("app", SecretStr("secret"), None)
+    connection = Connection(api, "secret", lambda *_: None, lambda *_: None)
+    try:
+        with pytest.raises(ChannelError):
+            async with asyncio.timeout(5):
+                await connection._hold(f"ws://127.0.0.1:{port}/?service_id=1", 1.0)
+    finally:
+        await api.close()
+        for writer in writers:
+            writer.close()
+        silent.close()
+
+
+async def test_an_answer_in_a_thread_stays_there_when_the_message_it_answers_is_recalled(feishu: FakeFeishu) -> None:
+    notes = Notebook()
+    async with running(feishu, notes) as channel:
+        await feishu.says("ou_1", "the beginning", chat="oc_g", thread_id="omt_1")
+        asked = await feishu.says("ou_1", "@_user_1 and?", chat="oc_g", thread_id="omt_1", mentions=[mention("ou_bot")])
+        await until(lambda: len(notes.incoming) == 2)
+        del feishu.world.messages[asked]
+        there = Address(kind="group", chat="oc_g", thread="omt_1")
+        await channel.send(there, Text(markdown="this"), reply_to=asked, nonce="n1")
+        await channel.send(there, Text(markdown="and that"), nonce="n2")
+        assert [m.get("thread_id") for m in feishu.world.shown("oc_g")] == ["omt_1", "omt_1"]

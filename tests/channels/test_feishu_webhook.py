@@ -106,6 +106,21 @@ async def test_forged_and_old_calls_are_refused() -> None:
 
 
 @pytest.mark.attack(53)
+async def test_odd_headers_are_refused_like_any_others() -> None:
+    notes = Notebook()
+    async with open_webhook(notes) as (fake, channel):
+        body, headers = fake.webhook.sign(fake.message_event("ou_1", "let me in"))
+        for name, value in [
+            ("X-Lark-Request-Timestamp", "9" * 400), ("X-Lark-Signature", "\udcff"),
+            ("X-Lark-Request-Nonce", "\udcff"),
+        ]:  # fmt: skip
+            assert (await call(channel, body, headers | {name: value}))[0].status == 401, name
+        body, headers = fake.webhook.sign({"header": ["verification-token"], "type": "url_verification"})
+        assert (await call(channel, body, headers))[0].status == 401
+        assert notes.incoming == []
+
+
+@pytest.mark.attack(53)
 async def test_an_old_time_is_refused_before_the_body_is_read() -> None:
     async with open_webhook(Notebook()) as (fake, channel):
         body, headers = fake.webhook.sign(fake.message_event("ou_1", "x"), age=400)

@@ -111,17 +111,17 @@ async def test_asked_in_the_chat_and_answered(tmp_path: Path) -> None:
 
 
 async def test_the_bridge_dies_while_a_person_is_asked(tmp_path: Path) -> None:
-    """It asks anew after its start, and the call is done once."""
+    """It asks on after its start, under the same id, and the call is done once."""
     async with house(tmp_path, policy={"default": "ask"}) as (gateway, laptop, effects), Client(gateway.ws) as client:
         accepted = await client.call("chat.send_stream", text='use effects_append_line {"line": "asked twice"}')
         turn = accepted["message_id"]
-        await client.until(lambda: client.of(turn, "approval.requested"))
+        (asked,) = await client.until(lambda: client.of(turn, "approval.requested"))
         await laptop.stop(signal.SIGKILL)
         laptop.start()
-        await client.until(lambda: len(client.of(turn, "approval.requested")) == 2)
-        approval = client.of(turn, "approval.requested")[1]["approval_id"]
-        await client.call("approval.resolve", approval_id=approval, decision="allow_once")
+        await client.until(lambda: [event for event in client.events if event["type"] == "bridge.connected"])
+        await client.call("approval.resolve", approval_id=asked["approval_id"], decision="allow_once")
         assert "appended asked twice" in (await client.end(turn))["text"]
+        assert len(client.of(turn, "approval.requested")) == 1
         assert lines(effects) == ["asked twice"]
 
 

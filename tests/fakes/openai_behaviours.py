@@ -175,7 +175,7 @@ async def endless(line: Line, option: str) -> None:
 @behaviour
 async def cut(line: Line, option: str) -> None:
     """The connection goes in the middle of an event."""
-    await line.text(pieces("This will be cut"))
+    await line.text(pieces(option or "This will be cut"))
     await line.raw(b'data: {"choices":[{"index":0,"delta":{"content":"in mi')
     await asyncio.sleep(0.01)
     line.cut()
@@ -211,6 +211,14 @@ async def no_usage(line: Line, option: str) -> None:
 async def garbage(line: Line, option: str) -> None:
     """200, the right type, then lines that are not JSON."""
     await line.raw(b"data: {not json\n\nwhat is this\n\ndata: 17\n\ndata: [1]\n\n\xff\xfe\n\n")
+
+
+@behaviour
+async def endless_line(line: Line, option: str) -> None:
+    """One event that never ends: more than anybody would keep."""
+    await line.raw(b"data: ")
+    while True:
+        await line.raw(b"q" * 1_048_576)
 
 
 @behaviour

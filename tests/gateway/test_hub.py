@@ -113,6 +113,22 @@ def test_coming_back_replays_what_was_missed_and_goes_on_live() -> None:
 
 
 @pytest.mark.attack(76)
+def test_a_client_that_asks_for_its_session_and_its_turn_at_once_gets_each_event_once_and_in_order() -> None:
+    hub, reader = Hub(), Listening("c2")
+    for event in (delta(1, message_id="m0"), done(2, message_id="m0"), delta(4)):
+        hub.deliver(event)
+    accepted = Accepted(message_id="m1", session=KEY, seq=3, repeated=True)
+    sending = hub.hold(reader, KEY)  # the repeated message is being handed in
+    hub.deliver(delta(5))
+    reading, last, count = hub.read(reader, KEY, 5, 0)
+    assert (last, count) == (5, 4)
+    hub.deliver(delta(6))
+    hub.release(reading)
+    hub.follow(sending, accepted, hub.kept_of(KEY, accepted), running=True)
+    hub.deliver(done(7))
+    assert reader.seqs == [1, 2, 4, 5, 6, 7]
+
+
 def test_what_is_no_longer_kept_is_1010() -> None:
     hub, reader = Hub(), Listening()
     for seq in range(1, 402):

@@ -56,6 +56,7 @@ class _Entry:
             try:
                 reply = await self.client.stream(request, on_delta)
             except ModelFailed as failed:
+                failed.__context__ = None  # it holds all that was read; the message says what it was
                 await self._note(failed)
                 raise
         self.breaker.succeeded()
@@ -106,18 +107,21 @@ class ModelPool:
             needs = ", ".join(sorted(request.needs))
             raise failure("incapable", "", request.language, detail=needs)
         failures: list[tuple[_Entry, ModelFailed]] = []
-        for place in places:
-            entry = self._entries[place]
-            if _is_hopeless(entry, failures):
-                continue
-            self.failovers += bool(failures)
-            try:
-                return await entry.ask(request, on_delta)
-            except ModelFailed as failed:
-                failures.append((entry, failed))
-                if failed.partial or not KINDS[failed.kind].elsewhere:
-                    raise
-        return await self._once_more(request, on_delta, failures)
+        try:
+            for place in places:
+                entry = self._entries[place]
+                if _is_hopeless(entry, failures):
+                    continue
+                self.failovers += bool(failures)
+                try:
+                    return await entry.ask(request, on_delta)
+                except ModelFailed as failed:
+                    failures.append((entry, failed))
+                    if failed.partial or not KINDS[failed.kind].elsewhere:
+                        raise
+            return await self._once_more(request, on_delta, failures)
+        finally:
+            _let_go(failures)
 
     async def _once_more(
         self, request: ModelRequest, on_delta: Callable[[str], None], failures: list[tuple[_Entry, ModelFailed]]
@@ -140,9 +144,12 @@ class ModelPool:
                         raise first
                     return await entry.ask(request, on_delta)
         except ModelFailed as failed:
+            failed.__traceback__ = None  # `retrying` keeps both
             if failed.partial:
-                raise
+                raise _anew(failed) from None
             failures[number] = (entry, failed)
+        finally:
+            first.__traceback__ = None
         raise _summed_up(failures) from None
 
     def describe(self) -> Sequence[JsonObject]:
@@ -184,6 +191,25 @@ def _is_hopeless(entry: _Entry, failures: Sequence[tuple[_Entry, ModelFailed]]) 
     )
 
 
+def _anew(failed: ModelFailed) -> ModelFailed:
+    """The same failure, without its way here."""
+    return ModelFailed(
+        failed.code, failed.message, partial=failed.partial, retryable=failed.retryable,
+        retry_after_ms=failed.retry_after_ms, kind=failed.kind,
+    )  # fmt: skip
+
+
+def _let_go(failures: list[tuple[_Entry, ModelFailed]]) -> None:
+    """Part failures from the frames they came through.
+
+    Each would keep those, and they it, with all that a model sent, up to megabytes, until the collector comes by;
+    and that is rare in a process whose objects live long.
+    """
+    for _, failed in failures:
+        failed.__traceback__ = None
+    failures.clear()
+
+
 def _wait(failed: ModelFailed) -> float:
     """Seconds before a second try: what the model asked for, else a moment."""
     return RETRY_SECONDS if failed.retry_after_ms is None else failed.retry_after_ms / 1000
@@ -193,7 +219,7 @@ def _summed_up(failures: Sequence[tuple[_Entry, ModelFailed]]) -> ModelFailed:
     """One failure for all: the first model's, followed by the words on the others."""
     first = failures[0][1]
     if len(failures) == 1:
-        return first
+        return _anew(first)
     told = [failed for _, failed in failures if failed.kind in UNUSABLE or failed is first][:4]
     waits = [failed.retry_after_ms for _, failed in failures if failed.retry_after_ms is not None]
     return ModelFailed(

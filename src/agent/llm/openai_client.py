@@ -99,7 +99,8 @@ class OpenAIModel:
             ) from None
         except self._sdk.NotReached:
             raise failure("connection", settings.name, request.language) from None
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError) as error:
+            error.__traceback__ = None  # the connection keeps its error, and with this the stream
             if stream.ended:
                 return self._reply(request, stream)
             kind = "truncated" if stream.events else "connection"

@@ -28,6 +28,11 @@ KEEPALIVE_SECONDS = 75
 MAX_RETRY_AFTER = 86_400.0
 
 
+_LEFT_OUT = ("host", "connection", "content-length", "x-stainless-")
+"""Headers of the package that don't go out: they belong to the connection, or tell whoever runs the model which
+system, processor and Python this is."""
+
+
 class NotReached(Exception):
     """No connection, or it was lost before the headers came."""
 
@@ -65,10 +70,9 @@ async def _request_of(base_url: str, api_key: str | None) -> tuple[URL, CIMultiD
     ) as client:  # fmt: skip
         await client.post("/chat/completions", cast_to=httpx2.Response, content=b"{}", options=options)
     made = capture.request
-    headers = CIMultiDict((name, value) for name, value in made.headers.multi_items())
-    for name in ("host", "connection", "content-length", "x-stainless-read-timeout"):
-        headers.pop(name, None)  # they belong to the connection, and to the package's own deadline
-    return URL(str(made.url), encoded=True), headers
+    return URL(str(made.url), encoded=True), CIMultiDict(
+        (name, value) for name, value in made.headers.multi_items() if not name.lower().startswith(_LEFT_OUT)
+    )
 
 
 class Endpoint:
@@ -76,11 +80,11 @@ class Endpoint:
 
     def __init__(self, url: URL, headers: CIMultiDict[str], certificates: ssl.SSLContext | bool) -> None:
         self._url = url
-        self._headers = headers
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=certificates, keepalive_timeout=KEEPALIVE_SECONDS),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
             trust_env=False,
             read_bufsize=256 * 1024,
         )
@@ -96,8 +100,9 @@ class Endpoint:
     async def post(self, body: bytes) -> aiohttp.ClientResponse:
         """Begin a completion: the answer's headers have come, with status 200. Raises Refused or NotReached."""
         try:
-            response = await self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False)
+            response = await self._session.post(self._url, data=body, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as error:
+            error.__traceback__ = None  # the connection keeps its error, and with this all that waits for it
             raise NotReached(type(error).__name__) from error
         if response.status == 200:
             return response

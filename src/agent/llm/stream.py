@@ -33,8 +33,6 @@ from agent.llm.stream_limits import (
 from agent.llm.stream_template import Template
 from bus.events import JsonObject
 
-DONE = b"data: [DONE]"
-
 
 class ReplyStream:
     """Takes bytes, gives text at once and the whole at the end. `done` says that nothing more is needed."""
@@ -166,9 +164,6 @@ class ReplyStream:
             self._held = b""
             self._on_delta(text)
             return
-        if line == DONE:
-            self._uncommon(line[6:])  # no JSON: the usual end, and an exception's price saved
-            return
         if line[:5] != b"data:":
             self._other_line(line)
             return
@@ -297,7 +292,9 @@ class ReplyStream:
     def _stop(self, reason: str) -> None:
         self._finish = reason
         self.done = True
+        self._pieces.clear()
 
     def _fail(self, kind: str, detail: str = "") -> None:
         self.done = True
+        self._pieces.clear()
         raise StreamBroken(kind, detail)

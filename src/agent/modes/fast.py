@@ -34,18 +34,20 @@ class _Gate:
 
 
 async def run(work: Work) -> Finished | None:
-    """Answer, or None where `single` has to; then nothing was streamed."""
+    """Answer, or None where `single` has to; then nothing was streamed. Raises ModelFailed."""
     messages = await work.messages()
     messages[0] = {"role": "system", "content": f"{prompts.FAST}\n\n{work.wishes}" if work.wishes else prompts.FAST}
     gate = _Gate(work)
     try:
         reply = await work.ask(messages, gate, hands=None, tier=CHEAPEST)
     except ModelFailed:
-        if work.turn.text:
-            raise
-        return None  # the dearer models may still answer
+        if gate.handed_over:
+            return None
+        gate.flush()
+        raise  # every model has been asked, the dearer ones too, and one of them twice: that is the end
     if not gate.handed_over:
         gate.flush()
     if gate.handed_over or (not work.turn.text and not reply.text):
         return None
+    work.turn.model = reply.model or work.turn.model
     return Finished(reply.finish_reason)

@@ -77,7 +77,7 @@ def parse_plan(text: str) -> list[Part]:
 
 
 async def run(work: Work) -> Finished:
-    """Plan, work side by side, answer. One part, or no plan: the tool loop."""
+    """Plan, work side by side, answer. One part, or no plan: the tool loop. Raises ModelFailed."""
     turn = work.turn
     history = await work.messages()
     parts = await _plan(work, history)
@@ -104,10 +104,7 @@ async def run(work: Work) -> Finished:
 async def _plan(work: Work, history: list[JsonObject]) -> list[Part]:
     names = ", ".join(spec.name for spec in work.specs) or "none"
     planner = {"role": "system", "content": prompts.PLANNER % (MAX_PARTS, names)}
-    try:
-        reply = await work.ask([planner, *history[1:]], _unseen, hands=None)
-    except ModelFailed:
-        return []  # the tool loop will say what is wrong with the model, or do without a plan
+    reply = await work.ask([planner, *history[1:]], _unseen, hands=None)
     return parse_plan(reply.text)
 
 

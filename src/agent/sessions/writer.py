@@ -135,12 +135,9 @@ class Writer:
                 if entry.generation == self._generation:
                     entries.append(entry)
                     size += len(entry.journal_line)
-            if size >= MAX_BATCH:
+            if size >= MAX_BATCH or self._queue.empty():
                 return entries, []
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return entries, []
+            item = self._queue.get()  # there is one, and nobody else takes any
 
     def _commit(self, entries: list[Entry]) -> None:
         data = b"".join([entry.journal_line for entry in entries])

@@ -26,10 +26,11 @@ def import_servers(
 
 def check(config: Config = None, as_json: Json = False) -> int:
     """Start every server once and say whether it gets ready."""
-    from bridge.loading import load
+    from bridge.loading import check_safe, load
     from bridge.local import check as check_servers
 
     loaded = load(config)
+    check_safe(loaded)
     if not loaded.settings.mcp_servers:
         raise Exit(1, f"{loaded.path}: no MCP server is configured; next: ai-bridge import")
     failed = asyncio.run(check_servers(loaded, say))

@@ -40,8 +40,9 @@ def load_file(path: str) -> Document:
     place = Place(path)
     try:
         data = FilePath(path).expanduser().read_bytes()
-    except OSError as error:
-        raise ConfigurationError([Problem(place, "", (error.strerror or "cannot be read").lower())]) from None
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a home that nobody has
+        reason = getattr(error, "strerror", None) or "cannot be read"
+        raise ConfigurationError([Problem(place, "", reason.lower())]) from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -74,12 +74,12 @@ class References:
         raise _Missing(f"the environment variable {name} is " + ("empty" if value == "" else "not set"))
 
     def _file(self, name: str) -> str:
-        path = self.folder / FilePath(name).expanduser()
         try:
-            with path.open("rb") as file:
+            with (self.folder / FilePath(name).expanduser()).open("rb") as file:
                 data = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise _Missing(f"the file {name}: {(error.strerror or 'cannot be read').lower()}") from None
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a home that nobody has
+            reason = getattr(error, "strerror", None) or "cannot be read"
+            raise _Missing(f"the file {name}: {reason.lower()}") from None
         if len(data) > MAX_FILE_BYTES:
             raise _Missing(f"the file {name} is larger than {MAX_FILE_BYTES} bytes")
         try:

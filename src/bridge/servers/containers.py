@@ -63,8 +63,8 @@ def container_of(command: str, arguments: Sequence[str], environment: Mapping[st
         return None
     for number, argument in enumerate(arguments[place:]):
         if argument == "--cidfile" or argument.startswith("--cidfile="):
-            own = argument.partition("=")[2] or arguments[place + number + 1]
-            return Container(command, own, tuple(arguments), environment)
+            own = argument.partition("=")[2] or next(iter(arguments[place + number + 1 :]), "")
+            return Container(command, own, tuple(arguments), environment) if own else None  # the tool will say so
     cidfile = str(Path(tempfile.gettempdir(), _FOLDER + secrets.token_hex(8), "cid"))
     told = (*arguments[: place + 1], "--cidfile", cidfile, *arguments[place + 1 :])
     return Container(command, cidfile, told, environment)

@@ -87,7 +87,7 @@ def _tool(item: Any) -> ToolDefinition:
         raise ValueError("it can't be written as JSON") from None
     if len(orjson.dumps(schema)) > _MAX_DEFINITION:
         raise ValueError(f"inputSchema is larger than {_MAX_DEFINITION // 1024} KiB")
-    full = clean(description or "")[:_MAX_FULL_TEXT]
+    full = clean((description or "")[: 2 * _MAX_FULL_TEXT])[:_MAX_FULL_TEXT]
     return ToolDefinition(
         name, cut(full, MAX_DESCRIPTION), full, _clean_schema({"type": "object", **schema}), annotations,
         hashlib.sha256(relied).hexdigest(),
@@ -110,6 +110,8 @@ def read_listed(items: Sequence[Any], *keys: str) -> tuple[list[JsonObject], lis
 
 def clean(text: str) -> str:
     """Without escape sequences, control and format characters (zero width, direction, tags), which only hide things."""
+    if not any(map(_hidden, set(text))):
+        return text
     kept = []
     escaped = False
     for character in text:
@@ -118,9 +120,13 @@ def clean(text: str) -> str:
             continue
         if character == "\x1b":
             escaped = True
-        elif character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn"):
+        elif not _hidden(character):
             kept.append(character)
     return "".join(kept)
+
+
+def _hidden(character: str) -> bool:
+    return character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def cut(text: str, size: int) -> str:
@@ -133,7 +139,7 @@ def _clean_schema(value: Any) -> Any:
     """The schema with its texts for the model cleaned; names, constants and patterns stay as they are."""
     if isinstance(value, dict):
         return {
-            key: cut(clean(inner), MAX_DESCRIPTION)
+            key: cut(clean(inner[: 4 * MAX_DESCRIPTION]), MAX_DESCRIPTION)
             if key in ("description", "title", "$comment") and isinstance(inner, str)
             else _clean_schema(inner)
             for key, inner in value.items()

@@ -57,10 +57,14 @@ class ProcessGroups:
             self._write()
 
     def close(self) -> None:
-        """A clean stop: whatever is left of the groups ends, and the guardian goes."""
+        """A clean stop: whatever is left of the groups ends, and what left them without parents; the guardian goes."""
         for group in list(self._groups):
             kill_group(group)
             self.remove(group)
+        if self._guardian is not None:  # there were servers
+            with suppress(Exception):  # psutil's own errors: what can't be looked at is not ours
+                for pid in _tagged(self.boot_id):
+                    _kill(pid)
         guardian, self._guardian = self._guardian, None
         if guardian is not None and guardian.stdin is not None:
             with suppress(OSError, ValueError):

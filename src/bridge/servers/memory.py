@@ -24,6 +24,7 @@ class Memory:
         self._file = file
         self._pins: dict[str, str] = {}
         self._tools: dict[str, list[dict[str, Any]]] = {}
+        self._latest: dict[str, list[ToolDefinition]] = {}
         self._dirty = False
         self._load()
 
@@ -52,6 +53,9 @@ class Memory:
 
     def saw(self, server: str, tools: list[ToolDefinition]) -> None:
         """Remember the tools of a server."""
+        if self._latest.get(server) is tools:
+            return  # looked at whenever any server changes
+        self._latest[server] = tools
         entries = [asdict(tool) for tool in tools]
         if entries != self._tools.get(server):
             self._tools[server] = entries
@@ -61,6 +65,7 @@ class Memory:
         """Forget the tools of servers that are no longer configured. What was agreed to stays agreed."""
         for server in set(self._tools) - servers:
             del self._tools[server]
+            self._latest.pop(server, None)
             self._dirty = True
 
     def save(self) -> None:

@@ -1,5 +1,6 @@
 """What one server offers: its tools, resources and prompts, read from its listings. Below `owner.py`."""
 
+import asyncio
 import logging
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from bridge.servers.definitions import Problem, ToolDefinition, read_listed, rea
 from bridge.servers.jsonrpc import JsonObject
 from bridge.servers.session import Session
 
+_MANY = 500
+"""Listings of more tools are read in a thread: other servers' calls go on meanwhile."""
 EVERYTHING = frozenset({"tools", "resources", "prompts"})
 
 
@@ -27,7 +30,10 @@ class Offers:
         problems: list[Problem] = []
         if "tools" in stale:
             # servers that forget to declare their tools are asked all the same
-            self.tools, found = read_tools(await session.listing("tools/list", "tools"))
+            listed = await session.listing("tools/list", "tools")
+            self.tools, found = (
+                await asyncio.to_thread(read_tools, listed) if len(listed) > _MANY else read_tools(listed)
+            )
             problems += found
         if "resources" in stale and "resources" in declared:
             items = await session.listing("resources/list", "resources")

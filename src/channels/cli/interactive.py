@@ -17,8 +17,8 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from bus.commands import COMMANDS
-from channels.cli.asking import Withdrawn, ask_approval, ask_question
-from channels.cli.follow import TERMINAL, Event
+from channels.cli.asking import Asker, Withdrawn
+from channels.cli.follow import TERMINAL
 from channels.cli.link import Link, RpcFailed
 from channels.cli.once import Interrupts, next_event
 from channels.cli.screen import Screen
@@ -77,9 +77,7 @@ class Conversation:
             key_bindings=_keys(),
         )
         self._answers: PromptSession[str] = PromptSession()
-        self._to_ask: list[Event] = []
-        self._asked: str | None = None
-        """The approval or question that is being asked right now."""
+        self._asker = Asker(link, screen, self._line, self._stop_asking)
 
     async def run(self) -> int:
         """Talk until the person leaves; the exit code."""
@@ -140,51 +138,25 @@ class Conversation:
                 self._screen.error(str(error))
                 return
             async with asyncio.TaskGroup() as tasks:
-                asking: asyncio.Task[None] | None = None
                 while True:
                     event = await next_event(link, self._screen)
                     kind = event["type"]
                     if kind in ("approval.requested", "question.requested"):
-                        self._to_ask.append(event)
-                        if asking is None or asking.done():
-                            asking = tasks.create_task(self._ask())
+                        self._asker.ask(tasks, event)
                         continue
                     if kind == "approval.resolved":
-                        self._withdraw(str(event.get("approval_id")))
+                        self._asker.answered(str(event.get("approval_id")))
                     self._screen.show(event)
                     if kind in TERMINAL and event.get("message_id") == message_id:
-                        self._to_ask.clear()
-                        self._stop_asking()
+                        self._asker.over()
                         break
             link.follower.forget(message_id)
 
-    async def _ask(self) -> None:
-        """Ask in a task of its own, since somebody else may answer first; one after another."""
-        while self._to_ask:
-            event = self._to_ask.pop(0)
-            self._asked = _asked_id(event)
-            ask = ask_question if event["type"] == "question.requested" else ask_approval
-            await ask(event, self._link, self._screen, self._line)
-        self._asked = None
-
     async def _line(self, prompt: str) -> str:
-        if self._asked is None:  # answered by somebody else before the prompt could come up
-            raise Withdrawn
         return await self._answers.prompt_async(prompt, handle_sigint=False)
 
-    def _withdraw(self, approval_id: str) -> None:
-        """Somebody else has answered, now or while it waited for its turn."""
-        self._to_ask = [event for event in self._to_ask if _asked_id(event) != approval_id]
-        if self._asked == approval_id:
-            self._stop_asking()
-
     def _stop_asking(self) -> None:
-        """There is nothing to ask for any more."""
-        self._asked = None
+        """Somebody else has answered, or the turn is over."""
         app = self._answers.app
         if app.is_running and not app.is_done:
             app.exit(exception=Withdrawn())
-
-
-def _asked_id(event: Event) -> str:
-    return str(event.get("approval_id") or event.get("question_id"))

@@ -77,7 +77,7 @@ class Intake:
         self._places: OrderedDict[str, Where] = OrderedDict()
         self.private: dict[str, str] = {}
         """The private channel with each person, as far as known."""
-        self._lanes = Lanes(self._look_back)
+        self._lanes = Lanes(self._catch_up)
         self._gate = asyncio.Semaphore(3)
         self.paused = False
 
@@ -124,7 +124,7 @@ class Intake:
         if "channel" in data:
             return self._learn(data["channel"], guild)
         try:
-            return self._learn(await self._call("GET", "/channels/{channel_id}", {"channel_id": channel}), guild)
+            return self._learn(await self._ask("/channels/{channel_id}", channel), guild)
         except DeliveryRejected:
             return Where(guild, channel)
 
@@ -141,15 +141,18 @@ class Intake:
         if self.paused:
             return
 
-        async def done() -> None:
-            try:
-                await job()
-            except ChannelError as error:
-                _log.warning("an event of discord channel %s is left out: %s", lane, error.reason)
-            except Exception:  # one odd event must not take its lane's later ones along
-                _log.exception("an event of discord channel %s could not be read", lane)
+        self._lanes.put(lane, partial(self._do, lane, job))
 
-        self._lanes.put(lane, done)
+    async def _do(self, lane: str, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except ChannelError as error:
+            _log.warning("an event of discord channel %s is left out: %s", lane, error.reason)
+        except Exception:  # one odd event must not take its lane's later ones along
+            _log.exception("an event of discord channel %s could not be read", lane)
+
+    async def _catch_up(self, lane: str) -> None:
+        await self._do(lane, partial(self._look_back, lane))
 
     def _ready(self, data: Object) -> None:
         """A fresh session: whatever was said since the marks may have been missed."""
@@ -240,7 +243,7 @@ class Intake:
             for _ in range(_MOST_PAGES):
                 page = await self._page(channel, after)
                 for message in page:
-                    await self._take(message, where)
+                    await self._do(channel, partial(self._take, message, where))
                 if len(page) < _PAGE:
                     return
                 after = int(page[-1]["id"])
@@ -249,15 +252,18 @@ class Intake:
             _log.info("no look back at discord channel %s: %s", channel, error.reason)
 
     async def _page(self, channel: str, after: int) -> list[Object]:
-        """A piece of the history, oldest first. Trouble that passes is waited for: nothing later may be read before."""
+        """A piece of the history, oldest first."""
+        page: list[Object] = await self._ask(f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}", channel)
+        later = [message for message in page if int(message["id"]) > after]
+        return sorted(later, key=lambda message: int(message["id"]))
+
+    async def _ask(self, path: str, channel: str) -> Any:
+        """Of this channel, from Discord. Trouble that passes is waited for: nothing later may be read before."""
         delay = _FIRST_DELAY
         while True:
             try:
                 async with self._gate:
-                    path = f"/channels/{{channel_id}}/messages?limit={_PAGE}&after={after}"
-                    page: list[Object] = await self._call("GET", path, {"channel_id": channel})
-                later = [message for message in page if int(message["id"]) > after]
-                return sorted(later, key=lambda message: int(message["id"]))
+                    return await self._call("GET", path, {"channel_id": channel})
             except (DeliveryRejected, ChannelAuthFailed):
                 raise
             except RateLimited as error:

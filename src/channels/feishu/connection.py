@@ -81,7 +81,9 @@ class Connection:
                 found = await reply.json(content_type=None)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise lost(error) from error
-        code = int(found.get("code", -1))
+        if not isinstance(found, dict) or "code" not in found:
+            raise ChannelUnavailable("somebody else answers in Feishu's place: a proxy, a login page")
+        code = int(found["code"])
         if code in _BUSY:
             raise ChannelUnavailable(f"Feishu gives no long connection now (code {code})")
         if code != 0:
@@ -94,10 +96,11 @@ class Connection:
         service = int((parse_qs(urlsplit(url).query).get("service_id") or ["0"])[0])
         link = Link(service, ping_seconds)
         try:
-            socket = await self._api.session.ws_connect(
-                url, heartbeat=self._silence_seconds, max_msg_size=_MAX_FRAME, compress=0,
-                timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
-            )  # fmt: skip
+            async with asyncio.timeout(REQUEST_SECONDS):
+                socket = await self._api.session.ws_connect(
+                    url, heartbeat=self._silence_seconds, max_msg_size=_MAX_FRAME, compress=0,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
+                )  # fmt: skip
         except aiohttp.WSServerHandshakeError as error:
             raise _handshake(error) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

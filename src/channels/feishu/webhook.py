@@ -43,7 +43,7 @@ def claims(headers: Mapping[str, str], now: float) -> bool:
         return False
     try:
         age = abs(now - int(headers["X-Lark-Request-Timestamp"]))
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise NotGenuine("no time") from None
     if age > MAX_AGE_SECONDS:
         raise NotGenuine("too old")
@@ -55,8 +55,9 @@ def read(headers: Mapping[str, str], body: bytes, keys: Keys, *, signed: bool) -
     if signed and not _signature_fits(headers, body, keys.encrypt_key):
         raise NotGenuine("signature")
     call = _decrypted(body, keys.encrypt_key)
-    token = call.get("token") or (call.get("header") or {}).get("token") or ""
-    if not hmac.compare_digest(str(token).encode(), keys.verification_token.encode()):
+    header = call.get("header")
+    token = call.get("token") or (header.get("token") if isinstance(header, dict) else "") or ""
+    if not hmac.compare_digest(_bytes(str(token)), keys.verification_token.encode()):
         raise NotGenuine("token")
     if not signed and call.get("type") != "url_verification":
         raise NotGenuine("unsigned")
@@ -65,9 +66,14 @@ def read(headers: Mapping[str, str], body: bytes, keys: Keys, *, signed: bool) -
 
 def _signature_fits(headers: Mapping[str, str], body: bytes, key: str) -> bool:
     text = headers.get("X-Lark-Request-Timestamp", "") + headers.get("X-Lark-Request-Nonce", "") + key
-    right = hashlib.sha256(text.encode() + body).hexdigest()
+    right = hashlib.sha256(_bytes(text) + body).hexdigest()
     given = headers.get("X-Lark-Signature", "").strip().lower()
-    return hmac.compare_digest(given.encode(), right.encode())
+    return hmac.compare_digest(_bytes(given), right.encode())
+
+
+def _bytes(text: str) -> bytes:
+    """Anybody writes a header, in whatever bytes."""
+    return text.encode(errors="replace")
 
 
 def _decrypted(body: bytes, key: str) -> Object:

@@ -1,16 +1,19 @@
 """A state folder in one file and back: `backup` and `restore`, apart from how the sessions are copied.
 
-What is left out: logs, locks, what only the running process means, earlier backups, and what a restore put aside.
+What is left out: logs, locks, what only the running process means, and earlier backups.
 The file holds the admin token and secrets, so it is mode 0600. Reading one, nothing but
 plain files and folders below the target is made.
 """
 
+import errno
+import gzip
 import io
 import json
 import os
 import sqlite3
 import tarfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +22,9 @@ from gateway import __version__
 FORMAT = 1
 MANIFEST = "busgate-backup.json"
 LEFT_OUT = frozenset({"logs", "gateway.json", "chat_history", "sessions"})
-LEFT_OUT_STARTS = ("backup-", "before-", ".restoring-")
-LEFT_OUT_ENDS = (".lock", ".torn", ".tmp", ".corrupt", ".sock", "-wal", "-shm")
+LEFT_OUT_STARTS = ("backup-", "before-", "restoring-")
+LEFT_OUT_ENDS = (".lock", ".torn", ".tmp", ".corrupt", ".sock", "-wal", "-shm", ".part")
+_UNMOVABLE = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class NotABackup(Exception):
@@ -34,8 +38,9 @@ def write_archive(target: Path, home: Path, sessions: Path | None) -> int:
     """
     if target.exists():
         raise FileExistsError(17, "exists already", str(target))
-    part = target.with_name(target.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # nobody else's file: secrets go into it
     count = 0
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -48,10 +53,21 @@ def write_archive(target: Path, home: Path, sessions: Path | None) -> int:
                         count += _add(archive, path, "sessions/" + path.relative_to(sessions).as_posix())
             file.flush()
             os.fsync(file.fileno())
-        os.link(part, target)  # never over another file, whoever made it meanwhile
+        _appear(part, target)
     finally:
         part.unlink(missing_ok=True)
     return count
+
+
+def _appear(part: Path, target: Path) -> None:
+    """Give `part` its name, never over another file, whoever made it meanwhile."""
+    try:
+        os.link(part, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EMLINK):
+            raise
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # a medium without links: FAT, a share
+        part.replace(target)
 
 
 def _manifest(archive: tarfile.TarFile) -> None:
@@ -68,7 +84,21 @@ def _state(home: Path, *not_these: Path) -> Iterator[Path]:
             continue
         if path.is_symlink() or not path.is_file() or path.absolute() in [each.absolute() for each in not_these]:
             continue
+        if parts[0] != "media" and _is_backup(path):  # whatever its name is; what people sent is theirs
+            continue
         yield path
+
+
+def _is_backup(path: Path) -> bool:
+    """Whether it begins as `write_archive` begins a file."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != b"\x1f\x8b":
+                return False
+        with gzip.open(path) as plain:
+            return plain.read(len(MANIFEST) + 1) == MANIFEST.encode() + b"\0"
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
@@ -105,67 +135,88 @@ def _database(path: Path) -> bytes:
 def read_archive(source: Path, home: Path) -> Path | None:
     """Make `home` what the backup `source` holds; where the former state was moved to, if there was one.
 
-    Everything is unpacked beside `home` first, then the two change places. Where `home` itself has to stay (a volume
-    of a container, a link to another disk, a parent that is somebody else's) what is in it does.
-    Raises NotABackup, OSError.
+    Everything is unpacked beside `home` first, then the two change places; where `home` can't be moved, as a
+    container's volume, both happen within it. Raises NotABackup, OSError.
     """
-    inside = home.is_dir() and (
-        home.is_symlink() or os.path.ismount(home) or not os.access(home.absolute().parent, os.W_OK | os.X_OK)
-    )
-    name = f".restoring-{os.getpid()}"
-    fresh = home / name if inside else home.with_name(home.name + name)
+    if not home.is_symlink():  # else the link would move, and the state from its disk to that of the link
+        try:
+            return _restore_beside(source, home)
+        except OSError as error:
+            if not home.is_dir() or error.errno not in _UNMOVABLE:
+                raise
+    return _restore_within(source, home)
+
+
+def _restore_beside(source: Path, home: Path) -> Path | None:
+    fresh = home.with_name(f"{home.name}.restoring-{os.getpid()}")
     fresh.mkdir(mode=0o700, parents=True)
     try:
         _unpack(source, fresh)
         aside = None
-        if inside:
-            aside = _change_inside(home, fresh)
-        elif home.exists() and any(home.iterdir()):
+        if home.exists() and any(home.iterdir()):
             aside = home.with_name(f"{home.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
             home.rename(aside)
         elif home.exists():
             home.rmdir()
-        if not inside:
+        try:
             fresh.rename(home)
+        except OSError:
+            if aside is not None:
+                aside.rename(home)
+            raise
     except BaseException:  # Ctrl-C, too: a half-unpacked state must not stay behind
         _remove(fresh)
         raise
     return aside
 
 
-def _change_inside(home: Path, fresh: Path) -> Path | None:
-    """Put what is in `fresh` in place of what is in `home`; where that went to. Backups that lie there stay."""
-    former = [
-        path for path in home.iterdir() if path.name != "lost+found" and not path.name.startswith(LEFT_OUT_STARTS)
-    ]
-    aside = home / f"before-{time.strftime('%Y%m%d-%H%M%S')}" if former else None
-    if aside is not None:
+def _restore_within(source: Path, home: Path) -> Path | None:
+    """Entry by entry; where one can't be moved, all go back."""
+    fresh = home / f"restoring-{os.getpid()}"
+    aside = home / f"before-{time.strftime('%Y%m%d-%H%M%S')}"
+    moved: list[tuple[Path, Path]] = []
+    fresh.mkdir(mode=0o700)
+    try:
+        _unpack(source, fresh)
+        former = [path for path in home.iterdir() if not path.name.startswith((*LEFT_OUT_STARTS, "lost+found"))]
         aside.mkdir(mode=0o700)
-        for path in former:
-            path.rename(aside / path.name)
-    for path in list(fresh.iterdir()):
-        path.rename(home / path.name)
+        moves = [(path, aside / path.name) for path in former] + [(path, home / path.name) for path in fresh.iterdir()]
+        for old, new in moves:
+            old.rename(new)
+            moved.append((old, new))
+    except BaseException:  # Ctrl-C, too
+        for old, new in reversed(moved):
+            new.rename(old)
+        if aside.is_dir() and not any(aside.iterdir()):
+            aside.rmdir()
+        _remove(fresh)
+        raise
     fresh.rmdir()
-    return aside
+    if former:
+        return aside
+    aside.rmdir()
+    return None
 
 
 def _unpack(source: Path, fresh: Path) -> None:
     try:
-        with tarfile.open(source, "r:gz") as archive:
+        with gzip.open(source) as plain, tarfile.open(fileobj=plain, mode="r:") as archive:
             first = archive.next()
             if first is None or first.name != MANIFEST:
                 raise NotABackup("this is not a backup of a gateway")
             stream = archive.extractfile(first)
             found = json.loads(stream.read()) if stream else {}
-            if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+            if not isinstance(found, dict) or not isinstance(found.get("format", 0), int):
                 raise NotABackup("this is not a backup of a gateway")
-            if found["format"] > FORMAT:
+            if found.get("format", 0) > FORMAT:
                 raise NotABackup(f"this backup was made by a newer version ({found.get('version')})")
             for member in archive:
                 if not member.isfile() or member.name == MANIFEST:
                     continue
                 _place(archive, member, fresh)
-    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
+            while plain.read(1 << 20):
+                pass  # the sum over it all stands at the very end
+    except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, KeyError) as error:
         raise NotABackup(f"this backup is damaged: {error}") from None
 
 

@@ -9,6 +9,9 @@ import typer
 from gateway.cli.failure import Failure
 from gateway.cli.output import ConfigOption, JsonOption, print_json
 
+COPY_SECONDS = 3600.0
+"""All sessions are copied before the answer comes; a copy that nobody takes lies there for hours."""
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
@@ -26,7 +29,7 @@ def backup(
         raise Failure(f"{file} exists already")
     office = Office(config)
     home = office.loaded.home
-    copied = office.ask("backup.sessions")
+    copied = office.ask("backup.sessions", patience=COPY_SECONDS)
     folder = Path(copied["folder"])
     if folder.parent.parent != home or not folder.parent.name.startswith("backup-"):
         raise Failure("the gateway named a folder that is not its own")

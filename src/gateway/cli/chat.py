@@ -43,6 +43,8 @@ def chat(
     config: ConfigOption = None,
 ) -> None:
     """Talk to the assistant. With TEXT, or text on stdin: one turn, the answer on stdout."""
+    if url is not None and urlsplit(url).scheme not in ("ws", "wss"):
+        raise Failure(f"--url {url}: not a WebSocket address (ws://… or wss://…)", exit_code=2)
     said = " ".join(text) if text else None
     if said is None and not sys.stdin.isatty():
         said = _decoded(sys.stdin.buffer.read()).rstrip("\r\n")  # the end of the last line, not something said

@@ -2,16 +2,23 @@
 
 import io
 import json
+import re
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from gateway.cli.output import ConfigOption, JsonOption, print_json
-from gateway.observability.redaction import MASK, Redactor
+from gateway.observability.redaction import MASK, Redactor, secrets_of
 
 app = typer.Typer(
     rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Check the configuration, or show it."
 )
+LONG_SECRET = 12
+"""A shorter one may be an ordinary word elsewhere: some servers take any word for a key."""
+_FLAG = re.compile(r"--?[\w-]*(key|token|secret|password|credential|authorization)", re.IGNORECASE)
+"""An argument of a program that says that the next one is a secret."""
+_GIVEN = re.compile(_FLAG.pattern + "=(?=.)", re.IGNORECASE)
 FileArgument = Annotated[str | None, typer.Argument(metavar="[FILE]", help="Instead of the one that is found.")]
 
 
@@ -36,7 +43,7 @@ def show(file: FileArgument = None, config: ConfigOption = None, as_json: JsonOp
     from gateway.settings import load_settings
 
     loaded = load_settings(file or config)
-    data = masked(json.loads(loaded.settings.model_dump_json()))
+    data = masked(loaded.settings)
     if as_json:
         print_json(data)
         return
@@ -52,12 +59,21 @@ def show(file: FileArgument = None, config: ConfigOption = None, as_json: JsonOp
     print(out.getvalue(), end="")
 
 
-def masked(value: Any) -> Any:
-    """Secrets as `***`, in texts that carry one (a URL with a password, an argument) too."""
+def masked(settings: BaseModel) -> Any:
+    """The settings as JSON values; secrets are `***`, in texts that carry one (an address, an argument) too."""
+    long = [secret for secret in secrets_of(settings) if len(secret) >= LONG_SECRET]
+    return _masked(json.loads(settings.model_dump_json()), Redactor(long))
+
+
+def _masked(value: Any, redactor: Redactor) -> Any:
     if isinstance(value, dict):
-        return {name: masked(inner) for name, inner in value.items()}
+        return {name: _masked(inner, redactor) for name, inner in value.items()}
     if isinstance(value, list):
-        return [masked(inner) for inner in value]
+        named = [False, *(isinstance(item, str) and _FLAG.fullmatch(item) is not None for item in value)]
+        return [MASK if flag else _masked(item, redactor) for flag, item in zip(named, value, strict=False)]
     if isinstance(value, str):
-        return MASK if value and not value.strip("*") else Redactor().text(value)
+        given = _GIVEN.match(value)
+        if given is not None:
+            return given[0] + MASK
+        return MASK if value and not value.strip("*") else redactor.text(value)
     return value

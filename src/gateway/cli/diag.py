@@ -73,7 +73,7 @@ def _sections(config: str | None) -> Iterator[tuple[str, Any]]:
         return escape_controls(redactor.text(text))
 
     yield from (("configuration", str(loaded.source) if loaded.source else None), ("home", str(loaded.home)))
-    yield "settings", masked(json.loads(loaded.settings.model_dump_json()))
+    yield "settings", masked(loaded.settings)
     yield (
         "findings",
         [

@@ -27,8 +27,11 @@ class Office:
         self.certificate = self.loaded.settings.server.tls.cert
         self.running = find_running(self.loaded.home)
 
-    def ask(self, method: str, **params: Any) -> Any:
-        """The result of `method`; params that are None are left out. Raises Failure with the reason."""
+    def ask(self, method: str, *, patience: float = 30.0, **params: Any) -> Any:
+        """The result of `method`; params that are None are left out. Raises Failure with the reason.
+
+        `patience`: how many seconds a running gateway has for it.
+        """
         given = {name: value for name, value in params.items() if value is not None}
         until = time.monotonic() + STARTING_SECONDS
         while self.running is None:
@@ -39,9 +42,9 @@ class Office:
                     raise Failure(str(error)) from None
                 time.sleep(0.2)
                 self.running = find_running(self.loaded.home)
-        return self._remote(method, given)
+        return self._remote(method, given, patience)
 
-    def _remote(self, method: str, params: dict[str, Any]) -> Any:
+    def _remote(self, method: str, params: dict[str, Any], patience: float) -> Any:
         assert self.running is not None
         try:
             token = admin_token(self.loaded.home)
@@ -49,7 +52,10 @@ class Office:
             raise Failure(f"cannot read the admin token: {error.strerror or error}") from None
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         try:
-            _, answer = http(self.running.url + "/api/v1/rpc", body=request, token=token, certificate=self.certificate)
+            _, answer = http(
+                self.running.url + "/api/v1/rpc", body=request, token=token, certificate=self.certificate,
+                seconds=patience,
+            )  # fmt: skip
         except OSError as error:
             hint = " (is --config the file it runs with?)" if "CERTIFICATE" in str(error) else ""
             raise Failure(f"the running gateway (pid {self.running.pid}) did not answer: {error}{hint}") from None

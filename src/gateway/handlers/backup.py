@@ -19,6 +19,9 @@ from gateway.handlers.dispatch import Method, method
 from gateway.handlers.ports import Audit
 
 PREFIX = "backup-"
+_ID_BYTES = 6
+_OURS = PREFIX + "[0-9a-f]" * 2 * _ID_BYTES
+"""Only what this module named itself is ever removed: people keep their backups in folders of such names, too."""
 LEFT_SECONDS = 6 * 3600.0
 
 
@@ -46,7 +49,7 @@ class BackupMethods:
         """Copy the sessions to a folder of their own, to be packed."""
         async with self._one:
             await asyncio.to_thread(self._sweep)
-            folder = self._home / (PREFIX + secrets.token_hex(6)) / "sessions"
+            folder = self._home / (PREFIX + secrets.token_hex(_ID_BYTES)) / "sessions"
             folder.parent.mkdir(mode=0o700)
             count = await self._store.backup(folder)
         if self._audit is not None:
@@ -54,7 +57,7 @@ class BackupMethods:
         return {"folder": str(folder), "sessions": count}
 
     def _sweep(self) -> None:
-        for left in self._home.glob(PREFIX + "*"):
+        for left in self._home.glob(_OURS):
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime > LEFT_SECONDS:
                     shutil.rmtree(left, ignore_errors=True)

@@ -10,9 +10,19 @@ from bus.errors import BadParameters, NotAuthenticated, TimedOut, TooLarge
 from bus.events import JsonObject
 from gateway import protocol
 from gateway.auth import COOKIE, Authenticator, Principal
-from gateway.protocol import dumps
+from gateway.json_text import dumps
 
 BODY_SECONDS = 30.0
+
+PROTECTIVE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
+    "object-src 'none'; frame-ancestors 'none'",
+    "Server": "gateway",
+}
 
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -21,10 +31,10 @@ def json_response(body: object, status: int = 200, headers: Mapping[str, str] | 
 
 
 def error_response(error: BaseException) -> web.Response:
-    """An error as the contract writes it over HTTP."""
+    """An error as the contract writes it over HTTP; its `status` and `answer_headers` count where it has them."""
     status, body = protocol.http_error(error)
     status = getattr(error, "status", status)
-    headers = {}
+    headers = dict(getattr(error, "answer_headers", {}))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     wait = body["error"].get("retry_after_ms")

@@ -14,7 +14,8 @@ from gateway.handlers.call import Call
 from gateway.handlers.dispatch import Dispatcher
 from gateway.http.exchange import bearer, json_response, read_body, retry_after_seconds
 from gateway.hub import Hub
-from gateway.protocol import HTTP_STATUS, Peer, Request, dumps
+from gateway.json_text import UNWRITABLE
+from gateway.protocol import HTTP_STATUS, Peer, Request, response_bytes, unwritable
 from gateway.stream import EventStream
 
 SSE_HEADERS = {
@@ -48,7 +49,9 @@ class RpcRoute:
         if incoming.batch:
             calls = [Call(principal=principal) for _ in incoming.entries]
             responses = await answer_batch(incoming.entries, calls, self._dispatcher, peer)
-            return json_response(responses) if responses else web.Response(status=204)
+            if not responses:
+                return web.Response(status=204)
+            return web.Response(body=response_bytes(responses), content_type="application/json")
         entry = incoming.entries[0]
         if isinstance(entry, Request) and entry.method == "chat.send_stream" and entry.wants_reply:
             return await self._stream(request, entry, principal, peer)
@@ -68,7 +71,7 @@ class RpcRoute:
                 return _single(response)
             out = web.StreamResponse(headers=SSE_HEADERS)
             await out.prepare(request)
-            await out.write(b"data: " + dumps(response) + b"\n\n")
+            await out.write(b"data: " + response_bytes(response) + b"\n\n")
             call.replied()
             await self._events(out, reader, response["result"]["message_id"])
             return out
@@ -99,7 +102,10 @@ def _single(response: JsonObject) -> web.Response:
         response = response | {"error": error | error["data"]}
         if (wait := error["data"].get("retry_after_ms")) is not None:
             headers["Retry-After"] = str(retry_after_seconds(wait))
-    return json_response(response, status, headers)
+    try:
+        return json_response(response, status, headers)
+    except UNWRITABLE:
+        return _single(unwritable(response))
 
 
 def status_of(response: JsonObject) -> int:

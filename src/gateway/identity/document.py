@@ -24,11 +24,12 @@ class CorruptDocument(Exception):
 
 
 class Document:
-    """A versioned JSON object in `path`. `data` is its content; `save` makes it durable."""
+    """A versioned JSON object in `path`. `data` is its content, tables by name; `save` makes it durable."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.data: JsonObject = self._load()
+        self._kept = orjson.dumps(self.data)
 
     def _load(self) -> JsonObject:
         try:
@@ -46,9 +47,27 @@ class Document:
         return found
 
     def save(self) -> None:
-        """Replace the file. Raises Overloaded (1007) where the disk refuses; the old text stays."""
+        """Replace the file. Raises Overloaded (1007) where the disk refuses; the old content stays, here and there.
+
+        Else what was refused would hold until the next start, and could not be tried again: a token that is
+        worth nothing in memory is not found a second time, and lives again after a restart.
+        """
         self.data["version"] = VERSION
-        write_private(self.path, orjson.dumps(self.data, option=orjson.OPT_INDENT_2))
+        text = orjson.dumps(self.data, option=orjson.OPT_INDENT_2)
+        try:
+            write_private(self.path, text)
+        except Overloaded:
+            self._go_back()
+            raise
+        self._kept = text
+
+    def _go_back(self) -> None:
+        """Every table as it was saved last; the stores hold the tables themselves."""
+        saved = orjson.loads(self._kept)
+        for name, table in self.data.items():
+            if isinstance(table, dict):
+                table.clear()
+                table.update(saved.get(name, {}))
 
 
 def write_private(path: Path, content: bytes) -> None:

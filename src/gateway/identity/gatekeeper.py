@@ -4,11 +4,12 @@ Below it are the links (who was paired or tied), the pairing codes and the chann
 compares immutable ids only, never names, and knows nothing of what was said.
 """
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from bus.errors import BadParameters, NotFound
+from bus.errors import BadParameters, NotFound, Overloaded
 from bus.events import Actor
 from bus.keys import user_id
 from channels.ports import Admission, Admitted, Hint, Identity, Place, Silent
@@ -20,6 +21,8 @@ from gateway.identity.preferences import Preferences
 from gateway.identity.roles import ROLES
 from gateway.identity.tries import Tries
 from gateway.identity.users import Users
+
+log = logging.getLogger("gateway.identity")
 
 HINT_SECONDS = 600.0
 _HINTED = 10_000
@@ -115,7 +118,11 @@ class Gate:
         name = str(identity)
         if moment - self._hinted.get(name, -HINT_SECONDS) < HINT_SECONDS:
             return Silent()
-        asking = self._pairing.ask(identity.channel, identity.account, identity.peer, identity.name, self._now())
+        try:
+            asking = self._pairing.ask(identity.channel, identity.account, identity.peer, identity.name, self._now())
+        except Overloaded as error:  # a stranger's message is no reason to take the channel down with the disk
+            log.error("a pairing code could not be kept: %s", error.message)
+            return Silent()
         if asking is None:
             return Silent()
         self._hinted[name] = moment

@@ -26,6 +26,11 @@ def checked_role(role: str) -> str:
     return role
 
 
+def stronger(one: str, other: str) -> str:
+    """The one of two roles that may do more; `ROLES` has them in order."""
+    return min(one, other, key=list(ROLES).index)
+
+
 def scopes_of(role: str, wanted: Iterable[str] | None = None) -> frozenset[str]:
     """What a token of `role` holds: all of the role's scopes, or only those `wanted`.
 

@@ -158,6 +158,8 @@ class Tokens:
 
     def rotate(self, token_id: str, now: float, *, grace: float = 86_400.0) -> tuple[Token, str]:
         """A new secret under the same id; the old one works for `grace` more seconds. Raises NotFound."""
+        if token_id in self._static_by_id:
+            raise BadParameters("a token of the configuration is changed there")
         row = self._rows.get(token_id)
         if row is None:
             raise NotFound("there is no such token")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bus.context import timestamp
-from bus.errors import Conflict, NotFound
+from bus.errors import BadParameters, Conflict, NotFound
 from bus.events import JsonObject
 from bus.keys import user_id
 from gateway.identity.document import Document, rows
-from gateway.identity.roles import checked_role
+from gateway.identity.roles import checked_role, stronger
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,10 @@ class User:
 
 
 class Users:
-    """All users by name. `configured` are those of the configuration's tokens, name to role."""
+    """All users by name. `configured` are those of the configuration's tokens, name to role.
+
+    Who stands in both has the stronger role: nobody becomes less, and so open to lesser admins, by being added.
+    """
 
     def __init__(self, document: Document, configured: Mapping[str, str] | None = None) -> None:
         self._document = document
@@ -37,8 +40,14 @@ class Users:
 
     def get(self, user: str) -> User | None:
         """The user of this name, or None."""
-        row = self._rows.get(user)
-        return None if row is None else User(user, row["role"], row["created_at"])
+        row, configured = self._rows.get(user), self._configured.get(user)
+        if row is None:
+            return None if configured is None else User(user, configured, None)
+        return User(user, stronger(row["role"], configured or row["role"]), row["created_at"])
+
+    def configured(self, user: str) -> bool:
+        """Whether the configuration names him, which no method changes."""
+        return user in self._configured
 
     def role_of(self, user: str) -> str:
         """The role of `user`; `user` for those who were never given one."""
@@ -55,21 +64,31 @@ class Users:
         self._document.save()
         return User(name, role, self._rows[name]["created_at"])
 
-    def ensure(self, user: str, role: str = "user") -> User:
-        """The user of this name, made now if need be; an existing one keeps his role."""
-        return self.get(str(user_id(user))) or self.add(user, role)
+    def ensure(self, user: str, role: str | None = None) -> User:
+        """The user of this name, made now if need be; an existing one keeps his role.
+
+        One of the configuration is made too where `role` is more than he has there.
+        """
+        name = str(user_id(user))
+        found = self.get(name)
+        if found is None:
+            return self.add(name, role or "user")
+        if name in self._rows or role is None or stronger(found.role, role) == found.role:
+            return found
+        return self.add(name, role)
 
     def remove(self, user: str) -> User:
-        """Forget the user. Raises NotFound."""
+        """Forget the user. Raises NotFound, BadParameters for one who is in the configuration alone."""
         found = self.get(user)
         if found is None:
             raise NotFound(f"there is no user {user}")
+        if user not in self._rows:
+            raise BadParameters("a user of the configuration is removed there")
         del self._rows[user]
         self._document.save()
         return found
 
     def all(self) -> list[User]:
         """Everybody, by name."""
-        named = {name: User(name, role, None) for name, role in self._configured.items()}
-        made = {name: User(name, row["role"], row["created_at"]) for name, row in self._rows.items()}
-        return [user for _, user in sorted((named | made).items())]
+        found = map(self.get, sorted(self._configured.keys() | self._rows.keys()))
+        return [user for user in found if user is not None]

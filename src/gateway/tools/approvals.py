@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import orjson
 
-from bus.context import timestamp
 from bus.errors import BadParameters, Forbidden, NotFound, Overloaded
 from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
+from gateway.tools.asked import Asked
 from gateway.tools.grants import Grants
 from gateway.tools.store import Store
+from gateway.tunnel.hashes import check_signable
 from gateway.tunnel.ports import Challenge
 
 CLOUD_SECONDS = 600.0
@@ -30,41 +31,18 @@ MAX_WAITING = 100
 """Questions one person may have open at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One question about one call. `digest` binds tool, arguments and call."""
-
-    approval_id: str
-    user: str
-    call_id: str
-    tool: str
-    digest: str
-    arguments: JsonObject
-    risk: str
-    expires: float
-    where: str | None = None
-    session: SessionKey | None = None
-    message_id: str = ""
-
-    def public(self) -> JsonObject:
-        """The fields of `approval.requested`."""
-        out: JsonObject = {
-            "approval_id": self.approval_id, "call_id": self.call_id, "tool": self.tool,
-            "arguments": self.arguments, "risk": self.risk, "expires_at": timestamp(self.expires),
-        }  # fmt: skip
-        if self.session is not None:
-            out["session_key"] = self.session.text
-            out["message_id"] = self.message_id
-        if self.where is not None:
-            out["where"] = self.where
-        return out
-
-
 @dataclass(slots=True)
 class _Open:
     asked: Asked
     answer: "asyncio.Future[tuple[str, str]] | None" = None
     decision: tuple[str, str] | None = None
+
+
+def _same_question(known: _Open, asked: Asked) -> bool:
+    """Whether it is asked on; after a restart a call may have another id, while nobody waits for the answer yet."""
+    if (known.asked.user, known.asked.tool, known.asked.arguments) != (asked.user, asked.tool, asked.arguments):
+        return False
+    return known.asked.call_id == asked.call_id or known.answer is None
 
 
 class ApprovalDesk:
@@ -181,8 +159,8 @@ class ApprovalDesk:
             message_id=challenge.message_id,
         )  # fmt: skip
         known = self._open.get(asked.approval_id)
-        if known is not None and known.asked.user != asked.user:
-            return "deny", ""  # an id of somebody else's question
+        if known is not None and not _same_question(known, asked):
+            return "deny", ""  # an id of somebody else's question, or of another call: one yes is for one call
         decision, by = await self.ask(asked, announce)
         if decision in ("allow_session", "allow_always") and by != "bridge":
             session = "" if challenge.session is None else challenge.session.identity
@@ -206,12 +184,12 @@ class ApprovalDesk:
         if question is not None and not question[1].done():
             question[1].set_result({"action": "cancel"})
 
-    async def ask_input(self, question_id: str, actor: Actor) -> JsonObject:
+    async def ask_input(self, question_id: str, actor: Actor, seconds: float = INPUT_SECONDS) -> JsonObject:
         """Wait for the answer to an elicitation; silence cancels."""
         future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._questions[question_id] = (actor.user, future)
         try:
-            done, _ = await asyncio.wait({future}, timeout=INPUT_SECONDS)
+            done, _ = await asyncio.wait({future}, timeout=seconds)
             return future.result() if done else {"action": "cancel"}
         finally:
             self._questions.pop(question_id, None)
@@ -247,17 +225,20 @@ class ApprovalDesk:
         except Overloaded:
             open_.decision = None
             raise
-        if open_.answer is not None and not open_.answer.done():
-            open_.answer.set_result(open_.decision)
+        except asyncio.CancelledError:
+            _tell(open_)  # he has said it, whatever became of his connection; the writing goes on in its thread
+            raise
+        _tell(open_)
         return True
 
     async def answer(self, question_id: str, action: str, content: JsonObject | None, actor: Actor) -> bool:
-        """`question.answer`. Raises NotFound."""
+        """`question.answer`. Raises NotFound, and BadParameters for what no bridge would get as it is."""
         question = self._questions.get(question_id)
         if question is None or question[0] != actor.user or question[1].done():
             raise NotFound("no such question, or it is over")
         if "approve" not in actor.scopes:
             raise Forbidden("this needs the scope approve")
+        check_signable(content)
         question[1].set_result({"action": action} if content is None else {"action": action, "content": content})
         return True
 
@@ -276,6 +257,23 @@ class ApprovalDesk:
             if open_.asked.session == session and open_.answer is None:
                 await self._over(approval_id)
 
+    async def forget(self, user: str) -> None:
+        """He is gone: what he was asked is a no, and what he had allowed ends. Raises Overloaded."""
+        for approval_id, open_ in list(self._open.items()):
+            if open_.asked.user == user and open_.answer is None:
+                await self._over(approval_id)
+            elif open_.asked.user == user:
+                open_.decision = open_.decision or ("deny", "")
+                _tell(open_)
+        await self._store.put("DELETE FROM approvals WHERE user = ?", (user,))
+        await self.permissions.forget(user)
+
     async def lend(self, user: str, session: SessionKey, on: bool) -> None:
         """`/bridge on` and `/bridge off` in a group, for the speaker alone."""
         await self.permissions.lend(user, session, on)
+
+
+def _tell(open_: _Open) -> None:
+    """The decision to whoever waits for it."""
+    if open_.answer is not None and open_.decision is not None and not open_.answer.done():
+        open_.answer.set_result(open_.decision)

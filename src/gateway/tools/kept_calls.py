@@ -6,14 +6,16 @@ that may be repeated anyway are not written down. Keys are kept for a day, as th
 """
 
 import hashlib
+import json
 import time
 from dataclasses import dataclass
 from typing import Literal
 
 import orjson
 
-from bus.errors import GatewayError, OutcomeUnknown, from_code
+from bus.errors import GatewayError, OutcomeUnknown, Unsignable, from_code
 from bus.events import JsonObject
+from gateway.json_text import dumps
 from gateway.tools.store import Store
 
 KEPT_SECONDS = 86_400.0
@@ -23,8 +25,11 @@ State = Literal["running", "done", "failed", "too_large"]
 
 
 def content_of(name: str, arguments: JsonObject) -> str:
-    """What a key stands for."""
-    return hashlib.sha256(orjson.dumps([name, arguments], option=orjson.OPT_SORT_KEYS)).hexdigest()
+    """What a key stands for. Raises Unsignable for arguments that the guard would refuse as well."""
+    try:
+        return hashlib.sha256(orjson.dumps([name, arguments], option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except TypeError as error:
+        raise Unsignable("an integer beyond 2^53 - 1 would not arrive as it is: send it as a text") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Kept:
     def outcome(self) -> JsonObject:
         """The result. Raises the error, or OutcomeUnknown where it was never written down."""
         if self.state == "done" and self.answer is not None:
-            found: JsonObject = orjson.loads(self.answer)
+            found: JsonObject = json.loads(self.answer)
             return found
         if self.state == "failed" and self.answer is not None:
             code, message, effect = orjson.loads(self.answer)
@@ -69,7 +74,7 @@ class KeptCalls:
 
     async def done(self, user: str, key: str, content: str, answer: JsonObject) -> None:
         """Its result."""
-        data = orjson.dumps(answer)
+        data = dumps(answer)  # a server's numbers and characters may be such as orjson refuses
         if len(data) <= MAX_ANSWER_BYTES:
             await self._put(user, key, content, "done", data)
         else:
@@ -85,6 +90,10 @@ class KeptCalls:
     async def forget(self, user: str, key: str) -> None:
         """It was not made: the key may be used again."""
         await self._store.put("DELETE FROM calls WHERE user = ? AND key = ?", (user, key))
+
+    async def forget_user(self, user: str) -> None:
+        """All of one user's keys."""
+        await self._store.put("DELETE FROM calls WHERE user = ?", (user,))
 
     async def _put(self, user: str, key: str, content: str, state: State, answer: bytes | None) -> None:
         await self._store.put(

@@ -8,9 +8,14 @@ from aiohttp import web
 
 from bridge.protocol.frames import AUTH_SECONDS
 from bus.context import current_trace_id
-from bus.errors import NotFound, RateLimited
+from bus.errors import GatewayError, NotFound, RateLimited
+from gateway.guard import Places
+from gateway.http.exchange import error_response, read_body
+from gateway.server import PEER
 from gateway.tunnel.directory import Directory
 from gateway.tunnel.ports import Gate, Trail
+
+PAIRING_BYTES = 4096
 
 
 class Endpoint:
@@ -21,6 +26,7 @@ class Endpoint:
         self._gate = gate
         self._trail = trail
         self._auth_seconds = auth_seconds
+        self._places = Places()
 
     def routes(self) -> list[web.RouteDef]:
         """To be mounted."""
@@ -33,7 +39,10 @@ class Endpoint:
     # ------------------------------------------------------------ the socket
 
     async def tunnel(self, request: web.Request) -> web.StreamResponse:
-        """One connection of a bridge: upgraded here, and from then on a `BridgeSocket`'s."""
+        """One connection of a bridge: upgraded here, and from then on a `BridgeSocket`'s.
+
+        Raises RateLimited and Overloaded where too many have not said who they are.
+        """
         if not web.WebSocketResponse().can_prepare(request).ok:
             return web.json_response(
                 {"error": {"code": 1000, "message": "this is the tunnel: a WebSocket is expected", "retryable": False,
@@ -43,8 +52,14 @@ class Endpoint:
         from gateway.tunnel.socket import BridgeSocket
         from gateway.websocket import hand_over
 
-        socket = BridgeSocket(self._directory, self._gate, self._trail, request.remote or "")
-        answer = await hand_over(request, lambda transport: socket.ws)
+        peer = _peer(request)
+        place = await self._places.take(peer)
+        socket = BridgeSocket(self._directory, self._gate, self._trail, peer, place)
+        try:
+            answer = await hand_over(request, lambda transport: socket.ws)
+        except BaseException:  # whatever it was: there is no socket that would give it back
+            place.leave()
+            raise
         socket.wait_for_hello(self._auth_seconds)
         return answer
 
@@ -53,13 +68,15 @@ class Endpoint:
     async def begin_pairing(self, request: web.Request) -> web.Response:
         """`POST /api/v1/bridge/pair {name, os}`."""
         try:
-            body = orjson.loads(await request.read())
+            body = orjson.loads(await read_body(request, PAIRING_BYTES))
         except orjson.JSONDecodeError:
             body = None
+        except GatewayError as error:
+            return error_response(error)
         if not isinstance(body, dict) or not all(isinstance(body.get(key, ""), str) for key in ("name", "os")):
             return _http_error(400, 1000, "the body is {name, os}")
         try:
-            begun = self._directory.pairing.begin(body.get("name", ""), body.get("os", ""), request.remote or "")
+            begun = self._directory.pairing.begin(body.get("name", ""), body.get("os", ""), _peer(request))
         except RateLimited as error:
             return _http_error(429, error.code, error.message, retry_after_ms=error.retry_after_ms)
         return web.json_response(begun)
@@ -72,6 +89,11 @@ class Endpoint:
         if state == "unknown":
             return _http_error(404, NotFound.code, "no such pairing")
         return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+
+def _peer(request: web.Request) -> str:
+    """The address of who asks, as the listener established it: behind a proxy all have the proxy's."""
+    return str(request.get(PEER) or request.remote or "")
 
 
 def _http_error(status: int, code: int, message: str, *, retry_after_ms: int | None = None) -> web.Response:

@@ -1,7 +1,10 @@
 """The hash of a call's arguments, made once for those who need it one after the other: the guard, then the tunnel."""
 
 from agent.ports.tools import ToolCall
+from bridge.errors import BridgeError
 from bridge.protocol import arguments_hash
+from bus.errors import BadParameters
+from bus.events import JsonObject
 
 
 class _Last:
@@ -26,3 +29,14 @@ def hash_of(call: ToolCall) -> str:
         hashed = arguments_hash(call.arguments)
         _last.call, _last.hashed = call, hashed
     return _last.hashed
+
+
+def check_signable(content: JsonObject | None) -> None:
+    """What a person answers goes to the bridge signed: found out later, it would break the whole connection.
+
+    Raises BadParameters for what is no plain JSON.
+    """
+    try:
+        arguments_hash(content)
+    except BridgeError as error:
+        raise BadParameters(f"content: {error.message}") from error

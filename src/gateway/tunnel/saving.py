@@ -26,6 +26,7 @@ class Saver:
         self._changed: dict[tuple[str, str], Bridge] = {}
         self._gone: list[Bridge] = []
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def save(self, bridge: Bridge) -> None:
         """Write it soon, as it is then."""
@@ -39,12 +40,16 @@ class Saver:
         self._begin()
 
     async def close(self) -> None:
+        """What the disk refused before gets its last chance."""
+        if self._changed or self._gone:
+            self._begin()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=_CLOSING_SECONDS)
+        self._closed = True
         self._remembered.close()
 
     def _begin(self) -> None:
-        if self._task is None:
+        if self._task is None and not self._closed:
             self._task = asyncio.get_running_loop().create_task(self._write())
             self._task.add_done_callback(self._written)
 
@@ -52,13 +57,27 @@ class Saver:
         while self._changed or self._gone:
             await asyncio.sleep(_GATHER_SECONDS)
             gone, self._gone = self._gone, []
-            for bridge in gone:
-                await asyncio.to_thread(self._remembered.forget, bridge.user, bridge.bridge_id)
-            rows = [self._row_of(bridge) for bridge in self._changed.values()]
-            self._changed.clear()
-            await asyncio.to_thread(self._remembered.save, rows)
+            changed, self._changed = self._changed, {}
+            try:
+                for bridge in gone:
+                    await asyncio.to_thread(self._remembered.forget, bridge.user, bridge.bridge_id)
+                rows = [self._row_of(bridge) for bridge in changed.values()]
+                await asyncio.to_thread(self._remembered.save, rows)
+            except BaseException:  # cancelled, too: what was not written is still to be
+                self._keep_for_later(gone, changed)
+                raise
+
+    def _keep_for_later(self, gone: list[Bridge], changed: dict[tuple[str, str], Bridge]) -> None:
+        """The disk refused: with the next change, or in the end, it is tried again."""
+        left_since = {(bridge.user, bridge.bridge_id) for bridge in self._gone}
+        still = {place: bridge for place, bridge in changed.items() if place not in left_since}
+        self._gone, self._changed = [*gone, *self._gone], still | self._changed
 
     def _written(self, task: "asyncio.Task[None]") -> None:
         self._task = None
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled():
+            return
+        if task.exception() is not None:
             self._trail.note("tunnel.not_saved", reason=type(task.exception()).__name__)
+        elif self._changed or self._gone:  # it came when the task had ended, and this was not yet known
+            self._begin()

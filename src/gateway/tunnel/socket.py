@@ -22,6 +22,7 @@ from bridge.protocol.frames import (
     error_payload,
 )  # fmt: skip
 from bus.errors import Forbidden, GatewayError, NotAuthenticated
+from gateway.guard import Place
 from gateway.packets import text_frame
 from gateway.tunnel.directory import Attached, Directory
 from gateway.tunnel.ports import Gate, Trail
@@ -34,14 +35,15 @@ _log = logging.getLogger(__name__)
 class BridgeSocket:
     """The owner of a `WebSocket`, and the directory's `Wire`."""
 
-    __slots__ = ("_attached", "_directory", "_gate", "_idle", "_patience", "_peer", "_trail", "ws")
+    __slots__ = ("_attached", "_directory", "_gate", "_idle", "_patience", "_peer", "_place", "_trail", "ws")
 
-    def __init__(self, directory: Directory, gate: Gate, trail: Trail, peer: str) -> None:
+    def __init__(self, directory: Directory, gate: Gate, trail: Trail, peer: str, place: Place) -> None:
         self.ws = WebSocket(self, AUTH_BYTES)
         self._directory = directory
         self._gate = gate
         self._trail = trail
         self._peer = peer
+        self._place = place
         self._attached: Attached | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -101,6 +103,7 @@ class BridgeSocket:
             self._refuse(error)
             return
         self._calm()
+        self._place.leave()
         self._attached = attached
         self.ws.max_size = self._directory.limits.max_frame_bytes
         # The WebSocket itself is asked for an echo: the first round trip, before any heartbeat.
@@ -145,6 +148,7 @@ class BridgeSocket:
 
     def gone(self) -> None:
         self._calm()
+        self._place.leave()
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None

@@ -21,6 +21,9 @@ Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 class Waiting:
     """A `Waiter` of the bridge, and a clock of the alarm. `result` ends with the JSON-RPC answer or a GatewayError."""
 
+    _nearly_over = float("inf")
+    """When the bridge's question has as good as expired: what it refuses from then on, nobody refused."""
+
     def __init__(
         self, *, bridge: Bridge, call: ToolCall, own: str, content: tuple[str, str], wire_id: str, deadline: Deadline,
         report: Report, desk: Desk, spawn: Spawn, alarm: Alarm,
@@ -49,7 +52,8 @@ class Waiting:
                 future.set_result(payload)
 
     def failed(self, error: GatewayError) -> None:
-        self._leave_questions("deny" if error.code == 2004 else "expired")
+        late = time.monotonic() >= self._nearly_over
+        self._leave_questions("deny" if error.code == 2004 and not late else "expired")
         for future in (self.result, *self._joined):
             if not future.done():
                 future.set_exception(error)
@@ -129,15 +133,15 @@ class Waiting:
             self._bridge.perform(self._bridge.give_up(self._id, self.reason))
             self.failed(ConfirmationRequired("this call needs a person's yes, and nobody is there to ask"))
             return
-        self._leave_questions("expired")  # a bridge that was restarted asks anew
-        left = payload.get("expires_in_ms")
-        seconds = min(left, 600_000) / 1000 if isinstance(left, int) and left > 0 else 60.0
+        self._leave_questions("expired")  # a bridge that asks anew has given up what it asked before
+        seconds = _seconds(payload.get("expires_in_ms"))
         asked = Challenge(
             approval_id=challenge, call_id=self._call.call_id, tool=self._call.name, arguments=self._call.arguments,
             risk=str(payload.get("risk", ""))[:500], expires=time.time() + seconds, actor=self._call.actor,
             bridge_id=self._bridge.bridge_id, own_tool=self._own_name, session=self._call.session,
             message_id=self._call.message_id, where="bridge" if local else None,
         )  # fmt: skip
+        self._nearly_over = time.monotonic() + seconds - min(1.0, seconds / 10)
         self._asking[challenge] = self._spawn(self._ask(asked))
 
     async def _ask(self, asked: Challenge) -> None:
@@ -148,6 +152,11 @@ class Waiting:
         self._deadline.pause()
         try:
             decision, by = await self._desk.ask_for_bridge(asked, lambda: self._report(update))
+        except GatewayError as error:  # nobody can be asked now: the caller need not wait until nobody has answered
+            self.reason = "the question could not be kept"
+            self._bridge.perform(self._bridge.give_up(self._id, self.reason))
+            self.failed(error)
+            return
         finally:
             self._deadline.resume()
             self.arm()
@@ -162,16 +171,18 @@ class Waiting:
             return
         message = str(payload.get("message", ""))[:4000]
         self._asking[question_id] = self._spawn(
-            self._question(question_id, message, schema if isinstance(schema, dict) else {})
+            self._question(
+                question_id, message, schema if isinstance(schema, dict) else {}, _seconds(payload.get("expires_in_ms"))
+            )
         )
 
-    async def _question(self, question_id: str, message: str, schema: JsonObject) -> None:
+    async def _question(self, question_id: str, message: str, schema: JsonObject, seconds: float) -> None:
         answer: dict[str, Any] = {"action": "cancel"}
         if self._call.attended and self._call.actor.role != "service":
             self._deadline.pause()
             try:
                 self._report(QuestionAsked(question_id=question_id, message=message, schema=schema))
-                answer = await self._desk.ask_input(question_id, self._call.actor)
+                answer = await self._desk.ask_input(question_id, self._call.actor, seconds)
             finally:
                 self._deadline.resume()
                 self.arm()
@@ -182,3 +193,8 @@ class Waiting:
         """The bridge went on without the chat's answer: its terminal said something, or the time was over."""
         for asked in list(self._asking) if self._asking else ():
             self._desk.settled_elsewhere(asked, decision)
+
+
+def _seconds(left: object) -> float:
+    """How long a bridge's question stands, by its `expires_in_ms`."""
+    return min(left, 600_000) / 1000 if isinstance(left, int) and left > 0 else 60.0

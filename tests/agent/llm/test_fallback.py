@@ -1,6 +1,7 @@
 """Several models as one, over scripted servers: order, failover, second chances, breakers, fair shares."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,6 +14,7 @@ from agent.llm.candidates import Known, order
 from agent.llm.demo import DemoModel
 from agent.llm.fair import FairShare
 from agent.llm.fallback import ModelPool
+from agent.llm.stream import ReplyStream
 from agent.ports.models import ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
 from tests.fakes.openai_server import OpenAIServer
@@ -291,3 +293,28 @@ async def test_rounds_at_once_are_bounded(server: OpenAIServer, build: Build) ->
     await asyncio.gather(*(ask(pool, "!slow 5 5", user=f"u{n}") for n in range(6)))
     watching.cancel()
     assert most == 2
+
+
+@pytest.mark.attack(65)
+@pytest.mark.parametrize(
+    "said", ["endless-line", "garbage", "truncated", "cut", "cut-early", "status 500", "refused-key", "silent"]
+)
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]], ids=len)
+async def test_what_a_failed_answer_had_sent_is_let_go_at_once(
+    server: OpenAIServer, build: Build, said: str, names: list[str]
+) -> None:
+    pool = build(*(entry(name, server.url) for name in names))
+    server.script = [{"match": "", "do": said}]
+    await pool.warm()
+    gc.collect()
+    gc.disable()  # in a long-lived process it comes by every few hours
+    try:
+        try:
+            await ask(pool, "hello")
+        except ModelFailed:
+            pass
+        else:
+            pytest.fail("it did not fail")
+        assert [each for each in gc.get_objects() if isinstance(each, ReplyStream | ModelRequest)] == []
+    finally:
+        gc.enable()

@@ -234,3 +234,15 @@ async def test_a_file_of_a_newer_version_is_left_as_it_is(tmp_path: Path, clock:
         with pytest.raises(OSError, match="not 2"):
             await use(house.tool, action="add", text="tea", at="in 10 minutes", zone="UTC")
     assert (tmp_path / "schedule.json").read_bytes() == content
+
+
+async def test_a_zone_that_this_machine_does_not_know_costs_nobody_his_reminders(tmp_path: Path, clock: Clock) -> None:
+    async with House(tmp_path, clock) as house:
+        await use(house.tool, action="add", text="stretch", cron="0 * * * *", zone="Berlin")
+        await use(house.tool, BOB, action="add", text="tea", at="in 2 hours")
+    file = tmp_path / "schedule.json"
+    file.write_text(file.read_text().replace("Europe/Berlin", "Mars/Base"))  # brought along from another machine
+    async with House(tmp_path, clock) as house:
+        assert await house.at(3600) == ["stretch"]
+        assert sorted(await house.at(7200)) == ["stretch", "tea"]
+        assert "stretch" in text(await use(house.tool, action="list"))

@@ -36,6 +36,7 @@ def test_every_form(tmp_path: Path):
         ("${NONE}", "the environment variable NONE is not set"),
         ("${EMPTY}", "the environment variable EMPTY is empty"),
         ("${file:none.txt}", "the file none.txt: no such file"),
+        ("${file:~nobody-of-that-name/x}", "the file ~nobody-of-that-name/x: cannot be read"),
         ("${secret:NONE}", "secrets.yaml: no such file"),
         ("${bad name}", "not a reference that is known"),
         ("${vault:x}", "not a reference that is known"),

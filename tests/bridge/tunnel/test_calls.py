@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -49,6 +49,20 @@ async def test_answered_and_kept_until_acknowledged(begin: Begin, raw: RawGatewa
     assert text(await link.answer("c1")) == "added a"
     await until(lambda: not bridge.outbox.answers)
     assert bridge.servers.count() == {"a": 1}
+
+
+async def test_a_call_that_is_none_is_refused_until_that_is_acknowledged(begin: Begin, raw: RawGateway) -> None:
+    _bridge, link = await begin()
+    await link.request("c1", "fs_add", {"key": "a"}, deadline_ms=cast(int, "soon"))
+    assert error(await link.answer("c1", ack=False)) == (1000, "none")
+    odd = {"jsonrpc": "2.0", "id": "c2", "method": "tools/call", "params": "none"}
+    await link.send(type="MCP_REQUEST", id="c2", payload=odd, ctl={"epoch": link.epoch}, sig="00")
+    assert "params" in (await link.frame("ERROR"))["payload"]["message"]
+    link.socket.transport.abort()
+    link = await raw.link()
+    auth = await link.welcome()
+    assert auth["payload"]["in_flight"] == [{"id": "c1", "state": "done"}]
+    assert error(await link.answer("c1")) == (1000, "none")
 
 
 async def test_the_same_key_again(begin: Begin) -> None:
@@ -117,6 +131,38 @@ async def test_cancel_is_always_answered(begin: Begin) -> None:
     await link.send(type="PING", payload={"t": 1})
     await link.frame("PING")
     assert not [frame for frame in link.frames if frame["type"] == "ERROR"]
+
+
+async def test_a_cancel_that_comes_with_its_call_is_answered_too(begin: Begin) -> None:
+    """In one piece of input with the call, before anything of it has run."""
+    bridge, link = await begin()
+    calls = [f"c{number}" for number in range(30)]
+    for call in calls:
+        await link.request(call, "fs_slow", {})
+    for call in calls:
+        await link.send(type="CANCEL", id=call, payload={"reason": "stop"})
+    for call in calls:
+        assert error(await link.answer(call))[0] == 1009
+    assert bridge.calls.running == 0
+
+
+async def test_a_cancel_that_comes_while_the_answer_is_written_down_is_too_late(begin: Begin) -> None:
+    bridge, link = await begin()
+    await link.request("c1", "fs_slow", {})
+    await asyncio.wait_for(bridge.servers.begun.wait(), 5)
+    elsewhere = sqlite3.connect(bridge.folder / "bridge.db")
+    elsewhere.execute("BEGIN IMMEDIATE")
+    try:
+        bridge.servers.release.set()
+        await asyncio.sleep(0.1)
+        await link.send(type="CANCEL", id="c1", payload={"reason": "late"})
+        await link.send(type="PING", payload={"t": 1})
+        await link.frame("PING")
+    finally:
+        elsewhere.rollback()
+        elsewhere.close()
+    assert (await link.answer("c1"))["type"] == "MCP_RESPONSE"
+    assert bridge.calls.running == 0
 
 
 async def test_a_cancelled_question_has_no_effect(begin: Begin) -> None:
@@ -200,6 +246,18 @@ async def test_resources_are_read(begin: Begin) -> None:
     frame = await link.answer("c1")
     assert frame["payload"]["result"]["contents"][0]["uri"] == "demo://x"
     assert bridge.calls.finished == 1
+
+
+async def test_a_rule_on_paths_holds_for_resources_too(begin: Begin) -> None:
+    bridge, link = await begin(
+        rules={"deny": [{"tool": "*", "paths": {"uri": ["/secret"]}}]}, policy={"default": "allow"}
+    )
+    for uri, refused in (("file:///secret/key", True), ("file:///elsewhere", False)):
+        params = {"name": "fs", "uri": uri}
+        await link.request(uri, "fs", method="resources/read", params=params, server="fs")
+        frame = await link.frame("ERROR", "MCP_RESPONSE", call_id=uri)
+        assert (frame["type"] == "ERROR" and frame["payload"]["code"] == 2004) is refused
+    assert bridge.calls.finished == 2
 
 
 # ---------------------------------------------------------------- confirmations
@@ -308,6 +366,70 @@ async def test_a_question_asked_before_a_restart_may_be_answered_after_it(begin:
     assert error(await link.answer("c2")) == (2004, "none")
 
 
+async def test_a_question_is_asked_on_after_a_restart_and_the_terminals_yes_still_counts(
+    begin: Begin, raw: RawGateway
+) -> None:
+    """Under the id that the person was shown: whether it was answered before the call came again, or after."""
+    bridge, link = await begin(rules=ASK)
+    first, second = await asked(link, "c1", "a"), await asked(link, "c2", "b")
+    assert approve(bridge.database, first["challenge"])
+    link = await again(bridge, raw)
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2)
+    assert text(await link.answer("c1")) == "added a"
+    same = await asked(link, "c2", "b", attempt=2)
+    assert same["challenge"] == second["challenge"] and same["expires_in_ms"] < second["expires_in_ms"]
+    assert approve(bridge.database, second["challenge"])
+    assert text(await link.answer("c2")) == "added b"
+    assert not approve(bridge.database, second["challenge"])
+    await link.request("c2", "fs_add", {"key": "b"}, attempt=3, key="another")
+    assert (await link.frame("PROGRESS", call_id="c2"))["payload"]["challenge"] != second["challenge"]
+    assert bridge.servers.count() == {"a": 1, "b": 1}
+
+
+async def test_local_takes_no_yes_from_the_gateway_after_a_restart_either(begin: Begin, raw: RawGateway) -> None:
+    bridge, link = await begin(rules=ASK, policy={"default": "allow", "confirm": "local"})
+    question = await asked(link)
+    link = await again(bridge, raw)
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2, confirm=yes(question["challenge"]))
+    refused = await link.frame("ERROR")
+    assert refused["payload"]["code"] == 1002 and "id" not in refused
+    assert (await link.frame("PROGRESS", call_id="c1"))["payload"]["challenge"] == question["challenge"]
+    assert bridge.servers.count() == {}
+    assert approve(bridge.database, question["challenge"])
+    assert text(await link.answer("c1")) == "added a"
+
+
+async def test_a_yes_after_a_restart_is_used_once(begin: Begin, raw: RawGateway) -> None:
+    bridge, link = await begin(rules=ASK)
+    question = await asked(link)
+    link = await again(bridge, raw)
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2, confirm=yes(question["challenge"]))
+    assert text(await link.answer("c1")) == "added a"
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=3, key="another")
+    assert (await link.frame("PROGRESS", call_id="c1"))["payload"]["challenge"] != question["challenge"]
+    assert bridge.servers.count() == {"a": 1}
+
+
+async def test_what_is_always_allowed_does_not_cover_dangerous_words(begin: Begin) -> None:
+    _, link = await begin(rules={"ask": ["*"]})
+    await link.request("c1", "fs_delete_all", {})
+    question = (await link.frame("PROGRESS", call_id="c1"))["payload"]
+    await link.request("c1", "fs_delete_all", {}, attempt=2, confirm=yes(question["challenge"], "allow_always"))
+    await link.answer("c1")
+    await link.request("c2", "fs_delete_all", {})
+    assert (await link.frame("PROGRESS", "MCP_RESPONSE", call_id="c2"))["type"] == "PROGRESS"
+    await link.request("s1", "fs_run_shell", {"line": "ls"})
+    question = (await link.frame("PROGRESS", call_id="s1"))["payload"]
+    await link.request(
+        "s1", "fs_run_shell", {"line": "ls"}, attempt=2, confirm=yes(question["challenge"], "allow_always")
+    )
+    await link.answer("s1")
+    await link.request("s2", "fs_run_shell", {"line": "pwd"})
+    await link.answer("s2")
+    await link.request("s3", "fs_run_shell", {"line": "rm -rf ~"})
+    assert (await link.frame("PROGRESS", "MCP_RESPONSE", call_id="s3"))["type"] == "PROGRESS"
+
+
 # ---------------------------------------------------------------- the audit log, the disk
 
 
@@ -410,3 +532,33 @@ async def test_a_call_that_comes_before_its_server_is_ready_waits(begin: Begin) 
     assert text(await link.answer("c1")) == "added a"
     await link.request("c2", "fs_nowhere", {})
     assert error(await link.answer("c2")) == (1003, "none")
+
+
+async def test_a_cancel_that_comes_while_the_answer_is_written_down_changes_nothing(begin: Begin) -> None:
+    bridge, link = await begin()
+    await link.request("c1", "fs_add", {"key": "a", "seconds": 0.05})
+    await bridge.servers.begun.wait()
+    other = sqlite3.connect(bridge.folder / "bridge.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # the file takes its time
+    await asyncio.sleep(0.15)
+    await link.send(type="CANCEL", id="c1", payload={"reason": "enough"})
+    await asyncio.sleep(0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert text(await link.answer("c1")) == "added a"
+    await until(lambda: not bridge.outbox.answers)
+    assert bridge.calls.running == 0 and bridge.servers.count() == {"a": 1}
+
+
+async def test_a_question_whose_call_ends_while_it_is_written_down_is_not_asked_again(begin: Begin) -> None:
+    bridge, link = await begin(ASK)
+    other = sqlite3.connect(bridge.folder / "bridge.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    await link.request("c1", "fs_add", {"key": "a"})
+    await until(lambda: bridge.confirmations.repeat("c1") is not None)
+    await link.send(type="CANCEL", id="c1", payload={"reason": "enough"})
+    await asyncio.sleep(0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert error(await link.answer("c1")) == (1009, "none")
+    assert bridge.confirmations.repeat("c1") is None

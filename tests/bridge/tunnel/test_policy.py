@@ -52,6 +52,21 @@ def test_a_tool_no_rule_names_has_the_default() -> None:
     assert policy(rules(allow=["*"], deny=["read_*"]), "read_file") == "deny"
 
 
+def test_a_dangerous_word_counts_where_the_rules_ask_too() -> None:
+    """Or what was allowed for longer would cover it."""
+    for settings, name, arguments in (
+        (rules(ask=["*"]), "rm_it", {}), (rules(), "run_shell", {"line": ["ls", {"then": "rm -rf /"}]}),
+    ):  # fmt: skip
+        verdict = decide(settings, "ask", f"fs_{name}", name, arguments)
+        assert (verdict.policy, verdict.dangerous) == ("ask", "rm")
+    assert decide(rules(deny=["*"]), "ask", "fs_rm_it", "rm_it", {}).policy == "deny"
+
+
+@pytest.mark.parametrize("text", ["DrOp TABLE users", "dRoP", "rM -rf", "unLink('x')", "dEleTe"])
+def test_a_word_is_found_however_it_is_written(text: str) -> None:
+    assert dangerous_word("sql", {"text": text}) in DANGEROUS
+
+
 @pytest.mark.parametrize(
     ("name", "word"),
     [
@@ -149,6 +164,30 @@ def test_beneath_agrees_with_the_system(parts: list[str]) -> None:
     path = os.path.normpath("/" + "/".join(["a", *parts]))
     assert is_beneath(path, "/a") == (Path(path) == Path("/a") or Path("/a") in Path(path).parents)
     assert is_beneath(path, "/")
+
+
+@pytest.mark.attack(49)
+def test_a_path_that_leads_nowhere_known_passes_no_refusal(tmp_path: Path) -> None:
+    """A server resolves it against folders of its own; a `file:` address is a path like any other."""
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    refusing = rules(allow=["*"], deny=[{"tool": "*", "paths": {"path": [str(secret)]}}])
+    asking = rules(allow=["*"], ask=[{"tool": "*", "paths": {"path": [str(secret)]}}])
+    for settings, certain in ((refusing, "deny"), (asking, "ask")):
+        for path, found in (
+            ("key", "ask"), ("../x/secret/key", "ask"), (["/elsewhere", "key"], "ask"), (f"{secret}/key", certain),
+            (f"file://{secret}/key", certain), (f"FILE://localhost{tmp_path}/a/%2e%2e/secret", certain),
+            ("/elsewhere", "allow"), ("file:///elsewhere", "allow"), (5, "allow"),
+        ):  # fmt: skip
+            assert policy(settings, "read", {"path": path}) == found, path
+    assert policy(refusing, "read", {"other": "key"}) == "allow"
+
+
+def test_a_path_with_an_end_of_text_in_it_passes_no_refusal(tmp_path: Path) -> None:
+    """Programs in C read it as what comes before."""
+    odd = {"path": f"{tmp_path}/secret\0.txt"}
+    assert policy(rules(allow=["*"], deny=[{"tool": "*", "paths": {"path": [str(tmp_path)]}}]), "read", odd) == "deny"
+    assert policy(rules(allow=[{"tool": "*", "paths": {"path": [str(tmp_path)]}}]), "read", odd) == "ask"
 
 
 def test_what_the_catalogue_shows() -> None:

@@ -63,18 +63,18 @@ def test_the_sessions_of_a_person_and_of_another(gateway: Run, served: Served):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "said"),
+    ("arguments", "environ", "said", "code"),
     [
-        (("--url", "ws://127.0.0.1:9/ws"), {}, "cannot reach"),
-        (("--url", "http://127.0.0.1:9/"), {}, "not a WebSocket address"),
-        ((), {"GATEWAY_TOKEN": "wrong"}, "token"),
+        (("--url", "ws://127.0.0.1:9/ws"), {}, "cannot reach", 1),
+        (("--url", "http://127.0.0.1:9/"), {}, "not a WebSocket address", 2),
+        ((), {"GATEWAY_TOKEN": "wrong"}, "token", 1),
     ],
 )
 def test_what_cannot_work_is_one_line(
-    gateway: Run, served: Served, arguments: tuple[str, ...], environ: dict[str, str], said: str
+    gateway: Run, served: Served, arguments: tuple[str, ...], environ: dict[str, str], said: str, code: int
 ):
     done = gateway("chat", *arguments, "hello", **environ)
-    assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == code and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_reader_that_goes_away_is_no_crash(gateway: Run, served: Served):
@@ -205,6 +205,42 @@ async def test_somebody_else_may_answer_first():
     async with DroppingGateway() as gateway:
         gateway.script = asking
         await in_terminal(gateway, person)
+
+
+async def test_what_happens_while_one_is_asked_is_seen_where_a_second_question_waits():
+    """The first is answered elsewhere: the second is asked, and what was answered before its turn is not."""
+
+    async def asking(gateway: DroppingGateway, message_id: str, text: str) -> None:
+        for name in ("a1", "a2", "a3"):
+            gateway.emit(
+                "approval.requested", message_id, approval_id=name, call_id=name, tool=f"fs_{name}", arguments={},
+                risk="", expires_at="",
+            )  # fmt: skip
+        await asyncio.sleep(0.6)
+        for name in ("a2", "a1"):
+            gateway.emit("approval.resolved", message_id, approval_id=name, decision="deny", by="ann")
+        await gateway.resolved.wait()
+        await answer(gateway, message_id, text)
+
+    def person(terminal: PseudoTerminal) -> None:
+        terminal.expect("›")
+        terminal.send("do it\r")
+        terminal.expect("fs_a1")
+        terminal.expect(r"\[N\]o:")
+        terminal.expect("fs_a3")
+        terminal.expect(r"\[N\]o:")
+        terminal.send("o\r")
+        terminal.expect("You said do it")
+        terminal.expect("›")
+        terminal.send("\x04")
+        assert terminal.wait() == 0
+        assert "fs_a2" not in terminal.text
+
+    async with DroppingGateway() as gateway:
+        gateway.script = asking
+        await in_terminal(gateway, person)
+        told = [params for method, params in gateway.calls if method == "approval.resolve"]
+        assert told == [{"approval_id": "a3", "decision": "allow_once"}]
 
 
 @pytest.mark.attack(76)

@@ -144,6 +144,18 @@ async def test_revoking_ones_own_token_is_answered_and_then_takes_effect(tmp_pat
             assert await wire.close_code(2) == 4501
 
 
+async def test_a_removal_that_the_disk_refused_half_way_can_be_asked_for_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway:
+        made = await result(gateway, "token.create", user="carol", role="user")
+        refusing = tmp_path / "identity" / "tokens.json.new"
+        refusing.mkdir()
+        assert await code(gateway, "user.remove", user="carol") == 1007
+        refusing.rmdir()
+        assert (await result(gateway, "user.remove", user="carol"))["removed"] is True
+        assert await code(gateway, "connect", str(made["token"])) == 1001
+    assert str(made["id"]) not in (tmp_path / "identity" / "tokens.json").read_text()
+
+
 async def test_users_and_invitations(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway:
         added = await result(gateway, "user.add", user="carol")

@@ -69,8 +69,10 @@ async def test_rpc_over_http(tmp_path: Path) -> None:
         status, answer = await post(gateway, rpc, ask | {"method": "chat.send", "params": {"text": "hello"}})
         assert status == 200 and answer["result"]["text"]
         async with gateway.http.get(gateway.url + rpc, headers=bearer("alice")) as response:
-            assert response.status == 405
+            assert response.status == 405 and response.headers["Allow"] == "POST"
             assert "error" in await response.json()
+        async with gateway.http.get(gateway.url + "/ws") as response:
+            assert response.status == 426 and response.headers["Upgrade"] == "websocket"
 
 
 async def lines(response: aiohttp.ClientResponse) -> list[dict[str, Any]]:

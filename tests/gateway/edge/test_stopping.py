@@ -1,8 +1,10 @@
 """Stopping: readiness, what is still finished, what goes on after the start, and who is told."""
 
 import asyncio
+import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 import trustme
 import websockets
 
-from gateway.app import Stop, serve
+from gateway.app import Stop, _why, serve
 from gateway.settings import GatewaySettings, Loaded
 from tests.fakes.early_signal import signalled_while_importing
 from tests.gateway.edge.harness import TOKENS, bearer, running
@@ -45,11 +47,17 @@ async def test_a_stop_lets_turns_finish_takes_nothing_in_and_says_goodbye(tmp_pa
 
 
 @pytest.mark.attack(83)
-async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(tmp_path: Path) -> None:
-    async with running(tmp_path, pace=0.02) as gateway, gateway.client() as wire:
+@pytest.mark.parametrize("drain_seconds", [0.1, 60], ids=["the time was over", "a second signal"])
+async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(
+    tmp_path: Path, drain_seconds: float
+) -> None:
+    limits = {"drain_seconds": drain_seconds}
+    async with running(tmp_path, pace=0.02, limits=limits) as gateway, gateway.client() as wire:
         accepted = await wire.call("chat.send_stream", text="count to 40", session_key="s", idempotency_key="once")
         await wire.event("chat.delta")
         gateway.stop.asked.set()
+        if drain_seconds > 1:
+            gateway.stop.hurry.set()
         assert await wire.close_code() == 1012
         last = wire.events[-1]["seq"]
     async with running(tmp_path) as gateway, gateway.client() as wire:
@@ -58,6 +66,9 @@ async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(
         messages = (await wire.call("chat.history", session_key="s"))["messages"]
         assert [m["role"] for m in messages] == ["user", "assistant"]
         assert messages[1]["seq"] > last
+        kept = map(json.loads, (await wire.call("session.export", session_key="s"))["lines"])
+        (again,) = [line["seq"] for line in kept if line.get("type") == "turn.started"][1:]
+        assert again <= last + 2  # one by one, and no jump as after a crash
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
@@ -106,6 +117,14 @@ async def test_a_second_gateway_on_the_same_folder_or_port_is_told_why_not(
         other = tmp_path / "other"
         assert await serve(Loaded(settings=settings, source=None, home=other), print, Stop()) == 1
         assert "server.port" in capsys.readouterr().err
+
+
+def test_a_host_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    settings = GatewaySettings.model_validate({"server": {"host": "[::1]", "port": 0}})  # as in an address
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert _why(unknown, Loaded(settings=settings, source=None, home=tmp_path)) == (
+        "cannot listen on [::1]:0 (server.host, server.port): name or service not known"
+    )
 
 
 async def test_over_tls(tmp_path: Path) -> None:

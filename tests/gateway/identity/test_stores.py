@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bus.errors import BadParameters, Conflict, NotAuthenticated, NotFound, RateLimited, TokenExpired, TooLarge
+from bus.errors import (
+    BadParameters,
+    Conflict,
+    NotAuthenticated,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    TokenExpired,
+    TooLarge,
+)  # fmt: skip
 from gateway.identity import codes
 from gateway.identity.document import CorruptDocument, Document
 from gateway.identity.links import Links
@@ -253,3 +262,29 @@ async def test_the_first_files_of_a_new_house_may_come_at_once(tmp_path: Path) -
         again = MediaFolder(folder, max_bytes=100)
         assert [await again.read(ref, "u") for ref in kept] == contents
         assert (await again.save(b"two", mime="text/plain", name="a", owner="u")).media_id == kept[1].media_id
+
+
+def test_what_the_disk_refused_has_not_happened_and_can_be_tried_again(tmp_path: Path) -> None:
+    found, people = tokens(tmp_path), Users(Document(tmp_path / "users.json"))
+    token, text = found.create("carol", "user", NOW)
+    people.add("carol")
+    for name in ("tokens", "users"):
+        (tmp_path / f"{name}.json.new").mkdir()  # in the place of the neighbour file: the disk refuses
+    with pytest.raises(Overloaded):
+        found.revoke(token.token_id)
+    with pytest.raises(Overloaded):
+        found.create("dave", "user", NOW)
+    with pytest.raises(Overloaded):
+        people.remove("carol")
+    with pytest.raises(Overloaded):
+        people.add("dave")
+    for name in ("tokens", "users"):
+        (tmp_path / f"{name}.json.new").rmdir()
+    assert found.verify(text, NOW) == token and [one.user for one in found.all()] == ["carol"]
+    assert [one.user for one in people.all()] == ["carol"]
+    people.add("dave")
+    people.remove("carol")
+    found.revoke(token.token_id)
+    with pytest.raises(NotAuthenticated):
+        tokens(tmp_path).verify(text, NOW)
+    assert [one.user for one in Users(Document(tmp_path / "users.json")).all()] == ["dave"]

@@ -179,6 +179,17 @@ async def test_asked_and_allowed_once(house: House) -> None:
     assert len(house.cloud.calls) == 1
 
 
+async def test_a_yes_counts_whose_sender_left_before_it_was_written_down(house: House) -> None:
+    task = await house.asks("write", {"path": "/x"}, session=SESSION)
+    with house.store._lock:  # the disk takes its time
+        saying = asyncio.ensure_future(house.desk.resolve(house.approval, "allow_once", actor()))
+        await asyncio.sleep(0.02)
+        saying.cancel()
+        await asyncio.wait([saying])
+    await asyncio.wait_for(task, 2)
+    assert len(house.cloud.calls) == 1
+
+
 @pytest.mark.attack(46)
 async def test_dangerous_words_ask_and_are_never_covered(house: House) -> None:
     for _ in range(2):

@@ -12,7 +12,7 @@ from bridge.audit import verify
 from bridge.confirm import approve, waiting
 from bridge.database import Database
 from bridge.settings import PolicySettings, ToolSettings
-from bus.errors import ConfirmationRequired, Forbidden, GatewayError, NotFound, ToolDenied
+from bus.errors import BadParameters, ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied
 from bus.keys import default_key
 from tests.fakes.raw_bridge import RawBridge, expected_signature
 from tests.fakes.tunnel_rig import Caller, GatewayRig, actor, rig, tool_call, until
@@ -276,11 +276,10 @@ async def test_a_question_survives_a_restart_of_the_gateway(tmp_path: Path) -> N
 async def test_a_question_survives_a_restart_of_the_bridge(tmp_path: Path) -> None:
     async with rig(tmp_path, rules=ASK) as (gateway, bridge):
         caller, task = await asked(gateway, "fs_add", {"key": "a"})
-        first = caller.approval.approval_id
         caller.asked.clear()
         await bridge.restart()
-        await asyncio.wait_for(caller.asked.wait(), 5)
-        assert caller.approval.approval_id != first
+        await until(lambda: bridge.calls.running == 1)
+        assert not caller.asked.is_set()  # the same question, under the same id: nobody is asked twice
         await gateway.desk.resolve(caller.approval.approval_id, "allow_once", actor())
         assert not (await task).is_error
         assert bridge.servers.count() == {"a": 1}
@@ -315,6 +314,76 @@ async def test_the_yes_on_the_wire(gateway: GatewayRig) -> None:
         await task
 
 
+def challenge(of: str, seconds: float = 60) -> dict[str, Any]:
+    return {
+        "state": "awaiting_confirm", "challenge": of, "risk": "writes", "arguments": {},
+        "expires_in_ms": int(seconds * 1000),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("after", "decision", "by"), [(0.0, "deny", "bridge"), (0.48, "expired", "")])
+async def test_a_question_that_ran_out_at_the_bridge_is_nobodys_no(
+    gateway: GatewayRig, after: float, decision: str, by: str
+) -> None:
+    """The bridge refuses a moment before the gateway's own time is over."""
+    async with RawBridge(gateway.url) as bridge:
+        await bridge.auth(gateway.token())
+        await bridge.tools("fs_write", policy="ask")
+        await gateway.has_tools()
+        caller, task = begin(gateway, "fs_write", {})
+        request = await bridge.frame("MCP_REQUEST")
+        await bridge.send(type="PROGRESS", id=request["id"], payload=challenge("ch-1", 0.5))
+        await asyncio.wait_for(caller.asked.wait(), 5)
+        await asyncio.sleep(after)
+        refused = {"code": 2004, "message": "no", "scope": "call", "retryable": False, "effect": "none"}
+        await bridge.send(type="ERROR", id=request["id"], payload=refused)
+        with pytest.raises(ToolDenied):
+            await task
+        assert (caller.updates[-1].decision, caller.updates[-1].by) == (decision, by)
+
+
+@pytest.mark.attack(46)
+async def test_one_yes_is_for_one_call_whatever_the_bridge_calls_its_questions(gateway: GatewayRig) -> None:
+    async with RawBridge(gateway.url) as bridge:
+        await bridge.auth(gateway.token())
+        await bridge.tools("fs_write", policy="ask")
+        await gateway.has_tools()
+        calls = []
+        for number, path in enumerate(("/harmless", "/harmless", "/secret")):
+            caller, task = begin(gateway, "fs_write", {"path": path}, key=f"k{number}")
+            request = await bridge.frame("MCP_REQUEST")
+            calls.append((caller, task, request))
+            await bridge.send(type="PROGRESS", id=request["id"], payload=challenge("same"))
+            await asyncio.wait_for(calls[0][0].asked.wait(), 5)
+            if number:
+                denied = await bridge.frame("MCP_REQUEST")
+                assert denied["id"] == request["id"] and denied["ctl"]["confirm"]["decision"] == "deny"
+        await gateway.desk.resolve("same", "allow_once", actor())
+        allowed = await bridge.frame("MCP_REQUEST")
+        assert allowed["id"] == calls[0][2]["id"] and allowed["ctl"]["confirm"]["decision"] == "allow_once"
+        for _, task, request in calls:
+            await bridge.answer(request)
+            await task
+
+
+async def test_a_servers_question_stands_as_long_as_the_bridge_says(gateway: GatewayRig) -> None:
+    async with RawBridge(gateway.url) as bridge:
+        await bridge.auth(gateway.token())
+        await bridge.tools("fs_paint", policy="allow")
+        await gateway.has_tools()
+        caller, task = begin(gateway, "fs_paint", {})
+        request = await bridge.frame("MCP_REQUEST")
+        asks = {"state": "awaiting_input", "question_id": "q1", "message": "?", "schema": {}, "expires_in_ms": 200}
+        await bridge.send(type="PROGRESS", id=request["id"], payload=asks)
+        await asyncio.wait_for(caller.questions.wait(), 5)
+        told = await bridge.frame("MCP_REQUEST")
+        assert told["ctl"]["answer"] == {"question_id": "q1", "action": "cancel"}
+        with pytest.raises(NotFound):
+            await gateway.desk.answer("q1", "accept", {}, actor())
+        await bridge.answer(request)
+        await task
+
+
 async def test_a_servers_question_reaches_the_person(tmp_path: Path) -> None:
     async with rig(tmp_path, rules=ASK) as (gateway, _bridge):
         caller, task = begin(gateway, "fs_question", {}, seconds=0.5)
@@ -324,6 +393,9 @@ async def test_a_servers_question_reaches_the_person(tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             await gateway.desk.answer(question.question_id, "accept", {"colour": "red"}, actor("bob"))
         await asyncio.sleep(0.6)
+        for odd in (2**60, float("nan"), "\ud800"):
+            with pytest.raises(BadParameters):
+                await gateway.desk.answer(question.question_id, "accept", {"colour": odd}, actor())
         assert await gateway.desk.answer(question.question_id, "accept", {"colour": "red"}, actor()) is True
         assert (await task).content[0]["text"] == repr({"action": "accept", "content": {"colour": "red"}})
         with pytest.raises(NotFound):
@@ -346,3 +418,16 @@ async def test_a_tool_that_changed_is_asked_about_again(tmp_path: Path) -> None:
         text = (bridge.folder / "audit.jsonl").read_text()
         assert "tool.changed" in text and verify(bridge.folder / "audit.jsonl").ok
         await bridge.start()
+
+
+@pytest.mark.attack(72)
+async def test_a_question_that_cannot_be_kept_ends_its_call_at_once(tmp_path: Path) -> None:
+    async with rig(tmp_path, rules=ASK) as (gateway, bridge):
+        gateway.store._connection.execute("PRAGMA query_only = ON")
+        caller = Caller(gateway)
+        with pytest.raises(Overloaded):
+            async with asyncio.timeout(3):
+                await caller.call(tool_call("fs_add", {"key": "a"}))
+        gateway.store._connection.execute("PRAGMA query_only = OFF")
+        await until(lambda: bridge.calls.running == 0)
+        assert bridge.servers.count() == {} and caller.updates == []

@@ -8,7 +8,7 @@ import asyncio
 
 from agent.ports.tools import ToolCall, ToolSpec
 from agent.tools.builtin.schedule_book import Scheduler, Task
-from agent.tools.builtin.schedule_times import check_cron, moment, next_time, shown, zone_named
+from agent.tools.builtin.schedule_times import check_cron, moment, next_time, shown, zone_kept, zone_named
 from agent.tools.registry import ToolProblem
 from bus.deadline import Deadline
 from bus.events import JsonObject
@@ -71,7 +71,7 @@ class ScheduleTool:
 
 
 def _shown(task: Task) -> JsonObject:
-    found: JsonObject = {"id": task.task_id, "text": task.text, "next": shown(task.due, zone_named(task.zone))}
+    found: JsonObject = {"id": task.task_id, "text": task.text, "next": shown(task.due, zone_kept(task.zone))}
     if task.cron:
         found["cron"] = task.cron
     return found

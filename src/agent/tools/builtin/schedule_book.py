@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from agent.tools.builtin.schedule_times import next_time, zone_named
+from agent.tools.builtin.schedule_times import next_time, zone_kept
 from agent.tools.registry import ToolProblem
 from bus.context import new_id, timestamp
 from bus.events import Actor
@@ -129,6 +129,13 @@ class Scheduler:
             await self._save({key: task for key, task in tasks.items() if key != task_id})
             return True
 
+    async def forget(self, user: str) -> None:
+        """Forget all of a person's tasks."""
+        async with self._lock:
+            tasks = await self._loaded()
+            if any(task.user == user for task in tasks.values()):
+                await self._save({key: task for key, task in tasks.items() if task.user != user})
+
     async def run(self, submit: Submit) -> None:
         """Until cancelled: give each task to `submit` when it is due. A submit that fails is logged, not repeated."""
         while True:
@@ -165,7 +172,7 @@ class Scheduler:
                     continue
                 found.append(Due(task=task, due=task.due))
                 # From now on, not from then: times that were missed are made up for once.
-                follower = next_time(task.cron, zone_named(task.zone), now) if task.cron else None
+                follower = next_time(task.cron, zone_kept(task.zone), now) if task.cron else None
                 if follower is None:
                     del tasks[task.task_id]
                 else:

@@ -80,6 +80,14 @@ def zone_named(name: str) -> ZoneInfo:
     return ZoneInfo(key) if key else _local_zone()
 
 
+def zone_kept(name: str) -> ZoneInfo:
+    """The zone that was kept under that name; the house's own where this machine doesn't know it (any more)."""
+    try:
+        return zone_named(name)
+    except ToolProblem:
+        return zone_named("")
+
+
 def _local_zone() -> ZoneInfo:
     """The system's zone by its name, where it can be told; UTC else."""
     import os

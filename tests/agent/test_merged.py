@@ -1,0 +1,61 @@
+"""A message that was merged into another's turn has that turn: stopping it or editing it stops the answer to both."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bus.errors import NotFound
+from tests.agent.harness import Agent, Tools, running
+from tests.fakes.models import ScriptedModel, StallingModel
+
+COLLECT = {"queue": "collect", "gather_seconds": 0.1}
+
+
+async def test_stopping_a_collected_message_stops_the_turn_that_answers_it(tmp_path: Path) -> None:
+    model = StallingModel()
+    async with running(Agent(tmp_path, model, settings=COLLECT)) as agent:
+        first, second = await asyncio.gather(agent.send("one"), agent.send("two"))
+        await model.streaming.wait()
+        with pytest.raises(NotFound):
+            await agent.loop.abort(user="bob", message_id=second.message_id)
+        assert await agent.loop.abort(user="alice", message_id=second.message_id)
+        assert (await agent.end(first)).code == 1009
+        assert (await agent.end(second)).finish_reason == "merged"
+        assert not await agent.loop.abort(user="alice", message_id=second.message_id)
+        assert len(agent.ends(first.message_id)) == len(agent.ends(second.message_id)) == 1
+
+
+async def test_stopping_a_steered_message_stops_the_turn_that_it_joined(tmp_path: Path) -> None:
+    tools, standing = Tools(), asyncio.Event()
+    model = ScriptedModel(("", [("c1", "say", "{}")]), ("", [("c2", "stand", "{}")]), "never said")
+
+    async def say(call: object) -> str:
+        tools.second = await agent.send("and this")
+        return "said"
+
+    async def stand(call: object) -> str:
+        standing.set()
+        await asyncio.Event().wait()
+        return ""
+
+    tools.add("say", say)
+    tools.add("stand", stand)
+    agent = Agent(tmp_path, model, tools, settings={"queue": "steer"})
+    async with running(agent):
+        first = await agent.send("go")
+        await standing.wait()
+        assert await agent.loop.abort(user="alice", message_id=tools.second.message_id)
+        assert (await agent.end(first)).code == 1009
+        assert (await agent.end(tools.second)).finish_reason == "merged"
+
+
+async def test_editing_a_collected_message_takes_the_place_of_the_answer_to_the_first_wording(tmp_path: Path) -> None:
+    model = StallingModel()
+    async with running(Agent(tmp_path, model, settings=COLLECT)) as agent:
+        first, second = await asyncio.gather(agent.send("one"), agent.send("two"))
+        await model.streaming.wait()
+        third = await agent.send("three", replaces=second.message_id)
+        assert (await agent.end(first)).code == 1009
+        model.go_on.set()
+        assert (await agent.end(third)).text == "half whole"

@@ -1,0 +1,1 @@
+"""What a fourth hostile reading of the public contract found."""
