@@ -46,6 +46,7 @@ from gateway.identity.gatekeeper import Gate
 from gateway.identity.media import MediaFolder
 from gateway.limits import MessageRate
 from gateway.metered_bus import MeteredBus
+from gateway.network import web_url
 from gateway.observability.figures import figures_of
 from gateway.observability.metrics import Metrics
 from gateway.people import People
@@ -59,11 +60,11 @@ from gateway.toolbox import Toolbox, open_toolbox
 
 
 class Phase:
-    """Whether messages are taken in; `url` is where the web chat is."""
+    """Whether messages are taken in; `url` is where people find the web chat."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
         self.ready = False
-        self.url = "http://127.0.0.1:8080"
+        self.url = url
 
 
 @dataclass(slots=True)
@@ -148,7 +149,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     stack.callback(audit.close)
     people = People.open(home, settings.auth)
     admin = AdminToken(home, people.tokens, people.users)
-    phase = Phase()
+    phase = Phase(web_url(loaded.settings.server, loaded.settings.server.port))
     platforms = frozenset(settings.channels.names())
 
     # the agent

@@ -18,7 +18,13 @@ class Withdrawn(Exception):
 
 
 ReadLine = Callable[[str], Awaitable[str]]
-_DECISIONS = {"o": "allow_once", "y": "allow_once", "s": "allow_session", "a": "allow_always"}
+_DECISIONS = {
+    "o": "allow_once", "once": "allow_once", "y": "allow_once", "yes": "allow_once",
+    "s": "allow_session", "session": "allow_session", "a": "allow_always", "always": "allow_always",
+}  # fmt: skip
+"""Whole words only: somebody who types "stop" or "abort" allows nothing."""
+
+_YES = frozenset({"y", "yes", "true", "1", "是"})
 
 
 class Asker:
@@ -90,7 +96,7 @@ async def ask_approval(event: Event, link: Link, screen: Screen, read_line: Read
         return
     except (EOFError, KeyboardInterrupt):
         word = ""
-    decision = _DECISIONS.get(word.strip().lower()[:1], "deny")
+    decision = _DECISIONS.get(word.strip().lower(), "deny")
     await _tell(link, screen, "approval.resolve", approval_id=approval_id, decision=decision)
 
 
@@ -101,8 +107,11 @@ async def ask_question(event: Event, link: Link, screen: Screen, read_line: Read
     screen.notice(say("decline", screen.language))
     schema = event.get("schema") or {}
     content: dict[str, Any] = {}
+    fields = schema.get("properties") or {}
     try:
-        for name, field in (schema.get("properties") or {}).items():
+        if not fields and (await read_line(say("yes_no", screen.language))).strip().lower() not in _YES:
+            raise EOFError  # nothing to fill in: the yes itself is what is asked for
+        for name, field in fields.items():
             title = readable(str(field.get("title") or name))
             options = field.get("enum")
             hint = f" ({' | '.join(map(str, options))})" if options else ""
@@ -126,7 +135,7 @@ def _typed(text: str, kind: str) -> Any:
     except ValueError:
         return text
     if kind == "boolean":
-        return text.lower() in ("y", "yes", "true", "1", "是")
+        return text.lower() in _YES
     return text
 
 

@@ -18,8 +18,8 @@ from prompt_toolkit.patch_stdout import patch_stdout
 
 from bus.commands import COMMANDS
 from channels.cli.asking import Asker, Withdrawn
-from channels.cli.follow import TERMINAL, Event
-from channels.cli.link import Link
+from channels.cli.follow import TERMINAL
+from channels.cli.link import Link, RpcFailed
 from channels.cli.once import Interrupts, next_event
 from channels.cli.screen import Screen
 from channels.cli.words import say
@@ -117,21 +117,26 @@ class Conversation:
 
     async def _watch(self) -> None:
         """Events while nobody waits for an answer: other clients of the same session."""
-        shown: list[Event] = []
         while True:
             event = await self._link.events.get()
             if event["type"] == "chat.delta":
                 continue  # the whole answer comes with chat.done: half lines would tear the prompt
-            shown.append(event)
+            if event["type"] == "approval.requested":
+                tool, approval_id = event.get("tool"), event.get("approval_id")
+                self._screen.notice(say("waiting", self._screen.language, tool=tool, id=approval_id))
             self._screen.show(event)
             if event["type"] in TERMINAL:
                 self._link.follower.forget(str(event.get("message_id")))
 
     async def _turn(self, text: str) -> None:
-        """Say it and show the answer to its end."""
+        """Say it and show the answer to its end; what the gateway refuses is said, and the conversation goes on."""
         link = self._link
         async with Interrupts(link, lambda: self._screen.notice(say("stopping", self._screen.language))):
-            message_id = await link.send(text, secrets.token_hex(16))
+            try:
+                message_id = await link.send(text, secrets.token_hex(16))
+            except RpcFailed as error:
+                self._screen.error(str(error))
+                return
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     event = await next_event(link, self._screen)

@@ -138,11 +138,12 @@ def read_archive(source: Path, home: Path) -> Path | None:
     Everything is unpacked beside `home` first, then the two change places; where `home` can't be moved, as a
     container's volume, both happen within it. Raises NotABackup, OSError.
     """
-    try:
-        return _restore_beside(source, home)
-    except OSError as error:
-        if not home.is_dir() or error.errno not in _UNMOVABLE:
-            raise
+    if not home.is_symlink():  # else the link would move, and the state from its disk to that of the link
+        try:
+            return _restore_beside(source, home)
+        except OSError as error:
+            if not home.is_dir() or error.errno not in _UNMOVABLE:
+                raise
     return _restore_within(source, home)
 
 
