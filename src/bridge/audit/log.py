@@ -2,8 +2,9 @@
 
 Several processes may write one log (`ai-bridge call` beside `ai-bridge run`), and
 several writers of one process: each append takes the process's lock and one on the
-file, and looks for what others appended meanwhile. A torn tail is cut and kept aside. A log whose end is missing gets a record that says so, so
-that the loss stays visible. After a failed write nothing of the record is in the log.
+file, and looks for what others appended meanwhile. A torn tail is cut and kept aside.
+A log whose end is missing gets a record that says so, so that the loss stays
+visible. After a failed write nothing of the record is in the log.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ if sys.platform != "win32":
 _OWN = frozenset({"seq", "timestamp", "event", "previous"})
 _log = logging.getLogger(__name__)
 _GUARDS: dict[str, threading.Lock] = {}
-"""By file: one process may have several writers of one, and not every system has locks on files that keep them apart."""
+"""By file: one process may have several writers of it, and not every system has locks that keep them apart."""
 
 
 class AuditFailed(OSError):
