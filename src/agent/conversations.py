@@ -151,7 +151,7 @@ class Conversations:
         if lane.task is None or lane.abort_reason or lane.ending:
             return False
         lane.abort_reason = reason
-        return lane.task.cancel()
+        return lane.task.cancel() if lane.begun else True  # its task, once it runs, sees the reason
 
     async def _end_queued(self, lane: Lane, pending: Pending, text: str) -> None:
         message_id = pending.message.message_id

@@ -53,8 +53,8 @@ class Lane:
     """The one writer of `key`."""
 
     __slots__ = (
-        "_held", "_publish", "_quiet", "_store", "abort_reason", "current", "ending", "exists", "head", "joined", "key",
-        "queue", "reserved", "seq", "speaker", "spoiled", "standing", "task", "users", "window",
+        "_held", "_publish", "_quiet", "_store", "abort_reason", "begun", "current", "ending", "exists", "head",
+        "joined", "key", "queue", "reserved", "seq", "speaker", "spoiled", "standing", "task", "users", "window",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +77,8 @@ class Lane:
         self.speaker = ""
         """The user whose turn runs."""
         self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        """The running turn's task has taken its first step; a task that is cancelled before never runs at all."""
         self.abort_reason = ""
         self.standing = False
         """The running turn stands still until a person has answered."""

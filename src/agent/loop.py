@@ -155,6 +155,7 @@ class AgentLoop(Acceptor):
 
     async def _turn(self, lane: Lane, pending: Pending) -> None:
         message, queue = pending.message, self._queue(lane)
+        lane.begun = True
 
         async def prepare() -> None:
             if lane.spoiled:
@@ -175,7 +176,7 @@ class AgentLoop(Acceptor):
             self._quiet.set()
             lane.current = lane.task = None
             lane.joined.clear()
-            lane.standing = False
+            lane.begun = lane.standing = False
             self._next(lane)
             if self._summaries is not None and self._tasks is not None and not self._draining and lane.task is None:
                 self._summaries.look(lane, self._tasks)

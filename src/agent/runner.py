@@ -71,6 +71,8 @@ class TurnRunner:
         context.session_key.set(lane.key.text)
         turn: Turn | None = None
         try:
+            if lane.abort_reason:  # it was cut before it took its first step
+                raise asyncio.CancelledError
             if pending.progress.exhausted:
                 raise TimedOut("this message could not be answered in three attempts")
             await prepare()

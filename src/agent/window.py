@@ -33,6 +33,8 @@ class _Entry:
     """The assistant message of the round whose results are still missing, by call id."""
     tokens: int = 0
     ended: bool = False
+    hidden: bool = False
+    """It waited or was answered when an edit or `/new` came: from then on only its own turn sees it."""
     files: list[MediaRef] = field(default_factory=list)
     """What came along with the message."""
 
@@ -69,8 +71,11 @@ class Window:
                 self._end(data["message_id"], data.get("last_text") or data.get("text") or "")
             case kinds.ERROR:
                 self._end(data["message_id"], data.get("partial") or "")
-            case kinds.UPDATED if data.get("reset") or data.get("deleted"):
+            case kinds.UPDATED if data.get("deleted"):
                 self._entries.clear()
+                self.summary = ""
+            case kinds.UPDATED if data.get("reset"):
+                self._hide(0)
                 self.summary = ""
             case kinds.SUMMARY:
                 self.summary = data["text"]
@@ -94,7 +99,7 @@ class Window:
         if replaced:
             for index, entry in enumerate(self._entries):
                 if entry.message_id == replaced:
-                    del self._entries[index:]
+                    self._hide(index)
                     break
         text = data.get("text") or ""
         if self.group:
@@ -107,6 +112,12 @@ class Window:
         entry.ended = not data.get("wants_reply", True)
         self._entries.append(entry)
         self._cut()
+
+    def _hide(self, first: int) -> None:
+        """Forget what was said from there on; what is still to be answered keeps what its turn needs until it ends."""
+        self._entries[first:] = [entry for entry in self._entries[first:] if not entry.ended]
+        for entry in self._entries[first:]:
+            entry.hidden = True
 
     def _add(self, entry: _Entry, message: JsonObject) -> None:
         entry.messages.append(message)
@@ -138,6 +149,8 @@ class Window:
         if text:
             self._add(entry, {"role": "assistant", "content": text})
         entry.ended = True
+        if entry.hidden:
+            self._entries.remove(entry)
         self._cut()
 
     @staticmethod
@@ -175,7 +188,8 @@ class Window:
             out.append({"role": "system", "content": f"What was said before, in short:\n{self.summary}"})
         reached = False
         for entry in self._entries:
-            if not reached or entry.message_id in also:
+            mine = entry.message_id == until or entry.message_id in also
+            if mine or not (reached or entry.hidden):
                 out += entry.messages
             reached = reached or entry.message_id == until
         return out

@@ -9,13 +9,16 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bridge.foreign_settings import normalise_servers
 from bridge.jsonc import plain_json
+from bridge.settings import McpServerSettings
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _SECRET_HEADER = re.compile(r"^(proxy-)?authorization$|cookie|KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
@@ -39,13 +42,17 @@ class Source:
 
 @dataclass(slots=True)
 class Found:
-    """A server found in a file: our entry, the secrets it refers to, and what the person should know."""
+    """A server found in a file: our entry, the secrets it refers to, and what the person should know.
+
+    One that is `wrong` is not taken over: our own configuration would not be valid any more.
+    """
 
     name: str
     entry: dict[str, Any]
     source: Source
     secrets: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    wrong: str = ""
 
 
 def places(
@@ -106,8 +113,11 @@ def read(source: Source) -> list[Found]:
     inputs = _secret_inputs(document)
     found = []
     for section in _sections(document):
+        listed = section.items() if isinstance(section, Mapping) else ()
+        odd = [name for name, entry in listed if not isinstance(entry, Mapping)]
+        found += [Found(server_name(str(name)), {}, source, wrong="no map with 'command' or 'url'") for name in odd]
         try:
-            entries = normalise_servers(section)
+            entries = normalise_servers({k: v for k, v in section.items() if k not in odd} if odd else section)
         except ValueError as error:
             raise ImportFailed(f"{source.path}: {error}") from None
         found += [_found(entry, source, inputs) for entry in entries if isinstance(entry, Mapping) and "name" in entry]
@@ -166,6 +176,12 @@ def _found(entry: Mapping[str, Any], source: Source, inputs: Mapping[str, str]) 
     _take_secrets(result, "env", _SECRET)
     _take_secrets(result, "headers", _SECRET_HEADER)
     _take_inputs(result, inputs)
+    try:
+        McpServerSettings.model_validate(result.entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        result.wrong = f"{where}: {first['msg'].removeprefix('Value error, ')}"
     return result
 
 
@@ -258,43 +274,3 @@ def server_name(text: str) -> str:
 def secret_name(server: str, variable: str) -> str:
     """What a server's secret is called in `secrets.yaml`."""
     return re.sub(r"[^A-Za-z0-9_]+", "_", f"{server}_{variable}").strip("_").upper()
-
-
-def separate(chosen: Sequence[Found], known: Mapping[str, str]) -> None:
-    """Give each secret a name of its own, apart from what `known` holds and from other servers' of the same name."""
-    used = dict(known)
-    for item in chosen:
-        for name, value in list(item.secrets.items()):
-            free, number = name, 2
-            while used.get(free, value) != value:
-                free, number = f"{name}_{number}", number + 1
-            used[free] = value
-            item.secrets[free] = item.secrets.pop(name)
-            for section in ("env", "headers"):
-                values = item.entry.get(section, {})
-                values.update({key: f"${{secret:{free}}}" for key in values if values[key] == f"${{secret:{name}}}"})
-
-
-def choose(found: Sequence[Found], taken: set[str], select: Sequence[str] | None) -> tuple[list[Found], list[str]]:
-    """What to take over, and what to say about the rest: one of each name, nothing that is configured already.
-
-    Raises ImportFailed where something was selected that isn't there.
-    """
-    chosen: dict[str, Found] = {}
-    notes = []
-    select = None if select is None else [server_name(name) for name in select]
-    for item in found:
-        if select is not None and item.name not in select:
-            continue
-        if item.name in taken:
-            notes.append(f"{item.name}: configured already, left as it is")
-        elif item.name in chosen:
-            if item.entry != chosen[item.name].entry:
-                notes.append(f"{item.name}: another one in {item.source.path} is left out")
-        else:
-            chosen[item.name] = item
-    missing = [name for name in select or () if name not in {item.name for item in found}]
-    if missing:
-        names = ", ".join(sorted({item.name for item in found})) or "none"
-        raise ImportFailed(f"not found: {', '.join(missing)} (there is: {names})")
-    return list(chosen.values()), notes

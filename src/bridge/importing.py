@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bridge.choosing import choose, separate
 from bridge.configuration import ConfigurationError, Place, Problem
 from bridge.editing import ConfigurationFile, add_secrets, check_private, read_secrets
-from bridge.importer import Found, ImportFailed, choose, read, separate, sources
+from bridge.importer import Found, ImportFailed, read, sources
 from bridge.loading import config_path
 from bridge.servers.definitions import clean
 from bridge.terminal import at_terminal
@@ -70,6 +71,7 @@ def _find(source: str | None, say: Callable[[str], None]) -> list[Found]:
 
 def _choose_at_terminal(found: Sequence[Found]) -> list[str]:
     """What the person ticks; nothing is shared that was not named."""
+    found = [item for item in found if not item.wrong]
     names = list(dict.fromkeys(item.name for item in found))
     if not at_terminal():
         raise ImportFailed("say which: --all, or --select " + ",".join(sorted(names)))

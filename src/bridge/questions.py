@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 
 from bridge.ports import JsonObject
@@ -14,7 +15,7 @@ class Questions:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._open: dict[str, tuple[JsonObject, asyncio.Future[JsonObject]]] = {}
+        self._open: dict[str, tuple[JsonObject, asyncio.Future[JsonObject], float]] = {}
 
     async def ask(self, question: JsonObject, announce: Callable[[JsonObject], None]) -> JsonObject:
         """The person's `{"action", "content"?}`; silence is `cancel`."""
@@ -24,10 +25,11 @@ class Questions:
             "message": str(question.get("message", "")), "schema": question.get("schema") or {},
         }  # fmt: skip
         future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
-        self._open[question_id] = (payload, future)
+        seconds = self._seconds()
+        self._open[question_id] = (payload, future, time.monotonic() + seconds)
         try:
-            announce(payload)
-            done, _ = await asyncio.wait({future}, timeout=self._seconds())
+            announce({**payload, "expires_in_ms": int(seconds * 1000)})
+            done, _ = await asyncio.wait({future}, timeout=seconds)
             return future.result() if done else {"action": "cancel"}
         finally:
             del self._open[question_id]
@@ -38,7 +40,7 @@ class Questions:
         found = self._open.get(question_id) if isinstance(question_id, str) else None
         if found is None or action not in ACTIONS:
             return False
-        _, future = found
+        _, future, _ = found
         if not future.done():
             content = answer.get("content")
             future.set_result({"action": action, "content": content} if content is not None else {"action": action})
@@ -47,4 +49,7 @@ class Questions:
     def repeat(self, question_id: str) -> JsonObject | None:
         """The `PROGRESS` of an open question, for a gateway that comes back."""
         found = self._open.get(question_id)
-        return found[0] if found else None
+        if found is None:
+            return None
+        payload, _, until = found
+        return {**payload, "expires_in_ms": max(0, int((until - time.monotonic()) * 1000))}

@@ -236,10 +236,16 @@ class Tunnel:
 
 
 def _retry_after(value: str | None) -> float:
-    """Seconds of a `Retry-After` header (RFC 9110, 10.2.3: here only its number form), at most an hour."""
-    if value is None or not value.strip().isdigit():
+    """Seconds of a `Retry-After` header (RFC 9110, 10.2.3: a number, or a date), at most an hour."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(3600.0, float(text))
+    from email.utils import parsedate_to_datetime  # rarely wanted, and as large as all of this
+
+    try:
+        return min(3600.0, max(0.0, parsedate_to_datetime(text).timestamp() - time.time()))
+    except (TypeError, ValueError, OverflowError):
         return 0.0
-    return min(3600.0, float(value.strip()))
 
 
 def _why(error: Exception) -> str:

@@ -23,13 +23,15 @@ from channels.errors import ChannelError, ChannelUnavailable, DeliveryRejected, 
 from channels.items import PLACEHOLDER, Body, Call, Delete, Draft, Edit, Item, Probe, React, Send, Typing, Wait
 from channels.ledger import Ledger, OpenApproval
 from channels.outbox import Outbox
+from channels.wording import say
 
 log = logging.getLogger(__name__)
 HELD_UP_SECONDS = 10.0
 KEEP_AGAIN_SECONDS = 1.0
 """How long after a refusal the disk is asked again to keep what changed."""
 CALL_SECONDS = 90.0
-"""No call to a platform takes longer; the adapters' own time-outs are shorter."""
+UPLOAD_SECONDS = 150.0
+"""No call to a platform takes longer, and none with a file; the adapters' own time-outs are shorter."""
 
 ReadMedia = Callable[[MediaRef, str], Awaitable[bytes]]
 
@@ -116,7 +118,7 @@ class Lane:
         await self._keep()
         await self._total_rate()
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(_most_seconds(call)):
                 with self._span(call):
                     identifier = await self._perform(channel, call)
         except ChannelError as error:
@@ -163,8 +165,15 @@ class Lane:
     async def _send(self, channel: BaseChannel, item: Item, body: Body) -> str:
         turn = self.chat.turns.get(item.turn)
         owner = item.owner or (turn.user if turn else "")
+        if body.media is not None and body.media.size > channel.capabilities.upload_bytes:
+            self._too_large(item, body.media, channel.capabilities.upload_bytes, turn.language if turn else "en")
         content = _text(body) if body.media is None else await self._media(body.media, owner)
         return await channel.send(item.address, content, reply_to=item.reply_to, nonce=item.nonce, final=body.final)
+
+    def _too_large(self, item: Item, ref: MediaRef, limit: int, language: str) -> None:
+        """The person is told that there is a file; it is listed as refused. Raises DeliveryRejected."""
+        self.chat.notice(item.address, say("too_large", language, file=ref.name, limit=limit // 1_048_576))
+        raise DeliveryRejected("the file is larger than this platform takes")
 
     async def _media(self, ref: MediaRef, owner: str) -> Media:
         try:
@@ -195,18 +204,23 @@ class Lane:
             self._refused_at = None
         except sqlite3.Error as error:
             log.error("%s: the outbox can't be written (%s)", self.name, error)
-            self._refused_at = time.monotonic()
-            # All of it may be written twice. An outcome that is lost is a message sent twice after a restart.
-            self.chat.changed = changed | self.chat.changed
-            self.chat.closed = closed + self.chat.closed
-            self.asked = asked + self.asked
-            self.finals = finals + self.finals
+            if isinstance(error, sqlite3.OperationalError):  # full or locked, which passes
+                self._refused_at = time.monotonic()
+                # All of it may be written twice. An outcome that is lost is a message sent twice after a restart.
+                self.chat.changed = changed | self.chat.changed
+                self.chat.closed = closed + self.chat.closed
+                self.asked = asked + self.asked
+                self.finals = finals + self.finals
         finally:
             self._keeping = False
 
 
 def _text(body: Body) -> Text:
     return Text(markdown=body.markdown, plain=body.plain, activity=body.activity, buttons=body.buttons)
+
+
+def _most_seconds(call: Call) -> float:
+    return UPLOAD_SECONDS if isinstance(call, Send) and call.body.media is not None else CALL_SECONDS
 
 
 def _draft_id(message_id: str) -> int:

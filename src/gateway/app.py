@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -254,8 +255,10 @@ def _raise_file_limit(connections: int) -> None:
 
 def _why(error: OSError, loaded: Loaded) -> str:
     server = loaded.settings.server
-    if error.errno is not None and "address" in (error.strerror or "").lower():
-        reason = os.strerror(error.errno).lower()
+    said = (error.strerror or "").lower()
+    unknown = isinstance(error, socket.gaierror)
+    if unknown or (error.errno is not None and "address" in said):
+        reason = said if unknown or error.errno is None else os.strerror(error.errno).lower()
         return f"cannot listen on {server.host}:{server.port} (server.host, server.port): {reason}"
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"

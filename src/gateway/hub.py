@@ -104,7 +104,7 @@ class Hub:
         for reading in topic.readings:
             if event.message_id in reading.turns:
                 reading.turns.remove(event.message_id)
-                reading.keep |= reading.holds > 0  # this end is among what is held
+                reading.keep = event.seq or 0 if reading.holds else 0  # this end is among what is held
             if not reading.wanted:
                 self._forget(reading)
         topic.readings = tuple(reading for reading in topic.readings if reading.wanted)
@@ -215,10 +215,10 @@ class Hub:
         if reading.holds:
             return
         held, reading.held = reading.held, []
-        if reading.wanted or reading.keep:
-            for packet in held:
+        for packet in held:  # only events of a session are held, and those have a number
+            if reading.wanted or (packet.event.seq or 0) <= reading.keep:  # type: ignore[union-attr]
                 reading.reader.push(packet)
-        reading.keep = False
+        reading.keep = 0
         self._tidy(reading)
 
     def follow(self, reading: Reading, accepted: Accepted, missed: list[SessionEvent], *, running: bool) -> None:
@@ -229,13 +229,13 @@ class Hub:
         """
         held = reading.held
         if not (reading.explicit or reading.turns or reading.keep):
-            # only events of a session are held, and those have a number
             held = [p for p in held if (p.event.seq or 0) > accepted.seq]  # type: ignore[union-attr]
         reading.held = held
         reading.hold_too([Packet(event) for event in missed])
-        if running and not any(_ends(p.event, accepted.message_id) for p in reading.held):
+        ends = [p.event.seq for p in reading.held if _ends(p.event, accepted.message_id)]  # type: ignore[union-attr]
+        if running and not ends:
             reading.turns.add(accepted.message_id)
-        reading.keep = True
+        reading.keep = max(reading.keep, *ends, 0)
         self.release(reading)
 
     def kept_of(self, key: SessionKey, accepted: Accepted) -> list[SessionEvent]:

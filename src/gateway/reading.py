@@ -33,8 +33,8 @@ class Reading:
         self.turns: set[str] = set()
         self.holds = 0
         self.held: list[Packet] = []
-        self.keep = False
-        """What is held goes to the reader even where nothing asks for more: a turn of his is in it."""
+        self.keep = 0
+        """The number of the last end among what is held that is his: up to it he is told, though nothing asks for more."""
 
     @property
     def wanted(self) -> bool:

@@ -77,6 +77,18 @@ async def test_a_stop_that_comes_when_the_turn_has_failed_leaves_its_end(tmp_pat
         assert (await agent.end(item)).code == 1004
 
 
+async def test_a_stop_before_the_turns_first_step_leaves_its_end_and_the_session_alive(tmp_path: Path) -> None:
+    agent = Agent(tmp_path, EchoModel())
+    async with running(agent):
+        sending = asyncio.ensure_future(agent.send("a"))
+        while agent.loop.running(KEY) is None:
+            await asyncio.sleep(0)  # between the moment when the turn is begun and its task's first step
+        assert await agent.loop.abort(user="alice", key=KEY)
+        end = await agent.end(await sending)
+        assert isinstance(end, ChatError) and end.code == 1009
+        assert isinstance(await agent.ask("b"), ChatDone)
+
+
 class SlowSummingModel(SummingModel):
     """Takes its time to tell a talk in short."""
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,27 @@ def test_calls_and_results_are_never_parted() -> None:
     roles = [(m["role"], m.get("tool_call_id")) for m in window.messages("m5")]
     assert roles == [("user", None), ("assistant", None), ("tool", "a"), ("tool", "b"), ("assistant", None),
                      ("user", None)]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["edit", "new"])
+def test_a_turn_keeps_what_it_needs_when_an_edit_or_new_hides_it(how: str) -> None:
+    """It asked a model that did not see the results for the same calls again, up to the limit of rounds."""
+    window = Window(80, 100_000)
+    window.apply_all([message(1, "first"), done(2, 1, "one"), message(3, "do it"), message(4, "waits")])
+    window.apply(tool_round(5, 3, "a"))
+    if how == "edit":
+        window.apply(message(6, "first, edited", replaces="m1"))
+    else:
+        window.apply(Record(6, kinds.UPDATED, "", {"reset": True}))
+    window.apply_all([result(7, 3, "a"), message(8, "later")])
+    own = [(m["role"], m["content"]) for m in window.messages("m3")]
+    assert own == [("user", "do it"), ("assistant", "thinking"), ("tool", "ok")]
+    assert [m["content"] for m in window.messages("m4")] == ["waits"]
+    kept = ["first, edited", "later"] if how == "edit" else ["later"]
+    assert [m["content"] for m in window.messages("m8")] == kept
+    window.apply_all([done(9, 3, "done"), done(10, 4, "too")])
+    assert [m["content"] for m in window.messages("m8")] == kept
+    assert not window.holds("m3")
 
 
 def test_a_result_for_an_unknown_call_is_left_out() -> None:

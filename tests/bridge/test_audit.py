@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import re
 import resource
 import stat
 import subprocess
@@ -53,14 +54,20 @@ def test_nothing_and_an_empty_log_are_fine(path: Path):
 
 @pytest.mark.attack(74)
 @pytest.mark.parametrize(
-    ("name", "line"), [("edit", 4), ("edit last", 5), ("delete", 3), ("delete first", 1), ("swap", 2), ("repeat", 4),
-                       ("insert", 3), ("garbage", 3), ("truncate", 4), ("empty", 1), ("remove", 1)],
+    ("name", "line"),
+    [("edit", 3), ("edit the one before the last", 4), ("edit last", 5), ("edit its hash", 3), ("delete", 3),
+     ("delete first", 1), ("swap", 2), ("repeat", 4), ("insert", 3), ("garbage", 3), ("truncate", 4), ("empty", 1),
+     ("remove", 1)],
 )  # fmt: skip
 def test_tampering_is_named_by_its_first_bad_record(path: Path, name: str, line: int):
     lines = written(path)
     match name:
         case "edit":
             lines[2] = lines[2].replace(b"fs_read", b"fs_rxad")
+        case "edit the one before the last":
+            lines[3] = lines[3].replace(b"fs_read", b"fs_rxad")
+        case "edit its hash":
+            lines[2] = re.sub(rb'"previous":\s*"[0-9a-f]{8}', lambda found: found[0][:-8] + b"0" * 8, lines[2])
         case "edit last":
             lines[4] = lines[4].replace(b"fs_read", b"fs_rxad")
         case "delete":

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.choosing import choose
 from bridge.configuration import ConfigurationError, References, RefusedForSafety
 from bridge.editing import ConfigurationFile, add_secrets, read_secrets
-from bridge.importer import ImportFailed, Source, choose, places, read, sources
+from bridge.importer import ImportFailed, Source, places, read, sources
 from bridge.importing import run_import
 from bridge.jsonc import looks_like_json, plain_json
 from bridge.loading import load, parse
@@ -123,6 +124,20 @@ def test_the_command_writes_configuration_and_secrets(claude: Path, tmp_path: Pa
     # once more: nothing is doubled, and what is new is added
     assert run_import(None, "claude", None, everything=True, say=said.append) == 0
     assert [server.name for server in load(None).settings.mcp_servers] == ["git-hub", "remote", "files", "off"]
+
+
+def test_what_is_no_server_is_left_out_and_the_rest_taken_over(claude: Path) -> None:
+    """The configuration that is written is one that can be loaded."""
+    odd = {
+        "nothing": {"args": ["x"]}, "number": 5, "none": None, "both": {"command": "x", "url": "http://127.0.0.1/"},
+        "file": {"url": "file:///etc/passwd"},
+    }  # fmt: skip
+    claude.write_text(json.dumps({"mcpServers": odd | CLAUDE["mcpServers"]}))
+    said: list[str] = []
+    assert run_import(None, "claude", None, everything=True, say=said.append) == 0
+    assert [server.name for server in load(None).settings.mcp_servers] == ["files", "git-hub", "remote", "off"]
+    for name in odd:
+        assert any(line.startswith(f"{name}: left out, ") for line in said)
 
 
 def test_comments_and_forms_of_the_configuration_stay(claude: Path, tmp_path: Path) -> None:

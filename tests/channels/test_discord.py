@@ -215,6 +215,19 @@ async def test_buttons_carry_their_data_over_a_restart_and_go_with_an_edit(disco
     assert discord.visible("42") == ["may I? – allowed"]
 
 
+async def test_a_tap_that_cannot_be_acknowledged_in_time_counts(discord: FakeDiscord) -> None:
+    """Discord waits three seconds; what was pressed was meant all the same."""
+    notes = Notebook()
+    async with running(discord, notes) as channel:
+        buttons = ((Button("Allow", "ap:token:o"),),)
+        message = await channel.send(ME, Text(markdown="may I?", buttons=buttons))
+        late = {"message": "Unknown interaction", "code": 10062}
+        discord.faults.add(Fault("/callback$", "POST", status=404, body=late))
+        await discord.presses("42", message, "ap:token:o")
+        await until(lambda: notes.taps)
+        assert notes.taps[0].data == "ap:token:o"
+
+
 async def test_typing_and_reactions(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes) as channel:

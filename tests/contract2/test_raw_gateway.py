@@ -339,6 +339,7 @@ async def test_elicitation(tmp_path: Path) -> None:
     async with connected(tmp_path) as (_gateway, _laptop, link):
         await link.ask("q1", "real_paint", {})
         asked = await link.progress("q1", "awaiting_input")
+        assert 59_000 < asked["expires_in_ms"] <= 60_000
         assert (
             asked["question_id"] and asked["message"] == "Which colour?" and "colour" in asked["schema"]["properties"]
         )

@@ -62,9 +62,8 @@ async def test_a_part_whose_head_is_malformed_is_the_senders_fault(tmp_path: Pat
     body = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\nhi\r\n--b--\r\n'
     headers = {"Authorization": f"Bearer {ALICE}", "Content-Type": "multipart/form-data; boundary=b"}
     async with (
-        gateway_process(tmp_path / "home") as gateway,
-        aiohttp.ClientSession(headers=headers) as http,
+        gateway_process(tmp_path / "home") as gateway, aiohttp.ClientSession(headers=headers) as http,
         http.post(gateway.url + "/api/v1/media", data=body.encode()) as response,
-    ):
+    ):  # fmt: skip
         assert response.status == 400
         assert (await response.json())["error"]["code"] == 1000

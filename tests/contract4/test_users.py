@@ -54,3 +54,17 @@ async def test_who_stands_in_the_configuration_is_changed_there(tmp_path: Path) 
         code = (await root.call("user.invite", user="vera"))["code"]
         async with http.post(gateway.url + "/api/v1/login", json={"code": code}) as response:
             assert (await response.json())["role"] == "viewer"  # and no more than the configuration gives her
+
+
+@pytest.mark.attack(9)
+async def test_a_token_that_holds_less_ties_no_account_that_would_hold_more(tmp_path: Path) -> None:
+    async with gateway_process(tmp_path / "home", {"auth": AUTH}) as gateway:
+        async with Client(gateway.ws, ROOT) as root:
+            made = await root.call("token.create", user="carol", role="user", scopes=["chat"])
+            whole = await root.call("token.create", user="carol", role="user")
+            assert (await root.call("identity.link"))["code"]
+        async with Client(gateway.ws, PHONE) as phone, Client(gateway.ws, made["token"]) as less:
+            assert await _code(phone.call("identity.link")) == 1002  # an owner's, but no owner
+            assert await _code(less.call("identity.link")) == 1002
+        async with Client(gateway.ws, whole["token"]) as carol:
+            assert (await carol.call("identity.link"))["code"]

@@ -85,7 +85,8 @@ def verify(path: Path) -> Verdict:
     except FileNotFoundError:
         return _missing(head, 0)
     with file:
-        for line in _lines(file):
+        lines = _lines(file)
+        for line in lines:
             number += 1
             if not line.endswith(b"\n"):
                 if len(line) > MAX_LINE_BYTES:
@@ -96,6 +97,9 @@ def verify(path: Path) -> Verdict:
             if record is None:
                 return Verdict(False, count, number, "this line is not a record")
             if record["previous"] != previous:
+                if count and record["seq"] == count + 1 and _is_whole(body, next(lines, b""), head):
+                    reason = "this record was changed: the next one carries the hash of another"
+                    return Verdict(False, count - 1, number - 1, reason)
                 return Verdict(False, count, number, _why(record, count))
             if record["seq"] != count + 1:
                 return Verdict(False, count, number, f"record {record['seq']} stands where {count + 1} belongs")
@@ -118,6 +122,13 @@ def _missing(head: Head | None, count: int) -> Verdict:
         return Verdict(True, count)
     reason = f"records {count + 1} to {head.seq} are missing at the end"
     return Verdict(False, count, count + 1, reason)
+
+
+def _is_whole(body: bytes, following: bytes, head: Head | None) -> bool:
+    """Whether a record is as it was written: the one after it, or the head, tells its hash."""
+    after = parse(following[:-1])
+    told = after["previous"] if after is not None else head.hash if head is not None and not following else None
+    return bool(told == line_hash(body))
 
 
 def _why(record: dict[str, Any], count: int) -> str:

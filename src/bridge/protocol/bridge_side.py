@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from bridge.errors import BadParameters, BridgeError, SignatureInvalid
 from bridge.protocol.bridge_effects import (
     Acknowledged,
@@ -27,6 +29,7 @@ from bridge.protocol.canonical import arguments_hash, decode_key, signature
 from bridge.protocol.flow import Chunker
 from bridge.protocol.frames import (
     DEAD_SECONDS,
+    FRAME_ROOM,
     GOING_AWAY,
     HEARTBEAT_SECONDS,
     IN_FLIGHT_PAGE,
@@ -41,9 +44,10 @@ from bridge.protocol.frames import (
     answer_frame,
     encode,
     error_frame,
+    error_payload,
     read_error,
 )  # fmt: skip
-from bridge.protocol.outbox import Outbox
+from bridge.protocol.outbox import Answer, Outbox
 
 DEFAULT_MAX_RESULT = 32 * 1024 * 1024
 
@@ -56,6 +60,8 @@ class BridgeLink:
         self.epoch = 0
         self.bridge_id = identity.bridge_id
         self.max_frame_bytes = MAX_FRAME_BYTES
+        self._largest = MAX_FRAME_BYTES
+        """The longest frame that the gateway takes."""
         self._identity = identity
         self._token = token
         self._outbox = outbox
@@ -108,9 +114,9 @@ class BridgeLink:
         else:
             self._progress[call_id] = (last, payload)
 
-    def refuse(self, error: BridgeError, call_id: str | None = None) -> None:
+    def refuse(self, error: BridgeError) -> None:
         """Send an `ERROR` that is not kept: about a frame, not the end of a call."""
-        self._frames.append(error_frame(error, call_id))
+        self._frames.append(error_frame(error))
 
     def goaway(self, reason: str) -> None:
         self._frames.append(encode("GOAWAY", None, {"reason": reason, "reconnect_after_ms": 0}))
@@ -131,7 +137,7 @@ class BridgeLink:
                 continue
             if answer.kind == "ERROR":
                 return answer_frame(call_id, answer.payload, "ERROR")
-            if len(answer.payload) <= INLINE_BYTES:
+            if len(answer.payload) <= min(INLINE_BYTES, self._largest - FRAME_ROOM):
                 return answer_frame(call_id, answer.payload)
             self._chunks.add(call_id, answer.payload)
         return self._chunks.next()
@@ -185,9 +191,12 @@ class BridgeLink:
             self._heartbeat = _between(payload.get("heartbeat_ms"), 1_000, 30_000, 15_000) / 1000
             self._pinged = now
             self.live = True
-        limits = payload.get("limits")
-        largest = limits.get("max_result_bytes") if isinstance(limits, dict) else None
-        effects: list[BridgeEffect] = [Welcome(first, _between(largest, 1, 2**40, DEFAULT_MAX_RESULT))]
+        told = payload.get("limits")
+        limits = told if isinstance(told, dict) else {}
+        self._largest = _between(limits.get("max_frame_bytes"), 2 * FRAME_ROOM, MAX_FRAME_BYTES, MAX_FRAME_BYTES)
+        self._chunks.largest_frame = self._largest
+        longest = _between(limits.get("max_result_bytes"), 1, 2**40, DEFAULT_MAX_RESULT)
+        effects: list[BridgeEffect] = [Welcome(first, longest)]
         for call_id in _texts(payload.get("forget")):
             effects.append(self._acknowledged(call_id))
         for call_id in _texts(payload.get("cancel")):
@@ -204,8 +213,11 @@ class BridgeLink:
         try:
             hashed = arguments_hash((frame.payload.get("params") or {}).get("arguments"))
             expected = signature(self._key, call_id, self.bridge_id, frame.payload, control, hashed)
-        except (BadParameters, AttributeError) as error:
-            self.refuse(BadParameters(str(error)))
+        except BadParameters as error:
+            self.refuse(error)
+            return []
+        except AttributeError:
+            self.refuse(BadParameters("the call's 'params' are no object"))
             return []
         if not hmac.compare_digest(expected.encode(), frame.signature.encode(errors="replace")):
             self.refuse(SignatureInvalid())
@@ -222,8 +234,10 @@ class BridgeLink:
         except BadParameters as error:
             if call_id in self._outbox.running or call_id in self._outbox.answers:
                 self.refuse(error)
-            else:
-                self.refuse(error, call_id)
+            else:  # this ends the call, so it is kept like any other answer
+                payload = error_payload(error.code, error.message, scope="call")
+                self._outbox.answers[call_id] = Answer("ERROR", orjson.dumps(payload))
+                self._answers.append(call_id)
             return []
 
     def _ack(self, frame: Frame, now: float) -> list[BridgeEffect]:

@@ -9,8 +9,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from bridge.errors import BadParameters, ToolResultInvalid
-from bridge.protocol.frames import CALL_CREDIT, CHUNK_BYTES, CONNECTION_CREDIT, encode
+from bridge.protocol.frames import CALL_CREDIT, CHUNK_BYTES, CONNECTION_CREDIT, FRAME_ROOM, MAX_FRAME_BYTES, encode
 
+_CHUNK_COST = 1024
+"""What a piece counts beside its bytes where it brings nothing."""
 _FULL_SPEED_CALLS = 2
 """How many calls are granted more than their first window at once: bounds what is half-assembled."""
 
@@ -30,6 +32,7 @@ class Chunker:
 
     def __init__(self, call_credit: int = CALL_CREDIT, connection_credit: int = CONNECTION_CREDIT) -> None:
         self._calls: OrderedDict[str, _Outgoing] = OrderedDict()
+        self.largest_frame = MAX_FRAME_BYTES
         self._call_credit = call_credit
         self._credit = connection_credit
 
@@ -63,7 +66,8 @@ class Chunker:
         return None
 
     def _cut(self, call_id: str, call: _Outgoing) -> bytes | None:
-        room = min(CHUNK_BYTES, call.credit, self._credit)
+        # JSON in a text of JSON: quotes and backslashes take two bytes there, and it has no bare control characters
+        room = min(CHUNK_BYTES, (self.largest_frame - FRAME_ROOM) // 2, call.credit, self._credit)
         end = whole_characters(call.data, call.at, min(call.at + room, len(call.data)))
         if end <= call.at:
             return None  # less credit than one character needs
@@ -90,7 +94,7 @@ def whole_characters(data: bytes, start: int, end: int) -> int:
 
 
 class _Incoming:
-    __slots__ = ("credit", "n", "parts", "size", "withheld")
+    __slots__ = ("credit", "idle", "n", "parts", "size", "withheld")
 
     def __init__(self, credit: int) -> None:
         self.parts: list[bytes] = []
@@ -98,6 +102,7 @@ class _Incoming:
         self.size = 0
         self.credit = credit
         self.withheld = 0
+        self.idle = 0
 
 
 class Assembler:
@@ -140,9 +145,12 @@ class Assembler:
             call = _Incoming(self._call_credit)
             self._calls[call_id] = call
         if n == 0 and call.n:
+            idle = call.idle
             call = self._calls[call_id] = _Incoming(call.credit + call.size)
+            call.idle = idle
+            self._idle(call_id, call, 0)
         if n < call.n:
-            return None, []
+            return None, self._again(call_id, call, data)
         try:
             piece = data.encode()
         except UnicodeEncodeError:
@@ -156,7 +164,10 @@ class Assembler:
             self._calls.pop(call_id, None)
             why = "a piece is missing" if n != call.n - 1 else "it is too large"
             raise ToolResultInvalid(f"the result can't be used: {why}", effect="done")
-        call.parts.append(piece)
+        if piece or last:
+            call.parts.append(piece)
+        else:
+            self._idle(call_id, call, 0)
         windows = list(self._connection())
         if last:
             del self._calls[call_id]
@@ -165,6 +176,21 @@ class Assembler:
         call.withheld += size
         windows.extend(self._release())
         return None, windows
+
+    def _again(self, call_id: str, call: _Incoming, data: str) -> list[bytes]:
+        """A chunk that came before: it was sent on credit, which goes on."""
+        size = len(data.encode(errors="replace"))
+        self._idle(call_id, call, size)
+        call.credit -= size
+        call.withheld += size
+        return [*self.discard(data), *self._release()]
+
+    def _idle(self, call_id: str, call: _Incoming, size: int) -> None:
+        """A piece that brings nothing new; of those, too, there is an end. Raises ToolResultInvalid."""
+        call.idle += size + _CHUNK_COST
+        if call.idle > self._max:
+            self._calls.pop(call_id, None)
+            raise ToolResultInvalid("the result can't be used: pieces without end that bring nothing", effect="done")
 
     def discard(self, data: object) -> list[bytes]:
         """A chunk that nobody waits for: only the connection's credit goes on."""

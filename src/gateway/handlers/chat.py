@@ -109,7 +109,7 @@ class ChatMethods:
             if accepted.message_id != watched:
                 self._hub.give_up(watched, future)
                 watched, future = accepted.message_id, self._hub.expect(accepted.message_id)
-                ended = await self._endings.find(accepted)
+                ended = await self._ended(accepted)
                 if ended is not None:
                     return ended
             return await future
@@ -142,11 +142,19 @@ class ChatMethods:
         """For a repeated message: what is kept of its turn, and whether it goes on."""
         if not accepted.repeated:
             return [], True
-        ended = await self._endings.find(accepted)
+        ended = await self._ended(accepted)
         kept = self._hub.kept_of(accepted.session, accepted)
         if ended is not None and not any(isinstance(event, ChatDone | ChatError) for event in kept):
             kept.append(ended)
         return kept, ended is None
+
+    async def _ended(self, accepted: Accepted) -> ChatDone | ChatError | None:
+        """How a repeated message ended; None while it goes on. An end that is not told yet is not on the disk yet:
+        it comes to this reader as to all others.
+        """
+        ended = await self._endings.find(accepted)
+        told = self._hub.last_seq(accepted.session)
+        return None if ended is not None and told is not None and (ended.seq or 0) > told else ended
 
     async def submit(self, call: Call, message: InboundMessage) -> Accepted:
         """Hand a message in; one after another for each connection."""

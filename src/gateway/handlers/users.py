@@ -20,7 +20,7 @@ from gateway.identity.links import Links
 from gateway.identity.logins import INVITE_SECONDS, Logins
 from gateway.identity.pairing import Pairing
 from gateway.identity.preferences import Preferences
-from gateway.identity.roles import ROLES, checked_role, may_grant
+from gateway.identity.roles import ROLES, checked_role, may_grant, stronger
 from gateway.identity.tries import Tries
 from gateway.identity.users import User, Users
 
@@ -135,6 +135,11 @@ class UserMethods:
 
     async def link(self, call: Call, params: Nothing) -> JsonObject:
         """A code that ties an account on a platform to you, sent from there as `/link CODE`."""
+        who, role = call.who, self._users.role_of(call.who.user)
+        if stronger(who.role, role) != who.role or ROLES[role] - who.scopes:
+            # that account will hold all that the role does
+            self._note("identity.link", call, refused=True, of=who.user, role=role)
+            raise Forbidden("a token that holds less than you may ties no account to you")
         return self._links.offer(call.who.user, self._now())
 
     async def identities(self, call: Call, params: Nothing) -> JsonObject:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from bus.context import new_id
-from bus.errors import BadParameters, CallCancelled, GatewayError, NotFound
+from bus.errors import BadParameters, CallCancelled, GatewayError, NotFound, Overloaded
 from bus.events import Accepted, ChatDelta, ChatDone, ChatError, InboundMessage, JsonObject, MediaRef, TurnOptions
 from bus.keys import SessionKey
 from gateway import protocol
@@ -155,7 +155,11 @@ class OpenAiRoutes:
 
     async def _copy(self, out: web.StreamResponse, reader: EventStream, accepted: Accepted, chunks: Chunks) -> bool:
         while True:
-            packet = await reader.take(ALIVE_SECONDS)
+            try:
+                packet = await reader.take(ALIVE_SECONDS)
+            except Overloaded as slow:  # he does not read
+                await out.write(_line(protocol.http_error(slow)[1]))
+                return False
             if packet is None:
                 await out.write(ALIVE)
                 continue

@@ -184,12 +184,12 @@ class ApprovalDesk:
         if question is not None and not question[1].done():
             question[1].set_result({"action": "cancel"})
 
-    async def ask_input(self, question_id: str, actor: Actor) -> JsonObject:
+    async def ask_input(self, question_id: str, actor: Actor, seconds: float = INPUT_SECONDS) -> JsonObject:
         """Wait for the answer to an elicitation; silence cancels."""
         future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._questions[question_id] = (actor.user, future)
         try:
-            done, _ = await asyncio.wait({future}, timeout=INPUT_SECONDS)
+            done, _ = await asyncio.wait({future}, timeout=seconds)
             return future.result() if done else {"action": "cancel"}
         finally:
             self._questions.pop(question_id, None)

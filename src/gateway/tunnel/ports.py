@@ -81,7 +81,7 @@ class Desk(Protocol):
         """The bridge went on by itself (its own terminal answered, the time was over): nobody need answer."""
         ...
 
-    async def ask_input(self, question_id: str, actor: Actor) -> JsonObject:
+    async def ask_input(self, question_id: str, actor: Actor, seconds: float) -> JsonObject:
         """Wait for the answer to an elicitation: `{"action", "content"?}`."""
         ...
 

@@ -134,8 +134,7 @@ class Waiting:
             self.failed(ConfirmationRequired("this call needs a person's yes, and nobody is there to ask"))
             return
         self._leave_questions("expired")  # a bridge that asks anew has given up what it asked before
-        left = payload.get("expires_in_ms")
-        seconds = min(left, 600_000) / 1000 if isinstance(left, int) and left > 0 else 60.0
+        seconds = _seconds(payload.get("expires_in_ms"))
         asked = Challenge(
             approval_id=challenge, call_id=self._call.call_id, tool=self._call.name, arguments=self._call.arguments,
             risk=str(payload.get("risk", ""))[:500], expires=time.time() + seconds, actor=self._call.actor,
@@ -172,16 +171,18 @@ class Waiting:
             return
         message = str(payload.get("message", ""))[:4000]
         self._asking[question_id] = self._spawn(
-            self._question(question_id, message, schema if isinstance(schema, dict) else {})
+            self._question(
+                question_id, message, schema if isinstance(schema, dict) else {}, _seconds(payload.get("expires_in_ms"))
+            )
         )
 
-    async def _question(self, question_id: str, message: str, schema: JsonObject) -> None:
+    async def _question(self, question_id: str, message: str, schema: JsonObject, seconds: float) -> None:
         answer: dict[str, Any] = {"action": "cancel"}
         if self._call.attended and self._call.actor.role != "service":
             self._deadline.pause()
             try:
                 self._report(QuestionAsked(question_id=question_id, message=message, schema=schema))
-                answer = await self._desk.ask_input(question_id, self._call.actor)
+                answer = await self._desk.ask_input(question_id, self._call.actor, seconds)
             finally:
                 self._deadline.resume()
                 self.arm()
@@ -192,3 +193,8 @@ class Waiting:
         """The bridge went on without the chat's answer: its terminal said something, or the time was over."""
         for asked in list(self._asking) if self._asking else ():
             self._desk.settled_elsewhere(asked, decision)
+
+
+def _seconds(left: object) -> float:
+    """How long a bridge's question stands, by its `expires_in_ms`."""
+    return min(left, 600_000) / 1000 if isinstance(left, int) and left > 0 else 60.0

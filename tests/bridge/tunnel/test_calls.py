@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -49,6 +49,20 @@ async def test_answered_and_kept_until_acknowledged(begin: Begin, raw: RawGatewa
     assert text(await link.answer("c1")) == "added a"
     await until(lambda: not bridge.outbox.answers)
     assert bridge.servers.count() == {"a": 1}
+
+
+async def test_a_call_that_is_none_is_refused_until_that_is_acknowledged(begin: Begin, raw: RawGateway) -> None:
+    _bridge, link = await begin()
+    await link.request("c1", "fs_add", {"key": "a"}, deadline_ms=cast(int, "soon"))
+    assert error(await link.answer("c1", ack=False)) == (1000, "none")
+    odd = {"jsonrpc": "2.0", "id": "c2", "method": "tools/call", "params": "none"}
+    await link.send(type="MCP_REQUEST", id="c2", payload=odd, ctl={"epoch": link.epoch}, sig="00")
+    assert "params" in (await link.frame("ERROR"))["payload"]["message"]
+    link.socket.transport.abort()
+    link = await raw.link()
+    auth = await link.welcome()
+    assert auth["payload"]["in_flight"] == [{"id": "c1", "state": "done"}]
+    assert error(await link.answer("c1")) == (1000, "none")
 
 
 async def test_the_same_key_again(begin: Begin) -> None:
@@ -232,6 +246,18 @@ async def test_resources_are_read(begin: Begin) -> None:
     frame = await link.answer("c1")
     assert frame["payload"]["result"]["contents"][0]["uri"] == "demo://x"
     assert bridge.calls.finished == 1
+
+
+async def test_a_rule_on_paths_holds_for_resources_too(begin: Begin) -> None:
+    bridge, link = await begin(
+        rules={"deny": [{"tool": "*", "paths": {"uri": ["/secret"]}}]}, policy={"default": "allow"}
+    )
+    for uri, refused in (("file:///secret/key", True), ("file:///elsewhere", False)):
+        params = {"name": "fs", "uri": uri}
+        await link.request(uri, "fs", method="resources/read", params=params, server="fs")
+        frame = await link.frame("ERROR", "MCP_RESPONSE", call_id=uri)
+        assert (frame["type"] == "ERROR" and frame["payload"]["code"] == 2004) is refused
+    assert bridge.calls.finished == 2
 
 
 # ---------------------------------------------------------------- confirmations

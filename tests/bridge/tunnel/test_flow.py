@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.errors import ToolResultInvalid
 from bridge.protocol.flow import Assembler, Chunker, whole_characters
 from bridge.protocol.frames import CHUNK_BYTES
 
@@ -32,6 +34,36 @@ def test_all_arrives_within_the_credits(texts: dict[str, str], chance: "object")
             chunker.grant(granted.get("id"), granted["payload"]["credit"])
     assert got == {call_id: text or "x" for call_id, text in texts.items()}
     assert len(chunker) == len(assembler) == 0
+
+
+def test_pieces_that_come_twice_keep_their_credit_going() -> None:
+    """Sent on credit like any other: six times the connection's window, and the answer still fits."""
+    assembler = Assembler(100_000, CALL, CONNECTION)
+    assembler.accept("a", 0, False, "x" * 100)
+    mine, all_of_it = CALL - 100, CONNECTION - 100
+    for _ in range(60):
+        assert min(mine, all_of_it) >= 100
+        mine, all_of_it = mine - 100, all_of_it - 100
+        whole, windows = assembler.accept("a", 0, False, "x" * 100)
+        assert whole is None
+        for window in map(json.loads, windows):
+            if "id" in window:
+                mine += window["payload"]["credit"]
+            else:
+                all_of_it += window["payload"]["credit"]
+    whole, _ = assembler.accept("a", 1, True, "end")
+    assert whole == [b"x" * 100, b"end"]
+
+
+@pytest.mark.attack(51)
+@pytest.mark.parametrize("number", [0, None])
+def test_pieces_without_end_that_bring_nothing_end_the_call(number: int | None) -> None:
+    assembler = Assembler(100_000, CALL, CONNECTION)
+    assembler.accept("a", 0, False, "x")
+    with pytest.raises(ToolResultInvalid):
+        for n in range(1, 1000):
+            assembler.accept("a", n if number is None else number, False, "")
+    assert len(assembler) == 0
 
 
 def test_calls_take_turns() -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +106,10 @@ async def test_handshakes_that_are_refused(raw: RawGateway, tmp_path: Path, stat
     await bridge.stop()
 
 
-async def test_retry_after_is_honoured(raw: RawGateway, tmp_path: Path) -> None:
-    raw.refuse = lambda attempt: (503, {"Retry-After": "1"}) if attempt == 1 else None
+@pytest.mark.parametrize("form", ["number", "date"])
+async def test_retry_after_is_honoured(raw: RawGateway, tmp_path: Path, form: str) -> None:
+    value = "1" if form == "number" else formatdate(time.time() + 2, usegmt=True)
+    raw.refuse = lambda attempt: (503, {"Retry-After": value}) if attempt == 1 else None
     bridge = BridgeRig(tmp_path / "bridge", raw.url, "token")
     await bridge.start()
     await (await raw.link(0)).welcome()

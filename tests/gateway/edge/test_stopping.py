@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import trustme
 import websockets
 
-from gateway.app import Stop, serve
+from gateway.app import Stop, _why, serve
 from gateway.settings import GatewaySettings, Loaded
 from tests.fakes.early_signal import signalled_while_importing
 from tests.gateway.edge.harness import TOKENS, bearer, running
@@ -116,6 +117,14 @@ async def test_a_second_gateway_on_the_same_folder_or_port_is_told_why_not(
         other = tmp_path / "other"
         assert await serve(Loaded(settings=settings, source=None, home=other), print, Stop()) == 1
         assert "server.port" in capsys.readouterr().err
+
+
+def test_a_host_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    settings = GatewaySettings.model_validate({"server": {"host": "[::1]", "port": 0}})  # as in an address
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert _why(unknown, Loaded(settings=settings, source=None, home=tmp_path)) == (
+        "cannot listen on [::1]:0 (server.host, server.port): name or service not known"
+    )
 
 
 async def test_over_tls(tmp_path: Path) -> None:

@@ -366,6 +366,24 @@ async def test_one_yes_is_for_one_call_whatever_the_bridge_calls_its_questions(g
             await task
 
 
+async def test_a_servers_question_stands_as_long_as_the_bridge_says(gateway: GatewayRig) -> None:
+    async with RawBridge(gateway.url) as bridge:
+        await bridge.auth(gateway.token())
+        await bridge.tools("fs_paint", policy="allow")
+        await gateway.has_tools()
+        caller, task = begin(gateway, "fs_paint", {})
+        request = await bridge.frame("MCP_REQUEST")
+        asks = {"state": "awaiting_input", "question_id": "q1", "message": "?", "schema": {}, "expires_in_ms": 200}
+        await bridge.send(type="PROGRESS", id=request["id"], payload=asks)
+        await asyncio.wait_for(caller.questions.wait(), 5)
+        told = await bridge.frame("MCP_REQUEST")
+        assert told["ctl"]["answer"] == {"question_id": "q1", "action": "cancel"}
+        with pytest.raises(NotFound):
+            await gateway.desk.answer("q1", "accept", {}, actor())
+        await bridge.answer(request)
+        await task
+
+
 async def test_a_servers_question_reaches_the_person(tmp_path: Path) -> None:
     async with rig(tmp_path, rules=ASK) as (gateway, _bridge):
         caller, task = begin(gateway, "fs_question", {}, seconds=0.5)
