@@ -130,15 +130,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
             group.create_task(WebSocketChannel(gateway.bus, gateway.hub).run(), name="clients"),
             group.create_task(gateway.loop.run(), name="loop"),
         ]
-        services += [
-            group.create_task(keep(name, run), name=name)
-            for name, run in (
-                ("hub", gateway.hub.run), ("sockets", gateway.sockets.run), ("channels", gateway.channels.run),
-                ("care", lambda: _care(gateway)), ("cloud tools", gateway.toolbox.cloud.run),
-                ("bridges", gateway.toolbox.directory.run), ("schedules", gateway.schedules.run),
-                ("agents", lambda: follow(gateway.loaded, gateway.agents)),
-            )
-        ]  # fmt: skip
+        services += [group.create_task(keep(name, run), name=name) for name, run in kept_services(gateway).items()]
         await gateway.loop.accepting.wait()
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
@@ -157,6 +149,16 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
             state_files.withdraw(home)
             for service in services:
                 service.cancel()
+
+
+def kept_services(gateway: Gateway) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Those that begin again where they break; each can be run any number of times."""
+    return {
+        "hub": gateway.hub.run, "sockets": gateway.sockets.run, "channels": gateway.channels.run,
+        "care": lambda: _care(gateway), "cloud tools": gateway.toolbox.cloud.run,
+        "bridges": gateway.toolbox.directory.run, "schedules": gateway.schedules.run,
+        "agents": lambda: follow(gateway.loaded, gateway.agents),
+    }  # fmt: skip
 
 
 async def _drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:

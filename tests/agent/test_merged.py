@@ -1,12 +1,15 @@
 """A message that was merged into another's turn has that turn: stopping it or editing it stops the answer to both."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
-from bus.errors import NotFound
+from bus.errors import NotFound, Overloaded
+from bus.keys import default_key
 from tests.agent.harness import Agent, Tools, running
+from tests.fakes.disks import RefusingDisk
 from tests.fakes.models import ScriptedModel, StallingModel
 
 COLLECT = {"queue": "collect", "gather_seconds": 0.1}
@@ -59,3 +62,38 @@ async def test_editing_a_collected_message_takes_the_place_of_the_answer_to_the_
         assert (await agent.end(first)).code == 1009
         model.go_on.set()
         assert (await agent.end(third)).text == "half whole"
+
+
+class HesitatingDisk(RefusingDisk):
+    """Takes its time before it refuses what holds a word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def write(self, fd: int, data: bytes) -> None:
+        if b"unlucky" in data:
+            self.go_on.wait(10)
+            raise OSError(self.error, "no space left on device")
+        super().write(fd, data)
+
+
+async def test_a_merged_message_that_the_disk_refused_after_all_has_no_end(tmp_path: Path) -> None:
+    model = StallingModel()
+    agent = Agent(tmp_path, model, settings=COLLECT)
+    agent.disk = disk = HesitatingDisk()
+    async with running(agent):
+        first = await agent.send("one")
+        unlucky = asyncio.create_task(agent.send("unlucky"))
+        await model.streaming.wait()  # of both: the second waits for the disk
+        model.go_on.set()
+        await asyncio.sleep(0.05)
+        disk.go_on.set()
+        with pytest.raises(Overloaded):
+            await unlucky
+        assert (await agent.end(first)).text == "half whole"
+        assert (await agent.ask("three")).text == "half whole"
+        ended = {event.message_id for event in agent.events if hasattr(event, "finish_reason")}
+        assert len(ended) == 2
+        messages, _ = await agent.store.history(default_key("alice"), limit=20, before_seq=None)
+        assert [m["text"] for m in messages if m["role"] == "user"] == ["one", "three"]

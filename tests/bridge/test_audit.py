@@ -1,6 +1,7 @@
 """The audit log: nothing can be changed, removed or moved without being named."""
 
 import asyncio
+import fcntl
 import json
 import re
 import resource
@@ -172,6 +173,28 @@ def test_threads_and_processes_write_one_chain(path: Path):
     log.close()
     verdict = verify(path)
     assert verdict.ok and verdict.records == 161
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_two_writers_of_one_process_write_one_chain(path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool):
+    """Also where the system has no locks on files, as Windows."""
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    writers = [AuditLog(path, fsync=False), AuditLog(path.parent / "." / path.name, fsync=False)]
+
+    def write(log: AuditLog) -> None:
+        for number in range(300):
+            log.append("tool.intent", number=number)
+
+    threads = [threading.Thread(target=write, args=(log,)) for log in writers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for log in writers:
+        log.close()
+    verdict = verify(path)
+    assert verdict.ok and verdict.records == 600
 
 
 async def test_records_from_many_tasks(path: Path):

@@ -1,9 +1,10 @@
 """Writing to the audit log: one line, synced, chained, whole or not at all.
 
-Several processes may write one log (`ai-bridge call` beside `ai-bridge run`): each
-append takes a lock on the file and looks for what others appended meanwhile. A torn
-tail is cut and kept aside. A log whose end is missing gets a record that says so, so
-that the loss stays visible. After a failed write nothing of the record is in the log.
+Several processes may write one log (`ai-bridge call` beside `ai-bridge run`), and
+several writers of one process: each append takes the process's lock and one on the
+file, and looks for what others appended meanwhile. A torn tail is cut and kept aside.
+A log whose end is missing gets a record that says so, so that the loss stays
+visible. After a failed write nothing of the record is in the log.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ if sys.platform != "win32":
 
 _OWN = frozenset({"seq", "timestamp", "event", "previous"})
 _log = logging.getLogger(__name__)
+_GUARDS: dict[str, threading.Lock] = {}
+"""By file: one process may have several writers of it, and not every system has locks that keep them apart."""
 
 
 class AuditFailed(OSError):
@@ -39,7 +42,7 @@ class AuditLog:
         """Raises AuditFailed where the file can't be opened."""
         self.path = path
         self._fsync = fsync
-        self._guard = threading.Lock()
+        self._guard = _GUARDS.setdefault(os.path.realpath(path), threading.Lock())
         self._head = Head()
         self._size = -1
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -115,7 +118,7 @@ class AuditLog:
     def _locked(self) -> Iterator[None]:
         if not self._open:
             raise AuditFailed(f"{self.path.name} is closed")
-        if sys.platform == "win32":  # one bridge per folder is all there is to keep apart (pidfile.py)
+        if sys.platform == "win32":  # one process per folder is all there is to keep apart (pidfile.py, FolderLock)
             yield
         else:
             fcntl.flock(self._file, fcntl.LOCK_EX)

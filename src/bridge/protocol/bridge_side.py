@@ -105,8 +105,8 @@ class BridgeLink:
 
     def progress(self, call_id: str, payload: JsonObject, now: float) -> None:
         """Tell how a call goes: at most four a second, the latest wins."""
-        if not self.live:
-            return
+        if not self.live or call_id not in self._outbox.running:
+            return  # after the answer nobody asks how it goes
         last, _ = self._progress.get(call_id, (-1.0, None))
         if now - last >= PROGRESS_SECONDS:
             self._progress[call_id] = (now, None)

@@ -40,7 +40,7 @@ class Store:
         self._connection = open_database(path, _SCHEMA, VERSION, synchronous="FULL")
         # Its own connection: in WAL mode a reader waits for no writer, nor the event loop for the disk.
         self._reading = threading.Lock()
-        self._reader = open_database(path, _SCHEMA, VERSION)
+        self._reader = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
         self._reader.execute("PRAGMA query_only=ON")
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

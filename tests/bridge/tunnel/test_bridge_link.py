@@ -149,6 +149,7 @@ def test_integers_beyond_2_53_are_1000() -> None:
 def test_progress_is_at_most_four_a_second_and_the_latest_wins() -> None:
     wire = Wire()
     wire.welcome()
+    wire.outbox.running["c"] = None
     sent: list[tuple[float, int]] = []
     for tick in range(100):  # a second, a step every 10 ms
         now = tick / 100
@@ -159,6 +160,24 @@ def test_progress_is_at_most_four_a_second_and_the_latest_wins() -> None:
     assert all(later[0] - earlier[0] >= 0.25 for earlier, later in pairwise(sent))
     wire.link.tick(1.3)
     assert [frame["payload"]["progress"] for frame in wire.sent()] == [99]
+
+
+def test_progress_of_a_call_that_is_answered_is_neither_sent_nor_kept() -> None:
+    wire = Wire()
+    wire.welcome()
+    for number in range(100):
+        call_id = f"c{number}"
+        wire.outbox.running[call_id] = None
+        wire.link.progress(call_id, {"state": "running"}, 0.0)
+        del wire.outbox.running[call_id]
+        wire.outbox.answers[call_id] = Answer("MCP_RESPONSE", b'{"result":{}}')
+        wire.link.answer(call_id)
+        wire.give(type="ACK", payload={"of": call_id})
+        wire.sent()
+        wire.link.progress(call_id, {"state": "running"}, 1.0)
+        assert wire.sent() == []
+    assert wire.link._progress == {}
+    assert wire.link.next_tick(1.0) > 1
 
 
 def test_an_answer_is_kept_until_it_is_acknowledged() -> None:
