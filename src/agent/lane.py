@@ -169,6 +169,7 @@ class Lane:
         for item in mine:
             self.queue.remove(item)
             pending.merged.append(item)
+            self.window.join(item.message.message_id, pending.message.message_id)
             self.joined.add(item.message.message_id)
         return bool(mine)
 
