@@ -48,10 +48,6 @@ class Acceptor(Conversations):
         """Whether messages are accepted now."""
 
     @abstractmethod
-    def _next(self, lane: Lane) -> None:
-        """Something was queued: start the lane's next turn, if none runs."""
-
-    @abstractmethod
     def _queue(self, lane: Lane) -> str:
         """What a message does in this session that comes while a turn runs."""
 

@@ -5,7 +5,8 @@ lanes and on nothing else; who may ask was decided before (`gateway/handlers/acc
 """
 
 import asyncio
-from collections import OrderedDict
+from abc import abstractmethod
+from collections import OrderedDict, deque
 from dataclasses import replace
 
 from agent import acceptance
@@ -160,5 +161,21 @@ class Conversations:
         event = events.ChatError(session=lane.key, message_id=message_id, seq=seq, code=CallCancelled.code,
                                  message=text, retryable=False, trace_id=pending.message.trace_id)  # fmt: skip
         lane.emit_when(durable, event)
+        try:
+            await asyncio.shield(durable)
+        except GatewayError:  # it was not stopped: it waits as before
+            lane.spoiled = True
+            if not pending.refused:
+                self._requeue(lane, pending)
+                self._next(lane)
+            raise
         self._remember_end(pending.message)
-        await asyncio.shield(durable)
+
+    @staticmethod
+    def _requeue(lane: Lane, *again: Pending) -> None:
+        """Back to where they waited."""
+        lane.queue = deque(sorted((*lane.queue, *again), key=lambda pending: pending.seq))
+
+    @abstractmethod
+    def _next(self, lane: Lane) -> None:
+        """Something was queued: start the lane's next turn, if none runs."""

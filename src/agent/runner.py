@@ -120,8 +120,9 @@ class TurnRunner:
     # ------------------------------------------------------------ the ends
 
     async def _done(self, lane: Lane, pending: Pending, turn: Turn, answer: Answer) -> None:
-        if not pending.accepted.done():  # nothing was told so far: what is ready goes out before the books are kept
-            await asyncio.wait([pending.accepted])
+        waiting = [one.accepted for one in (pending, *pending.merged) if not one.accepted.done()]
+        if waiting:  # nothing was told so far: what is ready goes out before the books are kept
+            await asyncio.wait(waiting)
         await self._charge(turn)
         message_id, text = turn.message.message_id, turn.text
         data: JsonObject = {
@@ -191,6 +192,8 @@ class TurnRunner:
         """The ends of the messages that the turn answered too: they have no text of their own."""
         ends: list[End] = []
         for item in pending.merged:
+            if not item.kept:
+                continue  # it is not in the log
             message_id, seq = item.message.message_id, lane.take()
             data: JsonObject = {"message_id": message_id, "role": "assistant", "text": "", "finish_reason": MERGED,
                                 "usage": {}, "into": pending.message.message_id}  # fmt: skip
