@@ -154,6 +154,8 @@ class Conversations:
         return lane.task.cancel() if lane.begun else True  # its task, once it runs, sees the reason
 
     async def _end_queued(self, lane: Lane, pending: Pending, text: str) -> None:
+        if not pending.kept:
+            return  # the disk has refused it, as its sender is about to be told
         message_id = pending.message.message_id
         seq = lane.take()
         data = {"message_id": message_id, "code": CallCancelled.code, "message": text, "retryable": False}

@@ -129,6 +129,8 @@ class Lane:
             self.exists = True
         for record in records:
             self.window.apply(record)
+            if record.type in kinds.ENDS_TURN:
+                self.reserved = record.seq  # for the log no number is reserved now: a turn that goes on reserves again
         try:
             durable = self._store.append(self.key, records, head=head, at_once=at_once)
         except GatewayError as error:
