@@ -232,7 +232,7 @@ class Hub:
             held = [p for p in held if (p.event.seq or 0) > accepted.seq]  # type: ignore[union-attr]
         reading.held = held
         reading.hold_too([Packet(event) for event in missed])
-        ends = [p.event.seq for p in reading.held if _ends(p.event, accepted.message_id)]  # type: ignore[union-attr]
+        ends = [p.event.seq or 0 for p in reading.held if _ends(p.event, accepted.message_id)]  # type: ignore[union-attr]
         if running and not ends:
             reading.turns.add(accepted.message_id)
         reading.keep = max(reading.keep, *ends, 0)

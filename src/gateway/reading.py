@@ -34,7 +34,7 @@ class Reading:
         self.holds = 0
         self.held: list[Packet] = []
         self.keep = 0
-        """The number of the last end among what is held that is his: up to it he is told, though nothing asks for more."""
+        """The number of the last end among what is held that is his: he is told up to it, whatever asks for more."""
 
     @property
     def wanted(self) -> bool:
