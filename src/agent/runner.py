@@ -216,7 +216,7 @@ class TurnRunner:
         lane.ending = True
         try:
             for pause in (*RETRY_SECONDS, None):
-                if pending.refused:
+                if not pending.kept:
                     return  # the message itself is not in the log
                 records = [record(event.seq, kind, data) for kind, data, event in ends]
                 durable = lane.append(*records)
@@ -228,7 +228,7 @@ class TurnRunner:
                     await asyncio.shield(durable)
                     return
                 except GatewayError as error:
-                    if pending.refused:
+                    if not pending.kept:
                         return
                     if pause is not None:
                         await asyncio.sleep(pause)
