@@ -162,16 +162,19 @@ class Conversations:
         durable = lane.append(record(seq, kinds.ERROR, data))
         event = events.ChatError(session=lane.key, message_id=message_id, seq=seq, code=CallCancelled.code,
                                  message=text, retryable=False, trace_id=pending.message.trace_id)  # fmt: skip
+        # Whoever asked for it may leave meanwhile; and before the event lets go of the lane.
+        durable.add_done_callback(lambda done: self._ended_or_not(lane, pending, done))
         lane.emit_when(durable, event)
-        try:
-            await asyncio.shield(durable)
-        except GatewayError:  # it was not stopped: it waits as before
-            lane.spoiled = True
-            if not pending.refused:
-                self._requeue(lane, pending)
-                self._next(lane)
-            raise
-        self._remember_end(pending.message)
+        await asyncio.shield(durable)
+
+    def _ended_or_not(self, lane: Lane, pending: Pending, durable: "asyncio.Future[None]") -> None:
+        if not durable.cancelled() and durable.exception() is None:
+            self._remember_end(pending.message)
+            return
+        lane.spoiled = True
+        if pending.kept:  # it was not stopped: it waits as before
+            self._requeue(lane, pending)
+            self._next(lane)
 
     @staticmethod
     def _requeue(lane: Lane, *again: Pending) -> None:
