@@ -194,6 +194,11 @@ class Accounts:
         self._database.execute("COMMIT")
         return kept
 
+    async def forget(self, user: str) -> None:
+        """What a user who is gone used is nobody's any more; that it was used stays."""
+        await self._do(lambda: self._database.execute("UPDATE charges SET user = '' WHERE user = ?", (user,)))
+        self._today.pop(user, None)
+
     async def usage(self, user: str, days: int, role: str = "") -> JsonObject:
         """`{days: [{day, turns, prompt_tokens, …, cost, tool_calls}], total, budget}`, the newest day first.
 

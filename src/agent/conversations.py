@@ -134,8 +134,9 @@ class Conversations:
         """Stop its turns and leave a tombstone. Raises NotFound."""
         lane = await self._lanes.enter(key)
         try:
-            while lane.queue or lane.task is not None:  # what is said while a turn ends has its turn before it is gone
+            while lane.task is not None or lane.queue:  # what came while the last one ended, too
                 await self.stop_all(key)
+            # The lane is there, so between this look and the record nothing waits: no turn writes behind a tombstone.
             await self._update(key, {"deleted": True, "by": actor.user}, title=None, deleted=True)
         finally:
             self._lanes.leave(lane)

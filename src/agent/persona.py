@@ -7,6 +7,7 @@ found by his id, which holds no path.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -75,6 +76,14 @@ class Personas:
         if kept is None or kept[0] != changed:
             kept = self._kept[file] = (changed, _content(file, limit))
         return kept[1]
+
+    def forget(self, user: str) -> None:
+        """Take away what one person wanted. Raises OSError."""
+        if _name(user) == user:
+            folder = self._home / "users" / user
+            (folder / "AGENTS.md").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else lies there, or nothing did
+                folder.rmdir()
 
     def skills(self) -> list[Skill]:
         """The skills there are, by name."""

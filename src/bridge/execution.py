@@ -142,6 +142,8 @@ class Execution:
             return
         parts, request = self._parts, call.request
         arguments = request.params.get("arguments") or {}
+        if request.method == "resources/read":
+            arguments = {"uri": request.params.get("uri")}
         verdict = decide(route.rules, parts.policy().default, name, route.own_name, arguments)
         changed = bool(route.definition) and parts.definitions.changed(name, route.definition)
         if verdict.policy == "allow" and changed:

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from bridge.settings import PolicyName, ToolRule, ToolSettings
 
@@ -157,8 +158,11 @@ def _by_rules(
     for rule in rules.deny:
         if _matches(rule, name, arguments, resolve, every=False):
             return Verdict("deny", f"denied by the rule '{rule.tool}'")
+    for rule in rules.deny:
+        if rule.paths and _matches(rule, name, arguments, resolve, every=False, unsure=True):
+            return Verdict("ask", f"a relative path may lead to what the rule '{rule.tool}' denies")
     for rule in rules.ask:
-        if _matches(rule, name, arguments, resolve, every=False):
+        if _matches(rule, name, arguments, resolve, every=False, unsure=True):
             return Verdict("ask", f"asked by the rule '{rule.tool}'")
     for rule in rules.allow:
         if _matches(rule, name, arguments, resolve, every=True):
@@ -166,8 +170,13 @@ def _by_rules(
     return Verdict(default, "no rule names this tool")
 
 
-def _matches(rule: ToolRule, name: str, arguments: dict[str, Any], resolve: Resolve, *, every: bool) -> bool:
-    """Whether `rule` speaks of this call. An allowance must hold for every value, a refusal for any."""
+def _matches(
+    rule: ToolRule, name: str, arguments: dict[str, Any], resolve: Resolve, *, every: bool, unsure: bool = False
+) -> bool:
+    """Whether `rule` speaks of this call. An allowance must hold for every value, a refusal for any.
+
+    With `unsure`, also where nobody here can know.
+    """
     if not fnmatchcase(name, rule.tool):
         return False
     strict = every and speaks_of_commands(name)
@@ -178,7 +187,7 @@ def _matches(rule: ToolRule, name: str, arguments: dict[str, Any], resolve: Reso
             return False
     for path, folders in rule.paths.items():
         values = list(_values(arguments, path))
-        found = [_beneath(value, folders, resolve, every=every) for value in values]
+        found = [_beneath(value, folders, resolve, every=every, unsure=unsure) for value in values]
         if not found or not (all(found) if every else any(found)):
             return False
     return True
@@ -223,15 +232,20 @@ def _text_matches(value: Any, pattern: str, *, every: bool, shell: bool) -> bool
     return fnmatchcase(text, pattern)
 
 
-def _beneath(value: Any, folders: tuple[str, ...], resolve: Resolve, *, every: bool) -> bool:
+def _beneath(value: Any, folders: tuple[str, ...], resolve: Resolve, *, every: bool, unsure: bool) -> bool:
     if not isinstance(value, str):
         return False
     if "\x00" in value:
         return not every  # some would read it as what comes before: no allowance covers it, and no refusal lets it by
     if every and not Path(value).is_absolute():
         return False  # what a relative path or `~` means is the server's business: not known here
+    if value[:5].lower() == "file:":
+        value = unquote(urlsplit(value).path)
     try:
-        real = resolve(str(Path(value).expanduser()))
+        path = Path(value).expanduser()
+        if unsure and not path.is_absolute():
+            return True
+        real = resolve(str(path))
         return any(is_beneath(real, resolve(str(Path(folder).expanduser()))) for folder in folders)
     except (OSError, ValueError, RuntimeError):
         return not every

@@ -11,9 +11,10 @@ import secrets
 from bus.events import ApprovalRequested, Decision, JsonObject
 from channels.base import Button
 from channels.content import ButtonStyle
-from channels.wording import DECISIONS, decided, say
+from channels.wording import DECISIONS, say
 
-_ARGUMENT_CHARS = 1200
+_ARGUMENT_UNITS = 1200
+"""UTF-16 code units, as the strictest platform counts: what somebody says yes to must be seen in one message."""
 
 
 def new_token() -> str:
@@ -53,15 +54,13 @@ def question(event: ApprovalRequested, language: str, *, by_buttons: bool) -> st
     return "\n\n".join(lines)
 
 
-def after(text: str, decision: str, language: str) -> str:
-    """The text of the question once it is decided."""
-    return f"{text}\n\n{decided(decision, language)}"
-
-
 def _arguments(arguments: JsonObject) -> str:
     text = json.dumps(arguments, ensure_ascii=False, indent=1)
     visible = "".join(c if c.isprintable() or c in "\n " else f"\\u{ord(c):04x}" for c in text)
-    return visible if len(visible) <= _ARGUMENT_CHARS else visible[:_ARGUMENT_CHARS] + " …"
+    units = visible.encode("utf-16-le", "surrogatepass")
+    if len(units) <= 2 * _ARGUMENT_UNITS:
+        return visible
+    return units[: 2 * _ARGUMENT_UNITS].decode("utf-16-le", "ignore") + " …"
 
 
 def _code(text: str) -> str:

@@ -57,6 +57,8 @@ class Attachments:
                 continue
             if handle.kind == "voice" and (spoken := await self._written(data, handle, name)):
                 texts.append(spoken)
+        if len(handles) > MOST_FILES:
+            texts.append(f"[{len(handles) - MOST_FILES} more files: not taken]")
         return Taken(tuple(refs), tuple(texts), tuple(too_large))
 
     async def _written(self, data: bytes, handle: MediaHandle, name: str) -> str:

@@ -34,16 +34,16 @@ class ChatItems:
         self.items: list[Item] = []
         self.turns: dict[str, Turn] = {}
         self.changed: dict[str, Item] = {}
-        self._highest: int | None = None
-        """The highest number of a message known in this chat."""
-        self._text_lost_after: int | None = None
-        """Since this number a text of ours may stand there under a number that nobody knows."""
+        self._numbers = openers.Numbers()
 
     # ------------------------------------------------------------ what shall be shown
 
     def change(self, item: Item, body: Body | None) -> None:
         """What a message shall show from now on."""
-        if item.want == body or (item.settled and item.platform_id is None):
+        if item.want == body:
+            return
+        if item.settled and item.platform_id is None:
+            self._relist(item, body)
             return
         item.want = body
         if body is None and item.platform_id is None and not item.in_flight and not item.doubts:
@@ -52,14 +52,22 @@ class ChatItems:
         item.state = "queued"
         self._done_if_shown(item)
 
+    def _relist(self, item: Item, body: Body | None) -> None:
+        """What is listed can be sent again: then it is the whole text that comes, and not what streamed so far."""
+        if item.state == "refused" and body is None:
+            self._settle(item, "sent", "withdrawn")
+        elif item.state != "sent" and body is not None and body.final:
+            item.want = body
+            self._touch(item)
+
     def restore(self, item: Item, now: float) -> None:
         """An item from before the restart. A send that was under way is repeated only while its nonce holds."""
         self.not_before = max(self.not_before, item.not_before)
-        self._know(item.platform_id)
+        self._numbers.know(item.platform_id)
         if item.in_flight and item.platform_id is None and not self._nonce_holds(item, now):
             self._in_doubt(item, "the gateway stopped while it was being sent")
         elif item.state == "unknown" and not item.placeholder:
-            self._text_lost(item)
+            self._numbers.text_lost(item)
         elif item.doubts and item.platform_id is None:
             openers.search(item)
         self.items.append(item)
@@ -75,7 +83,10 @@ class ChatItems:
         self._settle(item, "sent", "")
 
     def resend(self, item: Item) -> None:
-        """An admin's wish: once more as a new message."""
+        """An admin's wish: once more as a new message. What is on its way again already goes once."""
+        item = next((each for each in self.items if each.delivery_id == item.delivery_id), item)
+        if item in self.items and not item.settled:
+            return
         requeue(item)
         if item.kind == "stray":
             openers.search_on(item)
@@ -118,7 +129,7 @@ class ChatItems:
             case Send(item, body):
                 item.in_flight, item.platform_id = False, platform_id
                 item.shown = body if item.attempts == 1 else None
-                self._know(platform_id)
+                self._numbers.know(platform_id)
                 stray = openers.left_over(item, openers.number_of(platform_id))
                 if stray is not None:
                     self._add(stray)
@@ -135,7 +146,7 @@ class ChatItems:
 
     def _found(self, item: Item, platform_id: str) -> None:
         """An opener whose sending was in doubt stands there: the answer goes on in it; a stray is taken away."""
-        self._know(platform_id)
+        self._numbers.know(platform_id)
         openers.not_this(item, exists=True)
         item.doubts -= 1
         if item.kind == "stray":
@@ -175,7 +186,7 @@ class ChatItems:
     def _send_failed(self, item: Item, error: ChannelError, now: float) -> None:
         if isinstance(error, DeliveryRejected):
             self._refuse(item, error.reason)
-        elif isinstance(error, OutcomeUnknown) and not self._nonce_holds(item, now):
+        elif isinstance(error, OutcomeUnknown) and (not self._nonce_holds(item, now) or item.tried_enough):
             self._in_doubt(item, error.reason)
         elif not isinstance(error, OutcomeUnknown):
             if item.attempts == 1:
@@ -191,23 +202,7 @@ class ChatItems:
             return
         self._settle(item, "unknown", reason)
         if not item.placeholder:
-            self._text_lost(item)
-
-    def _know(self, platform_id: str | None) -> None:
-        number = openers.number_of(platform_id)
-        if number is not None:
-            self._highest = max(number, self._highest or 0)
-
-    def _text_lost(self, item: Item) -> None:
-        known = item.after if item.after is not None else self._highest
-        self._text_lost_after = max(known or 0, self._text_lost_after or 0)
-
-    def _above(self) -> int | None:
-        """Above which number a message that leaves now will be; None where a text of ours may be there too,
-        or nothing is known."""
-        if not self._can.counts_messages or self._highest is None:
-            return None
-        return self._highest if self._text_lost_after is None or self._highest > self._text_lost_after else None
+            self._numbers.text_lost(item)
 
     def _nonce_holds(self, item: Item, now: float) -> bool:
         return item.tried_at is not None and now - item.tried_at < self._can.nonce_seconds
@@ -219,7 +214,7 @@ class ChatItems:
             if item.kind in ("approval", "question"):
                 self._settle(item, "sent", error.reason)
             else:
-                self._again(item)
+                self._again(item, streams=not body.final)
         elif isinstance(error, DeliveryRejected):
             if body.final:
                 self._refuse(item, error.reason)
@@ -234,9 +229,19 @@ class ChatItems:
         old = Item(address=item.address, want=None, kind="notice", platform_id=item.platform_id, shown=item.shown)
         self._add(old)
 
-    def _again(self, item: Item) -> None:
-        item.platform_id, item.shown, item.attempts, item.tried_at = None, None, 0, None
-        self._touch(item)
+    def _again(self, item: Item, *, streams: bool) -> None:
+        """As a new message in its place, under a nonce of its own: by the old one platforms give back what is gone."""
+        self._settle(item, "sent", "withdrawn")
+        turn = self.turns.get(item.turn)
+        place = turn.items.index(item) if turn is not None and item in turn.items else None
+        if turn is not None and turn.items[-1:] == [item] and turn.stops_streaming(streams):
+            turn.items.pop()
+            return
+        new = item.anew()
+        self.items.insert(self.items.index(item), new)
+        self._touch(new)
+        if turn is not None and place is not None:
+            turn.items[place] = new
 
     def _refuse(self, item: Item, reason: str) -> None:
         """For good: and the turn's later pieces make no sense alone."""

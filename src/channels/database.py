@@ -107,7 +107,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         if found < VERSION:
             steps = _FROM_1 if found == 1 else _SCHEMA
             connection.executescript(f"BEGIN;{steps}PRAGMA user_version={VERSION};COMMIT;")
-        connection.execute("SELECT count(*) FROM deliveries").fetchone()
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("its pages do not fit together")
     except BaseException:  # nobody else has the connection yet, to close it
         connection.close()
         raise

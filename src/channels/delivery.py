@@ -75,7 +75,7 @@ class ChatDelivery(ChatItems):
     def begin(self, turn: Turn, mode: StreamMode) -> None:
         """A turn was accepted, or is taken up after a restart."""
         turn.mode = mode
-        self._know(turn.reply_to)
+        self._numbers.know(turn.reply_to)
         self.turns.setdefault(turn.message_id, turn)
 
     def started(self, message_id: str) -> None:
@@ -119,6 +119,11 @@ class ChatDelivery(ChatItems):
         return self._add(Item(address=turn.address, want=body, kind=kind, turn=turn.message_id,
                               reference=reference, reply_to=turn.reply_to))  # fmt: skip
 
+    def signed(self, markdown: str, words: str) -> str:
+        """`words` below the text of a message, or above what there is room for."""
+        below = f"{markdown}\n\n{words}"
+        return self._take(f"{words}\n\n{markdown}")[0] if self._take(below)[1] else below
+
     # ------------------------------------------------------------ what to do
 
     def next(self, now: float) -> Call | Wait | None:
@@ -129,6 +134,7 @@ class ChatDelivery(ChatItems):
         self._give_up_lost(now)
         if self._cuts():
             return Wait(BREATH_SECONDS)
+        self._forget_settled()  # what was laid out last may all be listed already
         self._plan(now)
         soonest = self._soonest_due(now)
         for call, cost, reserve in self._candidates(now):
@@ -256,15 +262,18 @@ class ChatDelivery(ChatItems):
             del turn.items[len(pieces) :]
 
     def _new_piece(self, turn: Turn, index: int, body: Body) -> Item:
-        return self._add(Item(address=turn.address, want=body, turn=turn.message_id, index=index,
+        item = self._add(Item(address=turn.address, want=body, turn=turn.message_id, index=index,
                               reply_to=turn.reply_to if index == 0 else None))  # fmt: skip
+        if index and turn.items[index - 1].state == "refused":  # alone it makes no sense
+            self._settle(item, "refused", turn.items[index - 1].reason)
+        return item
 
     def _leaving(self, call: Call, now: float) -> None:
         match call:
             case Send(item, body):
                 item.in_flight, item.attempts, item.placeholder = True, item.attempts + 1, body == PLACEHOLDER
                 item.tried_at = item.tried_at or now
-                item.after = item.after if item.doubts else self._above()
+                item.after = item.after if item.doubts else self._number_above()
                 self._touch(item)
             case Typing(turn):
                 turn.next_typing = now + self._can.typing_seconds
@@ -272,6 +281,9 @@ class ChatDelivery(ChatItems):
                 turn.draft, turn.draft_at = None, now
             case React(turn, _):
                 turn.acknowledge = False
+
+    def _number_above(self) -> int | None:
+        return self._numbers.above() if self._can.counts_messages else None
 
     def _forget_settled(self) -> None:
         ended = [

@@ -35,8 +35,8 @@ from channels.ports import Answers, ApprovalDesk, MediaStore
 from channels.questions import Answered, Questions
 from channels.settings import ChannelSettings
 from channels.supervision import Supervisor
+from channels.taking_up import fate_of
 from channels.tasks import Tasks
-from channels.wording import say
 
 LANES_KEPT = 256
 EARLY_EVENTS = 20_000
@@ -157,6 +157,11 @@ class ChannelHost:
             lane.chat.begin(turn, self.mode_of(turn.address))
             lane.wake()
 
+    def waits(self, message_id: str, to: Address) -> bool:
+        """Whether its turn has not ended yet."""
+        turn = None if (lane := self._lane(to)) is None else lane.chat.turns.get(message_id)
+        return message_id in self._expected or (turn is not None and not turn.ended)
+
     async def answered(self, text: str, to: Address, requester: str, actor: Actor) -> Answered | None:
         """Whether the text answers a question that was asked there."""
         return await self.questions.said(text, to, requester, actor)
@@ -242,12 +247,15 @@ class ChannelHost:
         for found in opened:
             if (lane := self._lane(found.turn.address)) is not None:
                 lane.chat.begin(found.turn, self.mode_of(found.turn.address))
-        self._asked_before = await self._outbox.questions(self.name)
+        asked = await self._outbox.questions(self.name)
+        in_doubt = set()  # of those nobody knows whether somebody sees them: the call that goes on asks them again
         for item in await self._outbox.load(self.name):
             if (lane := self._lane(item.address)) is not None:
                 lane.chat.restore(item, now)
+                in_doubt |= {item.reference} if item.state == "unknown" else set()
                 if item.kind == "question":
                     self.questions.over_since_the_restart(lane, item)
+        self._asked_before = asked - in_doubt
         self._restored = True
         early, self._early = list(self._early), deque(maxlen=EARLY_EVENTS)
         for event, parts in early:
@@ -257,24 +265,16 @@ class ChannelHost:
 
     async def _take_up(self, found: OpenTurn) -> None:
         """Finish a turn that ended unheard; leave one that goes on; say so where it is lost."""
-        turn, text = found.turn, found.final
-        if text is None and self._answers is not None:
-            outcome = await self._answers.outcome(SessionKey(turn.session), turn.message_id)
-            if outcome.state == "open":
-                return
-            if outcome.state == "ended":
-                text = say("failed", turn.language, message=outcome.text) if outcome.failed else outcome.text
-                text = text or say("empty", turn.language)
-            elif found.accepted:
-                text = say("interrupted", turn.language)
-            else:
-                await self._drop(turn)
-                return
+        turn = found.turn
+        fate = await fate_of(found, self._answers)
+        if fate.state == "unknown":
+            await self._drop(turn)
+            return
         lane = self._lane(turn.address)
-        if text is not None and lane is not None and turn.message_id in lane.chat.turns and not turn.ended:
+        if fate.state == "ended" and lane is not None and turn.message_id in lane.chat.turns and not turn.ended:
             self._ended.append(turn.message_id)
-            lane.chat.finish(turn.message_id, text)
-            lane.finals.append((turn.message_id, text))
+            lane.chat.finish(turn.message_id, fate.text)
+            lane.finals.append((turn.message_id, fate.text))
             lane.wake()
 
     async def _drop(self, turn: Turn) -> None:

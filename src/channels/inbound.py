@@ -47,6 +47,10 @@ class Chats(Protocol):
 
     def accepted(self, message_id: str) -> None: ...
 
+    def waits(self, message_id: str, to: Address) -> bool:
+        """Whether the answer to this message is still to come there."""
+        ...
+
     async def answered(self, text: str, to: Address, requester: str, actor: Actor) -> Answered | None:
         """Whether the text answers what this person has been asked there."""
         ...
@@ -124,7 +128,8 @@ class InboundPipeline:
         message = await self._compose(job, admission.actor)
         if message is None:
             return
-        if before is not None:
+        if before is not None and (incoming.place.kind == "direct" or self._chats.waits(before.message_id, job.to)):
+            # It hides all that came after: in a group that is others' too, so there only what isn't answered yet goes.
             message = replace(message, replaces=before.message_id)
         await self._submit(job, message)
 
@@ -213,11 +218,12 @@ class InboundPipeline:
         except BaseException:  # cancelled, too: a turn that never comes must not be expected
             self._chats.forget(message.message_id)
             raise
-        await self._keep(job, accepted.message_id)
-        if accepted.message_id == message.message_id:
-            self._chats.accepted(message.message_id)
-        else:
-            self._chats.forget(message.message_id)
+        repeated = accepted.message_id != message.message_id
+        try:
+            await self._keep(job, accepted.message_id)
+        finally:  # cancelled, too: what is durable is answered
+            (self._chats.forget if repeated else self._chats.accepted)(message.message_id)
+        if repeated:
             await self._close(message.message_id)
 
     async def _until_durable(self, message: InboundMessage, turn: Turn | None, channel: str) -> Accepted:
@@ -274,6 +280,8 @@ class InboundPipeline:
 
     async def reaction(self, channel: BaseChannel, reaction: Reaction) -> None:
         """Reactions, joins and polls pass the gate and change nothing."""
+        if reaction.place.kind == "direct":
+            return  # a stranger's would use up the one hint that he is given, and nothing is said to a reaction
         admission = await self._gate.admit(reaction.identity, reaction.place)
         if isinstance(admission, Admitted):
             log.debug("%s: %s", channel.name, reaction.what)

@@ -3,7 +3,7 @@
 `delivery.py` decides with these, `outbox.py` keeps them, `lane.py` performs the actions.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from bus.context import new_id
@@ -49,6 +49,7 @@ class Body:
         )
 
 
+MEDIA_TRIES = 3
 PLACEHOLDER = Body(markdown="…", plain=True, final=False)
 """Sent first where a repeated send could not be told from a new one: it holds nothing of the answer."""
 
@@ -101,9 +102,19 @@ class Item:
         return self.delivery_id[-25:]
 
     @property
+    def tried_enough(self) -> bool:
+        """A file whose upload did not end in time so often is given up: everything behind it waits."""
+        return self.want is not None and self.want.media is not None and self.attempts >= MEDIA_TRIES
+
+    @property
     def settled(self) -> bool:
         """Nothing more will be done about it by itself."""
         return self.state != "queued"
+
+    def anew(self) -> "Item":
+        """The same wish as another message, of which nothing has been sent."""
+        return Item(address=self.address, want=self.want, turn=self.turn, index=self.index, kind=self.kind,
+                    reply_to=self.reply_to, reference=self.reference, owner=self.owner)  # fmt: skip
 
 
 def requeue(item: Item) -> None:
@@ -113,6 +124,8 @@ def requeue(item: Item) -> None:
         return
     item.state, item.reason, item.in_flight, item.attempts, item.platform_id = "queued", "", False, 0, None
     item.tried_at, item.shown, item.placeholder, item.doubts, item.searching = None, None, False, 0, False
+    if item.want is not None:  # nobody may be left to say that it has ended
+        item.want = replace(item.want, final=True)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -150,8 +163,17 @@ class Turn:
     draft: Body | None = None
     draft_shown: bool = False
     draft_at: float = 0.0
+    taken_away: int = 0
+    """How often a message that streamed was gone; like the next, not kept over a restart."""
     trace_id: str = ""
-    """Of the message it answers; not kept over a restart."""
+    """Of the message it answers."""
+
+    def stops_streaming(self, streams: bool) -> bool:
+        """Whether somebody takes away what streams, again and again: then the answer comes whole at its end."""
+        self.taken_away += streams
+        if streams and self.taken_away > 1:
+            self.mode = "off"
+        return streams and self.taken_away > 1
 
 
 @dataclass(frozen=True, slots=True)

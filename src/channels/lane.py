@@ -23,11 +23,15 @@ from channels.errors import ChannelError, ChannelUnavailable, DeliveryRejected, 
 from channels.items import PLACEHOLDER, Body, Call, Delete, Draft, Edit, Item, Probe, React, Send, Typing, Wait
 from channels.ledger import Ledger, OpenApproval
 from channels.outbox import Outbox
+from channels.wording import say
 
 log = logging.getLogger(__name__)
 HELD_UP_SECONDS = 10.0
+KEEP_AGAIN_SECONDS = 1.0
+"""How long after a refusal the disk is asked again to keep what changed."""
 CALL_SECONDS = 90.0
-"""No call to a platform takes longer; the adapters' own time-outs are shorter."""
+UPLOAD_SECONDS = 150.0
+"""No call to a platform takes longer, and none with a file; the adapters' own time-outs are shorter."""
 
 ReadMedia = Callable[[MediaRef, str], Awaitable[bytes]]
 
@@ -61,6 +65,8 @@ class Lane:
         self.finals: list[tuple[str, str]] = []
         """What is still to be kept besides items: questions, and the texts of turns that ended."""
         self._keeping = False
+        self._refused_at: float | None = None
+        """Since when the disk refuses (monotonic); what it refused is kept here until it takes it."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -73,9 +79,10 @@ class Lane:
     @property
     def busy(self) -> bool:
         """Whether something is on its way, or waits to be kept; not what the platform holds up for longer."""
-        to_keep = self._keeping or self.chat.changed or self.chat.closed or self.asked or self.finals
+        to_keep = bool(self._keeping or self.chat.changed or self.chat.closed or self.asked or self.finals)
         held_up = self.chat.not_before - time.monotonic() > HELD_UP_SECONDS
-        return bool(to_keep) or (self.chat.queued > 0 and not held_up)
+        # nobody waits for a disk that refuses
+        return (to_keep and self._refused_at is None) or (self.chat.queued > 0 and not held_up)
 
     @property
     def idle(self) -> bool:
@@ -89,12 +96,14 @@ class Lane:
             channel = self._link()
             call = self.chat.next(time.monotonic()) if channel is not None else Wait(3600)
             if call is None:
-                if self.chat.changed or self.chat.closed:
+                if self._refused_at is not None:
+                    await self._sleep(KEEP_AGAIN_SECONDS)
+                elif self.chat.changed or self.chat.closed:
                     continue
-                if not self._wake.is_set():
+                elif not self._wake.is_set():
                     return
             elif isinstance(call, Wait):
-                await self._sleep(call.seconds)
+                await self._sleep(call.seconds if self._refused_at is None else KEEP_AGAIN_SECONDS)
             elif channel is not None:
                 await self._make(channel, call)
 
@@ -109,7 +118,7 @@ class Lane:
         await self._keep()
         await self._total_rate()
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(_most_seconds(call)):
                 with self._span(call):
                     identifier = await self._perform(channel, call)
         except ChannelError as error:
@@ -156,8 +165,15 @@ class Lane:
     async def _send(self, channel: BaseChannel, item: Item, body: Body) -> str:
         turn = self.chat.turns.get(item.turn)
         owner = item.owner or (turn.user if turn else "")
+        if body.media is not None and body.media.size > channel.capabilities.upload_bytes:
+            self._too_large(item, body.media, channel.capabilities.upload_bytes, turn.language if turn else "en")
         content = _text(body) if body.media is None else await self._media(body.media, owner)
         return await channel.send(item.address, content, reply_to=item.reply_to, nonce=item.nonce, final=body.final)
+
+    def _too_large(self, item: Item, ref: MediaRef, limit: int, language: str) -> None:
+        """The person is told that there is a file; it is listed as refused. Raises DeliveryRejected."""
+        self.chat.notice(item.address, say("too_large", language, file=ref.name, limit=limit // 1_048_576))
+        raise DeliveryRejected("the file is larger than this platform takes")
 
     async def _media(self, ref: MediaRef, owner: str) -> Media:
         try:
@@ -169,7 +185,9 @@ class Lane:
         return Media(data=data, mime=ref.mime, name=ref.name)
 
     async def _keep(self) -> None:
-        """Write down what changed; where the disk refuses, delivery goes on and says so."""
+        """Write down what changed; where the disk refuses, delivery goes on and says so, and it is tried again."""
+        if self._refused_at is not None and time.monotonic() - self._refused_at < KEEP_AGAIN_SECONDS:
+            return
         changed, self.chat.changed = self.chat.changed, {}
         closed, self.chat.closed = self.chat.closed, []
         asked, self.asked = self.asked, []
@@ -183,14 +201,26 @@ class Lane:
             await self._outbox.save(self.channel, changed.values())
             for message_id in closed:
                 await self._ledger.close_turn(message_id)
+            self._refused_at = None
         except sqlite3.Error as error:
             log.error("%s: the outbox can't be written (%s)", self.name, error)
+            if isinstance(error, sqlite3.OperationalError):  # full or locked, which passes
+                self._refused_at = time.monotonic()
+                # All of it may be written twice. An outcome that is lost is a message sent twice after a restart.
+                self.chat.changed = changed | self.chat.changed
+                self.chat.closed = closed + self.chat.closed
+                self.asked = asked + self.asked
+                self.finals = finals + self.finals
         finally:
             self._keeping = False
 
 
 def _text(body: Body) -> Text:
     return Text(markdown=body.markdown, plain=body.plain, activity=body.activity, buttons=body.buttons)
+
+
+def _most_seconds(call: Call) -> float:
+    return UPLOAD_SECONDS if isinstance(call, Send) and call.body.media is not None else CALL_SECONDS
 
 
 def _draft_id(message_id: str) -> int:

@@ -124,9 +124,15 @@ def inquire(chat: ChatDelivery, turn: Turn, event: QuestionRequested) -> OpenQue
 
 def _kept(turn: Turn, item: Item, token: str, user: str, text: str) -> OpenApproval:
     return OpenApproval(
-        token=token, approval_id=item.reference, channel="", requester=turn.requester, user=user,
+        token=token, approval_id=item.reference, channel="", requester=_asked(turn, user), user=user,
         language=turn.language, session=turn.session, question=text, delivery_id=item.delivery_id,
     )  # fmt: skip
+
+
+def _asked(turn: Turn, user: str) -> str:
+    """Who alone may press: who asked. A turn that didn't begin here is taken for the one's who spoke last; where it is
+    somebody else's, he is known by his user alone."""
+    return turn.requester if turn.user in ("", user) else ""
 
 
 def echo(event: ChatMessage, language: str) -> str:
@@ -140,10 +146,12 @@ def echo(event: ChatMessage, language: str) -> str:
 
 def decide(chat: ChatDelivery, item: Item, event: ApprovalResolved, language: str) -> None:
     """The buttons go, and the text says what was decided."""
-    if item.want is None or item.want.markdown.endswith(decided(event.decision, language)):
+    words = decided(event.decision, language)
+    if item.want is None or item.want.markdown.endswith(words) or item.want.markdown.startswith(words):
         return
-    text = approvals.after(item.want.markdown, event.decision, language)
-    chat.change(item, replace(item.want, markdown=text, buttons=()))
+    if event.decision == "closed" and not item.want.buttons:
+        return  # pressed once more, after the decision: what was decided stands
+    chat.change(item, replace(item.want, markdown=chat.signed(item.want.markdown, words), buttons=()))
 
 
 def sign(chat: ChatDelivery, item: Item, words: str) -> None:
@@ -152,4 +160,4 @@ def sign(chat: ChatDelivery, item: Item, words: str) -> None:
         return
     if item not in chat.items:
         chat.items.append(item)
-    chat.change(item, replace(item.want, markdown=f"{item.want.markdown}\n\n{words}", buttons=()))
+    chat.change(item, replace(item.want, markdown=chat.signed(item.want.markdown, words), buttons=()))

@@ -26,6 +26,33 @@ def number_of(platform_id: str | None) -> int | None:
     return int(platform_id) if platform_id is not None and platform_id.isdecimal() else None
 
 
+class Numbers:
+    """What is known of the numbers in one chat."""
+
+    def __init__(self) -> None:
+        self._highest: int | None = None
+        self._text_lost_after: int | None = None
+        """Since this number a text of ours may stand there under a number that nobody knows."""
+
+    def know(self, platform_id: str | None) -> None:
+        """A message is there."""
+        number = number_of(platform_id)
+        if number is not None:
+            self._highest = max(number, self._highest or 0)
+
+    def text_lost(self, item: Item) -> None:
+        """A text of ours may have arrived, and nobody knows where."""
+        known = item.after if item.after is not None else self._highest
+        self._text_lost_after = max(known or 0, self._text_lost_after or 0)
+
+    def above(self) -> int | None:
+        """Above which number a message that leaves now will be; None where a text of ours may be there too,
+        or nothing is known."""
+        if self._highest is None or (self._text_lost_after is not None and self._highest <= self._text_lost_after):
+            return None
+        return self._highest
+
+
 def doubt(item: Item) -> None:
     """A sending of this opener may have arrived."""
     item.doubts += 1

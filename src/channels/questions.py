@@ -143,10 +143,13 @@ class Questions:
 
     async def _decided_before(self, lane: Lane, event: ApprovalResolved) -> None:
         asked = await self._ledger.asked_about(event.approval_id)
-        for item in await self._outbox.by_reference(event.approval_id):
-            if item.platform_id is not None:
+        for kept in await self._outbox.by_reference(event.approval_id):
+            item = next((each for each in lane.chat.items if each.delivery_id == kept.delivery_id), kept)
+            if item.platform_id is None:
+                continue
+            if item is kept:  # a second press may have brought it back meanwhile
                 lane.chat.restore(item, time.monotonic())
-                narrator.decide(lane.chat, item, event, asked.language if asked else "en")
+            narrator.decide(lane.chat, item, event, asked.language if asked else "en")
         lane.wake()
 
 

@@ -30,6 +30,7 @@ from gateway.identity.document import CorruptDocument
 from gateway.identity.logins import START_SECONDS
 from gateway.identity.roles import SCOPES
 from gateway.keeping import keep, once
+from gateway.network import web_url
 from gateway.protocol import RpcError
 from gateway.reloading import follow
 from gateway.routes import make_listener
@@ -120,7 +121,7 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None, com
 
 async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begun: float) -> None:
     home = gateway.loaded.home
-    gateway.phase.url = listener.url
+    gateway.phase.url = web_url(gateway.loaded.settings.server, listener.port)
     async with asyncio.TaskGroup() as group:
         gateway.bus.attach(gateway.observe, deltas=False)  # for as long as there is a bus
         # The log and what stands on it end with their faults, and the house with them; the others begin again.

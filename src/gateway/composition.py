@@ -30,6 +30,7 @@ from gateway.handlers.access import Access
 from gateway.handlers.administration import Administration
 from gateway.handlers.asking import AskingMethods
 from gateway.handlers.backup import BackupMethods
+from gateway.handlers.belongings import Belongings
 from gateway.handlers.chat import ChatMethods
 from gateway.handlers.dispatch import Dispatcher
 from gateway.handlers.endings import Outcomes
@@ -45,6 +46,7 @@ from gateway.identity.gatekeeper import Gate
 from gateway.identity.media import MediaFolder
 from gateway.limits import MessageRate
 from gateway.metered_bus import MeteredBus
+from gateway.network import web_url
 from gateway.observability.figures import figures_of
 from gateway.observability.metrics import Metrics
 from gateway.people import People
@@ -58,11 +60,11 @@ from gateway.toolbox import Toolbox, open_toolbox
 
 
 class Phase:
-    """Whether messages are taken in; `url` is where the web chat is."""
+    """Whether messages are taken in; `url` is where people find the web chat."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
         self.ready = False
-        self.url = "http://127.0.0.1:8080"
+        self.url = url
 
 
 @dataclass(slots=True)
@@ -147,7 +149,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     stack.callback(audit.close)
     people = People.open(home, settings.auth)
     admin = AdminToken(home, people.tokens, people.users)
-    phase = Phase()
+    phase = Phase(web_url(loaded.settings.server, loaded.settings.server.port))
     platforms = frozenset(settings.channels.names())
 
     # the agent
@@ -205,9 +207,14 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         inbound=metered, hub=hub, access=access, sessions=store, turns=loop, media=media, started=started,
         language=people.preferences.language,
     )  # fmt: skip
+    tool_calls = ToolMethods(tools=tools, kept=toolbox.kept_calls, events=bus, seconds=settings.agent.tool_seconds)
+    belongings = Belongings(
+        store, loop, approvals.session_ended, (toolbox.forget, tool_calls.forget, media.forget, accounts.forget)
+    )
     users = UserMethods(
         users=people.users, links=people.links, pairing=people.pairing, logins=people.logins, gate=gate,
-        preferences=people.preferences, letting_go=letting_go, audit=audit, url=lambda: phase.url,
+        preferences=people.preferences, letting_go=letting_go, belongings=belongings, audit=audit,
+        url=lambda: phase.url,
     )  # fmt: skip
     house = HouseMethods(
         authenticator=people.authenticator, deliveries=Deliveries(channels), audit=audit, ready=lambda: phase.ready,
@@ -216,7 +223,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     asking = AskingMethods(asking=toolbox.desk, bridges=toolbox.directory, usage=accounts, audit=audit)
     families = (
         house, chat, SessionMethods(hub=hub, access=access, sessions=store, turns=loop, asking=toolbox.desk),
-        ToolMethods(tools=tools, kept=toolbox.kept_calls, events=bus, seconds=settings.agent.tool_seconds), asking,
+        tool_calls, asking,
         TokenMethods(
             tokens=people.tokens, users=people.users, letting_go=letting_go, audit=audit, rotated=admin.rotated
         ),

@@ -32,6 +32,20 @@ def is_loopback(address: str) -> bool:
     return found.is_loopback or (mapped is not None and mapped.is_loopback)
 
 
+def local_url(settings: ServerSettings, port: int) -> str:
+    """Where the web chat is, as seen from this machine."""
+    host = "127.0.0.1" if settings.host in _WILDCARDS else settings.host
+    name = f"[{host}]" if ":" in host else host
+    return f"{'https' if settings.tls.cert else 'http'}://{name}:{port}"
+
+
+def web_url(settings: ServerSettings, port: int) -> str:
+    """Where people find the web chat: by the first https name in `allowed_origins` where others reach it at all."""
+    reached = settings.tls_terminated_by_proxy or not is_loopback(settings.host)
+    named = [origin for origin in settings.allowed_origins if reached and origin.startswith("https://")]
+    return named[0] if named else local_url(settings, port)
+
+
 def _networks(texts: list[str]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
 

@@ -10,7 +10,6 @@ that no storage can hold, so it is refused as a parameter (-32602), with the id 
 """
 
 import json
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -22,8 +21,6 @@ from bus.errors import BadParameters, GatewayError, ToolResultInvalid, Unsignabl
 from bus.events import JsonObject
 from bus.json_integers import loads_exactly
 from gateway.json_text import UNWRITABLE, dumps
-
-log = logging.getLogger("gateway.rpc")
 
 Id: TypeAlias = str | int | None
 
@@ -246,7 +243,6 @@ def response_bytes(response: JsonObject | list[JsonObject]) -> bytes:
 
 def unwritable(response: JsonObject) -> JsonObject:
     """What is said instead of a response that `dumps` refuses."""
-    log.warning("a result could not be written as JSON")
     return failure(response.get("id"), ToolResultInvalid("the result is no JSON, or nested too deeply"))
 
 

@@ -20,7 +20,7 @@ from gateway.auth import COOKIE, Authenticator, refuse_token_in_url
 from gateway.connection import Connection, House
 from gateway.guard import REQUEST_SECONDS, GuardedHandler, Places, Waiting
 from gateway.http.exchange import PROTECTIVE_HEADERS, error_response
-from gateway.network import Doors
+from gateway.network import Doors, local_url
 from gateway.protocol import RpcError
 from gateway.settings_server import ServerSettings
 
@@ -101,11 +101,7 @@ class Listener:
     @property
     def url(self) -> str:
         """Where the web chat is, as seen from this machine."""
-        host = self._settings.host
-        if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - compared with, not bound to
-            host = "127.0.0.1"
-        name = f"[{host}]" if ":" in host else host
-        return f"{'https' if self._settings.tls.cert else 'http'}://{name}:{self.port}"
+        return local_url(self._settings, self.port)
 
     async def close(self, *, seconds: float = 2.0) -> None:
         """Let everybody go (1012) and free the port."""

@@ -137,11 +137,19 @@ def _find(path: str | Path | None, environ: Mapping[str, str], home: Path) -> tu
     if named:
         return load_file(str(named)), Path(named).expanduser()
     for candidate in (EXAMPLE, home / "config.yaml"):
-        if candidate.is_file():
+        if _is_there(candidate):
             document = load_file(str(candidate))
             if document.data:
                 return document, candidate
     return Document("configuration"), None
+
+
+def _is_there(candidate: Path) -> bool:
+    """Whether there is a file, or something that may not be looked at: reading it then says so."""
+    try:
+        return candidate.is_file()
+    except OSError:
+        return True
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, KeyPath, Any]]:

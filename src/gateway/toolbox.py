@@ -57,6 +57,14 @@ class Toolbox:
         self.desk.closing()
         self.bridge_tools.closing()
 
+    async def forget(self, user: str) -> None:
+        """A user is gone, and all that is kept for him here. Raises GatewayError, OSError."""
+        await self.desk.forget(user)  # first: a bridge is told by the directory what ends
+        await self.directory.forget(user)
+        await self.scheduler.forget(user)
+        await self.memory.forget(user, "all")
+        await asyncio.to_thread(self.personas.forget, user)
+
 
 class BridgeTokens:
     """Tokens for paired bridges: scope `tunnel` alone."""

@@ -74,3 +74,23 @@ async def test_everything_of_an_item_is_kept(tmp_path: Path) -> None:
     for name in ("address", "want", "kind", "placeholder", "shown", "after", "until", "doubts", "delivery_id"):
         assert getattr(found, name) == getattr(stray, name)
     await database.close()
+
+
+@pytest.mark.attack(72)
+async def test_a_file_that_is_damaged_in_the_middle_is_put_aside_too(tmp_path: Path) -> None:
+    """Its head is whole, and what is behind it would be found only by whoever needs it: then nothing is taken in."""
+    path = tmp_path / "channels.db"
+    database = Database(path)
+    here = Address(kind="direct", chat="42")
+    items = [Item(address=here, want=Body(markdown="x" * 900), state="refused") for _ in range(200)]
+    await Outbox(database).save("paper", items)
+    await database.close()
+    data = bytearray(path.read_bytes())
+    for page in range(8, len(data) // 4096 - 2):
+        data[page * 4096 : page * 4096 + 200] = b"\xa5" * 200
+    path.write_bytes(data)
+    database = Database(path)
+    await Outbox(database).save("paper", items[:1])
+    assert len(await Outbox(database).failed()) == 1
+    await database.close()
+    assert list(tmp_path.glob("channels.db.corrupt-*"))

@@ -215,6 +215,19 @@ async def test_buttons_carry_their_data_over_a_restart_and_go_with_an_edit(disco
     assert discord.visible("42") == ["may I? – allowed"]
 
 
+async def test_a_tap_that_cannot_be_acknowledged_in_time_counts(discord: FakeDiscord) -> None:
+    """Discord waits three seconds; what was pressed was meant all the same."""
+    notes = Notebook()
+    async with running(discord, notes) as channel:
+        buttons = ((Button("Allow", "ap:token:o"),),)
+        message = await channel.send(ME, Text(markdown="may I?", buttons=buttons))
+        late = {"message": "Unknown interaction", "code": 10062}
+        discord.faults.add(Fault("/callback$", "POST", status=404, body=late))
+        await discord.presses("42", message, "ap:token:o")
+        await until(lambda: notes.taps)
+        assert notes.taps[0].data == "ap:token:o"
+
+
 async def test_typing_and_reactions(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes) as channel:
@@ -296,6 +309,24 @@ async def test_a_listed_group_where_nothing_was_read_yet_is_looked_back_at_too(
     async with running(discord, notes, groups={"60": {}}):
         await until(lambda: notes.incoming)
         assert notes.incoming[0].place.chat == "60"
+
+
+async def test_what_was_missed_in_one_of_very_many_channels_is_no_private_message(
+    discord: FakeDiscord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all places are remembered; where one is looked back at, the mark tells what place it is."""
+    shelf = Shelf()
+    notes = Notebook(notes=shelf)
+    async with running(discord, notes):
+        await discord.says("42", "in a guild", channel="60")
+        await until(lambda: notes.incoming)
+    await discord.says("42", "meanwhile", channel="60")
+    await discord.says("42", "and there", channel="61")
+    monkeypatch.setattr("channels.discord.intake._PLACES", 0)
+    again = Notebook(notes=shelf)
+    async with running(discord, again):
+        await until(lambda: again.incoming)
+        assert [(i.text, i.place.kind, i.place.chat) for i in again.incoming] == [("meanwhile", "group", "60")]
 
 
 async def test_a_thread_that_began_while_away_is_read_from_its_beginning(discord: FakeDiscord) -> None:

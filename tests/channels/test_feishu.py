@@ -502,6 +502,33 @@ async def test_a_wrong_secret_is_said_clearly_and_never_shown(feishu: FakeFeishu
     await channel.stop()
 
 
+@pytest.mark.attack(62)
+@pytest.mark.parametrize("mode", ["websocket", "webhook"])
+async def test_a_secret_that_is_withdrawn_while_running_ends_the_run(
+    feishu: FakeFeishu, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """The long connection stays up and nothing comes in to be answered: whoever looks shall see it all the same."""
+    monkeypatch.setattr("channels.feishu.channel.LOOK_SECONDS", 0.05, raising=False)
+    keys = {"encrypt_key": "e", "verification_token": "v"} if mode == "webhook" else {}
+    channel = made(feishu, Notebook(), mode=mode, **keys)
+    await channel.start()
+    running = asyncio.create_task(channel.run())
+    try:
+        await until(lambda: channel.state.state == "ready")
+        feishu.faults.add(Fault("bot/v3/info", "GET", status=503))
+        await asyncio.sleep(0.1)
+        assert not running.done()
+        feishu.rest.app_secret = "another"
+        feishu.rest.tokens.clear()
+        async with asyncio.timeout(5):
+            with pytest.raises(ChannelAuthFailed):
+                await running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await channel.stop()
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -567,3 +594,16 @@ async def test_a_server_that_never_shakes_hands_is_given_up(monkeypatch: pytest.
         for writer in writers:
             writer.close()
         silent.close()
+
+
+async def test_an_answer_in_a_thread_stays_there_when_the_message_it_answers_is_recalled(feishu: FakeFeishu) -> None:
+    notes = Notebook()
+    async with running(feishu, notes) as channel:
+        await feishu.says("ou_1", "the beginning", chat="oc_g", thread_id="omt_1")
+        asked = await feishu.says("ou_1", "@_user_1 and?", chat="oc_g", thread_id="omt_1", mentions=[mention("ou_bot")])
+        await until(lambda: len(notes.incoming) == 2)
+        del feishu.world.messages[asked]
+        there = Address(kind="group", chat="oc_g", thread="omt_1")
+        await channel.send(there, Text(markdown="this"), reply_to=asked, nonce="n1")
+        await channel.send(there, Text(markdown="and that"), nonce="n2")
+        assert [m.get("thread_id") for m in feishu.world.shown("oc_g")] == ["omt_1", "omt_1"]

@@ -190,7 +190,7 @@ def test_no_piece_of_a_long_answer_is_missing_in_the_end(fault: str) -> None:
 def test_numbers_that_are_none_are_left_alone() -> None:
     bench = streaming(["timeout"])
     bench.chat.turns["m1"].reply_to = "a word"
-    bench.chat._highest = None
+    bench.chat._numbers._highest = None
     bench.run(20)
     bench.chat.finish("m1", "whole")
     bench.run(60)

@@ -15,7 +15,8 @@ Script = Callable[["DroppingGateway", str, str], Any]
 
 
 class DroppingGateway:
-    """`drop()` cuts all connections without a word; `forgetful` refuses every replay with 1010."""
+    """`drop()` cuts all connections without a word; `forgetful` refuses every replay with 1010; `error` is the
+    answer to the next message."""
 
     def __init__(self) -> None:
         self.script: Script = answer
@@ -24,6 +25,8 @@ class DroppingGateway:
         self.history: list[dict[str, Any]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.forgetful = False
+        self.limits: dict[str, int] = {}
+        self.error: dict[str, Any] | None = None
         self.refuse: int | None = None
         self.drop_before_reply = 0
         self.resolved = asyncio.Event()
@@ -86,7 +89,8 @@ class DroppingGateway:
             await socket.send(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}))
 
         if method == "connect":
-            await reply({"protocol": 1, "user": "ann", "role": "user", "server": {"name": "fake", "version": "0"}})
+            server = {"name": "fake", "version": "0"}
+            await reply({"protocol": 1, "user": "ann", "role": "user", "server": server, "limits": self.limits})
         elif method == "session.subscribe":
             after = params.get("after_seq")
             if after is not None and self.forgetful:
@@ -99,18 +103,22 @@ class DroppingGateway:
             for event in missed:
                 await socket.send(_event(event))
         elif method == "chat.send_stream":
-            await self._send(socket, params, reply)
+            await self._send(socket, params, reply, request["id"])
         elif method == "chat.history":
             await reply({"messages": self.history, "has_more": False})
-        elif method == "approval.resolve":
+        elif method in ("approval.resolve", "question.answer"):
             self.resolved.set()
             await reply({"resolved": True})
         elif method == "chat.abort":
             self.aborted.set()
             await reply({"aborted": True})
 
-    async def _send(self, socket: ServerConnection, params: dict[str, Any], reply: Any) -> None:
+    async def _send(self, socket: ServerConnection, params: dict[str, Any], reply: Any, request_id: int) -> None:
         key = params["idempotency_key"]
+        if self.error is not None:
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": request_id, "error": self.error}))
+            self.error = None
+            return
         fresh = key not in self.keys
         if fresh:
             message_id = f"m{len(self.keys) + 1}"
@@ -122,6 +130,10 @@ class DroppingGateway:
             return
         await reply(self.keys[key])
         self._clients.add(socket)
+        if not fresh:  # what was said again is told its end, should that have come
+            for event in self.events:
+                if event["message_id"] == self.keys[key]["message_id"] and event["type"] in ("chat.done", "chat.error"):
+                    await socket.send(_event(event))
         if fresh or len(self.events) == self.keys[key]["seq"]:
             self._later(self.script(self, self.keys[key]["message_id"], params["text"]))
 

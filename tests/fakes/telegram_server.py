@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
+from channels.telegram.parse import chat_of
 from tests.fakes.faults import Fault, Faults, json_response
 from tests.fakes.telegram_methods import BotMethods
 from tests.fakes.telegram_world import Json, Refused, World
@@ -175,11 +176,14 @@ class FakeTelegram(BotMethods):
         return {"url": self.world.webhook.get("url", ""), "has_custom_certificate": False, "pending_update_count": 0}
 
     async def _push(self) -> None:
-        """Call the webhook for each update until it answers 200; the parts of an album side by side."""
+        """Call the webhook for each update until it answers 200: those of one chat one after another."""
         async with ClientSession() as session:
             while True:
                 await asyncio.sleep(0.01)
-                waiting = [self.world.updates[n] for n in sorted(self.world.updates)]
+                first: dict[str, Json] = {}
+                for number in sorted(self.world.updates):
+                    first.setdefault(chat_of(self.world.updates[number]), self.world.updates[number])
+                waiting = list(first.values())
                 if waiting and self.world.webhook.get("url"):
                     await asyncio.gather(*(self._call(session, update) for update in waiting))
 

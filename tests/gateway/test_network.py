@@ -1,10 +1,12 @@
 """Addresses behind proxies, names of hosts, origins."""
 
+from typing import Any
+
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bus.errors import BadParameters, Forbidden
-from gateway.network import Doors, is_loopback
+from gateway.network import Doors, is_loopback, local_url, web_url
 from gateway.settings_server import ServerSettings
 
 
@@ -67,3 +69,27 @@ def test_addresses() -> None:
             doors.check_address(bad)
     assert is_loopback("127.5.5.5") and is_loopback("::1") and is_loopback("::ffff:127.0.0.1")
     assert not is_loopback("128.0.0.1") and not is_loopback("evil")
+
+
+@pytest.mark.parametrize(
+    ("settings", "local", "web"),
+    [
+        ({}, "http://127.0.0.1:80", "http://127.0.0.1:80"),
+        ({"host": "::1"}, "http://[::1]:80", "http://[::1]:80"),
+        # a page of somebody's own, on this machine: no place for a link
+        ({"allowed_origins": ["https://app.example"]}, "http://127.0.0.1:80", "http://127.0.0.1:80"),
+        (
+            {"tls_terminated_by_proxy": True, "allowed_origins": ["http://busgate:8080", "https://chat.example"]},
+            "http://127.0.0.1:80", "https://chat.example",
+        ),
+        (
+            {"host": "0.0.0.0", "tls": {"cert": "c", "key": "k"}, "allowed_origins": ["https://chat.example"]},
+            "https://127.0.0.1:80", "https://chat.example",
+        ),
+        ({"host": "192.168.1.5"}, "http://192.168.1.5:80", "http://192.168.1.5:80"),
+    ],
+)  # fmt: skip
+def test_where_people_find_the_web_chat(settings: dict[str, Any], local: str, web: str) -> None:
+    """An invitation for somebody elsewhere led to http://127.0.0.1, behind a proxy too."""
+    made = ServerSettings(**settings)
+    assert (local_url(made, 80), web_url(made, 80)) == (local, web)

@@ -13,7 +13,7 @@ import { Badge } from "./view/badge.js";
 import { Composer } from "./view/composer.js";
 import { Log } from "./view/log.js";
 import { loginPage } from "./view/login.js";
-import { askQuestion } from "./view/questions.js";
+import { Questions } from "./view/questions.js";
 import { Sidebar } from "./view/sidebar.js";
 import { pageFor } from "./pages/pages.js";
 import { shortcuts } from "./shortcuts.js";
@@ -21,6 +21,8 @@ import { shortcuts } from "./shortcuts.js";
 const store = new Store();
 let shell = null;
 let seekSeq = null;
+/** Where the side bar is a drawer that lies over the rest. */
+const narrow = matchMedia("(max-width: 860px)");
 
 const actions = {
   send: (text, media = [], replaces = null) => { shell.log.pinned = true; store.send(text, media, replaces); },
@@ -37,9 +39,12 @@ const actions = {
     actions.go(`#/c/${encodeURIComponent(key)}`);
   },
   drawer(open) {
+    const within = shell.sidebar.element.contains(document.activeElement);
     shell.element.classList.toggle("drawer-open", open);
     shell.menu.setAttribute("aria-expanded", String(open));
+    shell.stage.inert = open && narrow.matches;
     if (open) shell.sidebar.field.focus();
+    else if (within && narrow.matches) shell.menu.focus();
   },
   problem: toast,
 };
@@ -60,11 +65,11 @@ function mount() {
   const state = h("div", { class: "connection", role: "status" });
   const chat = h("section", { class: "chat" }, log.element, h("div", { class: "composer-frame" }, composer.element));
   const page = h("section", { class: "page", hidden: true, tabindex: "-1" });
+  const stage = h("main", { class: "stage" }, h("header", { class: "top" }, menu, title, badge.element), state, chat, page);
   const element = h("div", { class: "shell" },
     h("a", { class: "skip", href: "#message", onclick: (event) => { event.preventDefault(); composer.text.focus(); } }, t("skip")),
-    sidebar.element, h("div", { class: "veil", onclick: () => actions.drawer(false) }),
-    h("main", { class: "stage" }, h("header", { class: "top" }, menu, title, badge.element), state, chat, page));
-  shell = { element, sidebar, log, composer, badge, approvals, menu, title, state, chat, page };
+    sidebar.element, h("div", { class: "veil", onclick: () => actions.drawer(false) }), stage);
+  shell = { element, stage, sidebar, log, composer, badge, approvals, menu, title, state, chat, page };
 }
 
 function drawState() {
@@ -130,6 +135,16 @@ function onState() {
 
 let loginNotice = null;
 
+/** Use the login link that the page was opened by, or that was pasted over its address; null where it is none. */
+function enter(done) {
+  const code = takeCode();
+  return code && login(code).then(done, (error) => {
+    loginNotice = error.code === 1001 ? t("loginBad") : error.message;
+    if (shell) toast(loginNotice);
+    else if (done) onState();
+  });
+}
+
 store.on("state", onState);
 store.on("me", () => {
   loginNotice = null;
@@ -140,15 +155,20 @@ store.on("me", () => {
   route();
 });
 store.on("problem", toast);
-store.on("question", (question) => askQuestion(store, question));
 for (const topic of ["sessions", "open", "shape"]) store.on(topic, () => { if (shell) drawTitle(); });
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => { if (!enter(() => location.reload())) route(); });
+narrow.addEventListener("change", () => { if (shell) actions.drawer(false); });
+for (const kind of ["dragover", "drop"]) {
+  addEventListener(kind, (event) => { // else the browser leaves the page for the file
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    if (kind === "drop" && shell && !shell.chat.hidden) shell.composer.add(event.dataTransfer.files);
+  });
+}
 shortcuts(store, actions, () => shell);
+new Questions(store);
 
 applyTheme();
 mountAnnouncer();
-const code = takeCode();
-if (code) {
-  try { await login(code); } catch (error) { loginNotice = error.code === 1001 ? t("loginBad") : error.message; }
-}
+await enter();
 store.rpc.connect();

@@ -8,6 +8,7 @@ import { t } from "./i18n.js";
 const HISTORY = 60;
 const BESIDE = 12;
 const POLL = 15_000;
+const MOST_SESSIONS = 500;
 
 export class Store extends EventTarget {
   constructor() {
@@ -22,6 +23,7 @@ export class Store extends EventTarget {
     this.bridges = [];
     this.leftAt = new Map();
     this.approvals = new Map();
+    this.questions = new Map();
     this.calls = [];
     this.tools = [];
     this.outgoing = new Map();
@@ -42,6 +44,7 @@ export class Store extends EventTarget {
   setState(state) {
     if (this.state === state) return;
     this.state = state;
+    if (state === "login") this.answered(null);
     this.tell("state");
   }
 
@@ -112,8 +115,13 @@ export class Store extends EventTarget {
     try { await this.load(conversation); } catch (error) { if (!(error instanceof Lost)) this.tell("problem", error.message); }
   }
 
+  /** The history and what follows it; who asks while it is being read gets the same. */
+  load(conversation) {
+    return conversation.loading ??= this.read(conversation).finally(() => { conversation.loading = null; });
+  }
+
   /** Read the history, then go on live from the last turn on, which is replayed where it still can be. */
-  async load(conversation) {
+  async read(conversation) {
     const key = conversation.key;
     let open = [];
     try {
@@ -202,10 +210,14 @@ export class Store extends EventTarget {
   async refreshSessions(more = false) {
     const known = more ? this.sessions : [];
     const cursor = more && this.cursor ? { cursor: this.cursor } : {};
-    const limit = more ? 50 : Math.max(50, Math.min(this.sessions.length, 500));
+    const there = this.sessions.length;
+    const limit = more ? 50 : Math.max(50, Math.min(there, MOST_SESSIONS));
     const found = await this.call("session.list", { limit, ...cursor });
-    this.sessions = [...known, ...found.sessions];
-    this.cursor = found.next_cursor;
+    // what was read beyond the most that can be asked for at once stays as it was
+    const beyond = !more && there > MOST_SESSIONS ? this.sessions.slice(MOST_SESSIONS) : [];
+    const keys = new Set(found.sessions.map((session) => session.session_key));
+    this.sessions = [...known.filter((session) => !keys.has(session.session_key)), ...found.sessions, ...beyond.filter((session) => !keys.has(session.session_key))];
+    if (!beyond.length) this.cursor = found.next_cursor;
     this.tell("sessions");
     this.listenBeside();
   }
@@ -272,7 +284,8 @@ export class Store extends EventTarget {
         if (this.may("approve")) { this.approvals.set(event.approval_id, event); this.tell("approvals"); }
         break;
       case "approval.resolved": this.approvals.delete(event.approval_id); this.tell("approvals"); break;
-      case "question.requested": this.tell("question", event); break;
+      case "question.requested": if (this.may("approve")) { this.questions.set(event.question_id, event); this.tell("questions"); } break;
+      case "chat.started": case "chat.delta": this.answered(event.message_id); break;
       case "bridge.disconnected": this.leftAt.set(event.bridge_id, Date.now()); this.refreshBridges().catch(() => {}); this.refreshTools().catch(() => {}); break;
       case "bridge.connected": case "tools.changed":
         this.leftAt.delete(event.bridge_id);
@@ -283,8 +296,25 @@ export class Store extends EventTarget {
       case "tool.finished": this.called(event); break;
       case "session.updated": this.updated(event); break;
       case "chat.message": this.touched(event, mine); break;
-      case "chat.done": case "chat.error": this.touched(event, mine); this.tell("ended", { event, mine }); break;
+      case "chat.done": case "chat.error": this.answered(event.message_id); this.touched(event, mine); this.tell("ended", { event, mine }); break;
     }
+  }
+
+  /** The turn `id` has gone on (null: all of them): its questions were answered, here or elsewhere, or are over. */
+  answered(id) {
+    let some = false;
+    for (const [key, question] of this.questions) if (id === null || question.message_id === id) some = this.questions.delete(key);
+    if (some) this.tell("questions");
+  }
+
+  /** Answer a question; it stays open where the answer did not get through. */
+  async answer(question, params) {
+    try { await this.call("question.answer", { question_id: question.question_id, ...params }); } catch (error) {
+      this.tell("problem", error.code === 1003 ? t("expired") : error.message);
+      if (error instanceof Lost) return;
+    }
+    this.questions.delete(question.question_id);
+    this.tell("questions");
   }
 
   called(event) {

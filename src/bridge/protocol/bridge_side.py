@@ -29,6 +29,7 @@ from bridge.protocol.canonical import arguments_hash, decode_key, signature
 from bridge.protocol.flow import Chunker
 from bridge.protocol.frames import (
     DEAD_SECONDS,
+    FRAME_ROOM,
     GOING_AWAY,
     HEARTBEAT_SECONDS,
     IN_FLIGHT_PAGE,
@@ -59,6 +60,8 @@ class BridgeLink:
         self.epoch = 0
         self.bridge_id = identity.bridge_id
         self.max_frame_bytes = MAX_FRAME_BYTES
+        self._largest = MAX_FRAME_BYTES
+        """The longest frame that the gateway takes."""
         self._identity = identity
         self._token = token
         self._outbox = outbox
@@ -134,7 +137,7 @@ class BridgeLink:
                 continue
             if answer.kind == "ERROR":
                 return answer_frame(call_id, answer.payload, "ERROR")
-            if len(answer.payload) <= INLINE_BYTES:
+            if len(answer.payload) <= min(INLINE_BYTES, self._largest - FRAME_ROOM):
                 return answer_frame(call_id, answer.payload)
             self._chunks.add(call_id, answer.payload)
         return self._chunks.next()
@@ -188,9 +191,12 @@ class BridgeLink:
             self._heartbeat = _between(payload.get("heartbeat_ms"), 1_000, 30_000, 15_000) / 1000
             self._pinged = now
             self.live = True
-        limits = payload.get("limits")
-        largest = limits.get("max_result_bytes") if isinstance(limits, dict) else None
-        effects: list[BridgeEffect] = [Welcome(first, _between(largest, 1, 2**40, DEFAULT_MAX_RESULT))]
+        told = payload.get("limits")
+        limits = told if isinstance(told, dict) else {}
+        self._largest = _between(limits.get("max_frame_bytes"), 2 * FRAME_ROOM, MAX_FRAME_BYTES, MAX_FRAME_BYTES)
+        self._chunks.largest_frame = self._largest
+        longest = _between(limits.get("max_result_bytes"), 1, 2**40, DEFAULT_MAX_RESULT)
+        effects: list[BridgeEffect] = [Welcome(first, longest)]
         for call_id in _texts(payload.get("forget")):
             effects.append(self._acknowledged(call_id))
         for call_id in _texts(payload.get("cancel")):

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from bridge.errors import BadParameters, ToolResultInvalid
-from bridge.protocol.frames import CALL_CREDIT, CHUNK_BYTES, CONNECTION_CREDIT, encode
+from bridge.protocol.frames import CALL_CREDIT, CHUNK_BYTES, CONNECTION_CREDIT, FRAME_ROOM, MAX_FRAME_BYTES, encode
 
 _CHUNK_COST = 1024
 """What a piece counts beside its bytes where it brings nothing."""
@@ -32,6 +32,7 @@ class Chunker:
 
     def __init__(self, call_credit: int = CALL_CREDIT, connection_credit: int = CONNECTION_CREDIT) -> None:
         self._calls: OrderedDict[str, _Outgoing] = OrderedDict()
+        self.largest_frame = MAX_FRAME_BYTES
         self._call_credit = call_credit
         self._credit = connection_credit
 
@@ -65,7 +66,8 @@ class Chunker:
         return None
 
     def _cut(self, call_id: str, call: _Outgoing) -> bytes | None:
-        room = min(CHUNK_BYTES, call.credit, self._credit)
+        # JSON in a text of JSON: quotes and backslashes take two bytes there, and it has no bare control characters
+        room = min(CHUNK_BYTES, (self.largest_frame - FRAME_ROOM) // 2, call.credit, self._credit)
         end = whole_characters(call.data, call.at, min(call.at + room, len(call.data)))
         if end <= call.at:
             return None  # less credit than one character needs

@@ -3,6 +3,7 @@
 Silence, an empty line and Ctrl-C mean no. `read_line` is given by who owns the terminal.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,7 +18,69 @@ class Withdrawn(Exception):
 
 
 ReadLine = Callable[[str], Awaitable[str]]
-_DECISIONS = {"o": "allow_once", "y": "allow_once", "s": "allow_session", "a": "allow_always"}
+_DECISIONS = {
+    "o": "allow_once", "once": "allow_once", "y": "allow_once", "yes": "allow_once",
+    "s": "allow_session", "session": "allow_session", "a": "allow_always", "always": "allow_always",
+}  # fmt: skip
+"""Whole words only: somebody who types "stop" or "abort" allows nothing."""
+
+_YES = frozenset({"y", "yes", "true", "1", "是"})
+
+
+class Asker:
+    """Asks one question after the other while events are read on: somebody else may answer any of them first.
+
+    `withdraw` takes the question back that is on the screen now.
+    """
+
+    def __init__(self, link: Link, screen: Screen, read_line: ReadLine, withdraw: Callable[[], None]) -> None:
+        self._link = link
+        self._screen = screen
+        self._read_line = read_line
+        self._withdraw = withdraw
+        self._waiting: list[Event] = []
+        self._now: str | None = None
+        self._withdrawn = False
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, tasks: asyncio.TaskGroup, event: Event) -> None:
+        """Ask it when its turn comes."""
+        self._waiting.append(event)
+        if self._task is None or self._task.done():
+            self._task = tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        while self._waiting:
+            event = self._waiting.pop(0)
+            self._now, self._withdrawn = _id(event), False
+            ask = ask_question if event["type"] == "question.requested" else ask_approval
+            await ask(event, self._link, self._screen, self._read)
+            self._now = None
+
+    async def _read(self, prompt: str) -> str:
+        if self._withdrawn:  # before there was anything on the screen to take back
+            raise Withdrawn
+        return await self._read_line(prompt)
+
+    def answered(self, approval_id: str) -> None:
+        """Somebody has answered it."""
+        self._waiting = [event for event in self._waiting if _id(event) != approval_id]
+        if self._now == approval_id:
+            self._take_back()
+
+    def over(self) -> None:
+        """The turn has ended: nothing is asked any more."""
+        self._waiting = []
+        if self._now is not None:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        self._withdrawn = True
+        self._withdraw()
+
+
+def _id(event: Event) -> str:
+    return str(event.get("approval_id") or event.get("question_id"))
 
 
 async def ask_approval(event: Event, link: Link, screen: Screen, read_line: ReadLine) -> None:
@@ -33,7 +96,7 @@ async def ask_approval(event: Event, link: Link, screen: Screen, read_line: Read
         return
     except (EOFError, KeyboardInterrupt):
         word = ""
-    decision = _DECISIONS.get(word.strip().lower()[:1], "deny")
+    decision = _DECISIONS.get(word.strip().lower(), "deny")
     await _tell(link, screen, "approval.resolve", approval_id=approval_id, decision=decision)
 
 
@@ -44,8 +107,11 @@ async def ask_question(event: Event, link: Link, screen: Screen, read_line: Read
     screen.notice(say("decline", screen.language))
     schema = event.get("schema") or {}
     content: dict[str, Any] = {}
+    fields = schema.get("properties") or {}
     try:
-        for name, field in (schema.get("properties") or {}).items():
+        if not fields and (await read_line(say("yes_no", screen.language))).strip().lower() not in _YES:
+            raise EOFError  # nothing to fill in: the yes itself is what is asked for
+        for name, field in fields.items():
             title = readable(str(field.get("title") or name))
             options = field.get("enum")
             hint = f" ({' | '.join(map(str, options))})" if options else ""
@@ -69,7 +135,7 @@ def _typed(text: str, kind: str) -> Any:
     except ValueError:
         return text
     if kind == "boolean":
-        return text.lower() in ("y", "yes", "true", "1", "是")
+        return text.lower() in _YES
     return text
 
 

@@ -17,9 +17,9 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from bus.commands import COMMANDS
-from channels.cli.asking import Withdrawn, ask_approval, ask_question
-from channels.cli.follow import TERMINAL, Event
-from channels.cli.link import Link
+from channels.cli.asking import Asker, Withdrawn
+from channels.cli.follow import TERMINAL
+from channels.cli.link import Link, RpcFailed
 from channels.cli.once import Interrupts, next_event
 from channels.cli.screen import Screen
 from channels.cli.words import say
@@ -77,8 +77,7 @@ class Conversation:
             key_bindings=_keys(),
         )
         self._answers: PromptSession[str] = PromptSession()
-        self._asked: str | None = None
-        """The approval that is being asked right now."""
+        self._asker = Asker(link, screen, self._line, self._stop_asking)
 
     async def run(self) -> int:
         """Talk until the person leaves; the exit code."""
@@ -118,54 +117,46 @@ class Conversation:
 
     async def _watch(self) -> None:
         """Events while nobody waits for an answer: other clients of the same session."""
-        shown: list[Event] = []
         while True:
             event = await self._link.events.get()
             if event["type"] == "chat.delta":
                 continue  # the whole answer comes with chat.done: half lines would tear the prompt
-            shown.append(event)
+            if event["type"] == "approval.requested":
+                tool, approval_id = event.get("tool"), event.get("approval_id")
+                self._screen.notice(say("waiting", self._screen.language, tool=tool, id=approval_id))
             self._screen.show(event)
             if event["type"] in TERMINAL:
                 self._link.follower.forget(str(event.get("message_id")))
 
     async def _turn(self, text: str) -> None:
-        """Say it and show the answer to its end."""
+        """Say it and show the answer to its end; what the gateway refuses is said, and the conversation goes on."""
         link = self._link
         async with Interrupts(link, lambda: self._screen.notice(say("stopping", self._screen.language))):
-            message_id = await link.send(text, secrets.token_hex(16))
+            try:
+                message_id = await link.send(text, secrets.token_hex(16))
+            except RpcFailed as error:
+                self._screen.error(str(error))
+                return
             async with asyncio.TaskGroup() as tasks:
-                asking: asyncio.Task[None] | None = None
                 while True:
                     event = await next_event(link, self._screen)
                     kind = event["type"]
                     if kind in ("approval.requested", "question.requested"):
-                        asking = await self._ask(tasks, event, asking)
+                        self._asker.ask(tasks, event)
                         continue
-                    if kind == "approval.resolved" and self._asked == event.get("approval_id"):
-                        self._stop_asking()
+                    if kind == "approval.resolved":
+                        self._asker.answered(str(event.get("approval_id")))
                     self._screen.show(event)
                     if kind in TERMINAL and event.get("message_id") == message_id:
-                        self._stop_asking()
+                        self._asker.over()
                         break
             link.follower.forget(message_id)
-
-    async def _ask(
-        self, tasks: asyncio.TaskGroup, event: Event, before: asyncio.Task[None] | None
-    ) -> asyncio.Task[None]:
-        """Ask in a task of its own: somebody else may answer first. One question at a time."""
-        if before is not None and not before.done():
-            await before
-        if event["type"] == "question.requested":
-            return tasks.create_task(ask_question(event, self._link, self._screen, self._line))
-        self._asked = str(event["approval_id"])
-        return tasks.create_task(ask_approval(event, self._link, self._screen, self._line))
 
     async def _line(self, prompt: str) -> str:
         return await self._answers.prompt_async(prompt, handle_sigint=False)
 
     def _stop_asking(self) -> None:
         """Somebody else has answered, or the turn is over."""
-        self._asked = None
         app = self._answers.app
         if app.is_running and not app.is_done:
             app.exit(exception=Withdrawn())

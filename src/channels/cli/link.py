@@ -18,7 +18,7 @@ FIRST_DELAY, MOST_DELAY = 0.25, 10.0
 FINAL_CLOSE_CODES = frozenset({4501, 4503, 4505, 4509})
 AGAIN_SECONDS = 0.02
 CALL_SECONDS = 60.0
-UNKNOWN_SESSION, EVENTS_GONE = 1003, 1010
+UNKNOWN_SESSION, TOO_LARGE, EVENTS_GONE = 1003, 1006, 1010
 
 
 class LinkRefused(Exception):
@@ -66,6 +66,8 @@ class Link:
         self._ready = asyncio.Event()
         self._ours: str | None = None
         """The turn that is being waited for."""
+        self._said: dict[str, Any] = {}
+        """What was said for it."""
 
     # ------------------------------------------------------------ the connection
 
@@ -187,6 +189,8 @@ class Link:
         done = from_history(history["messages"], self._ours, self.session)
         if done is not None:
             self.events.put_nowait(done)
+        else:  # said again under its key it is told its end, should that have come: no history has an error
+            await self._call("chat.send_stream", self._said)
 
     def _drop(self) -> None:
         was = self._ready.is_set()
@@ -219,7 +223,7 @@ class Link:
         number = self._next_id
         waiting = self._calls[number] = asyncio.get_running_loop().create_future()
         try:
-            await socket.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
+            await socket.send(self._frame({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
             async with asyncio.timeout(CALL_SECONDS):
                 return await waiting
         except OSError as error:
@@ -231,20 +235,27 @@ class Link:
         finally:
             self._calls.pop(number, None)
 
+    def _frame(self, request: dict[str, Any]) -> str:
+        """The text of a request. Raises RpcFailed (1006) for one that the gateway would close the connection over."""
+        frame = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")  # a key may have been no text
+        most = (self.welcome.get("limits") or {}).get("max_message_bytes")
+        if most and len(frame) > most:
+            raise RpcFailed(TOO_LARGE, f"that is too long to be said: a message has at most {most} bytes here")
+        return frame.decode()
+
     async def send(self, text: str, idempotency_key: str) -> str:
         """Say `text`; the message id, once it is durable. After a drop it is repeated under the same key."""
         while True:
             await self.ready()  # until then the session may have no name
             try:
-                result = await self.call(
-                    "chat.send_stream", text=text, session_key=self.session, idempotency_key=idempotency_key
-                )
+                said = {"text": text, "session_key": self.session, "idempotency_key": idempotency_key}
+                result = await self.call("chat.send_stream", **said)
             except LinkLost:
                 # A socket that has just closed refuses at once: without a pause nobody would come to notice it.
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             message_id = str(result["message_id"])
-            self._ours = message_id
+            self._ours, self._said = message_id, said
             return message_id
 
     async def abort(self) -> None:

@@ -9,6 +9,7 @@ import json
 import time
 from typing import Any
 
+from rich.cells import chop_cells
 from rich.console import Console
 from rich.live import Live
 from rich.markdown import Markdown
@@ -88,6 +89,7 @@ class Screen:
 
     def settle(self) -> None:
         """Draw what still grows as it is, and leave the line free for others."""
+        self._finish_blocks()
         growing, self._growing = self._growing, ""
         self._clear()
         if growing.strip():
@@ -95,14 +97,21 @@ class Screen:
             self._shown += growing
 
     def catch_up(self) -> None:
-        """Draw the growing block as it is now."""
+        """Draw what is finished, and the growing block as it is now."""
         self._drawn_at = time.monotonic()
+        self._finish_blocks()
         self.behind = False
         if self._growing:
             self._draw()
 
     def _delta(self, delta: str) -> None:
         self._growing += delta
+        self.behind = True
+        if time.monotonic() - self._drawn_at >= REDRAW_SECONDS:
+            self.catch_up()
+
+    def _finish_blocks(self) -> None:
+        """Draw the blocks that are whole. Not with each delta: it reads the growing text from its beginning."""
         blocks, rest = finished(self._growing)
         if blocks:
             self._clear()
@@ -110,9 +119,6 @@ class Screen:
                 self._block(block)
             self._shown += self._growing[: len(self._growing) - len(rest)]
             self._growing = rest
-        self.behind = True
-        if time.monotonic() - self._drawn_at >= REDRAW_SECONDS:
-            self.catch_up()
 
     def _done(self, event: Event) -> None:
         text = str(event.get("text") or "")
@@ -151,7 +157,9 @@ class Screen:
         self.console.print()
 
     def _draw(self) -> None:
-        lines = readable(self._growing).split("\n")[-max(3, self.console.height - 3) :]
+        rows, columns = max(3, self.console.height - 3), max(2, self.console.width)
+        tail = readable(self._growing[-rows * columns :]).expandtabs().split("\n")
+        lines = [piece for line in tail for piece in chop_cells(line, columns) or [""]][-rows:]
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True, vertical_overflow="crop")
             self._live.start()

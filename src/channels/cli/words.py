@@ -16,6 +16,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "afresh": ("The gateway was interrupted; the answer begins afresh.", "网关中断，回答重新开始。"),
     "ask": ("May the assistant use {tool}?", "允许助手使用 {tool} 吗？"),
     "ask_keys": ("[o]nce  [s]ession  [a]lways  [N]o: ", "[o]允许一次  [s]本会话  [a]总是允许  [N]拒绝: "),
+    "yes_no": ("[y]es  [N]o: ", "[y]是  [N]否: "),
     "elsewhere": ("Only the terminal of the bridge may answer: ai-bridge approve {id}",
                   "只能在电脑端确认：ai-bridge approve {id}"),
     "waiting": ("waiting for a yes: {tool} (/approve {id})", "等待批准：{tool}（/approve {id}）"),

@@ -239,7 +239,7 @@ class Intake:
             return
         after = max(mark, int(snowflake_at(time.time() - LOOK_BACK_SECONDS)))
         try:
-            where = self._places.get(channel) or Where("", channel)
+            where = self._places.get(channel) or self._marks.where(channel)
             for _ in range(_MOST_PAGES):
                 page = await self._page(channel, after)
                 for message in page:

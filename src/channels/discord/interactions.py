@@ -37,8 +37,11 @@ class Interaction:
         await self._acknowledge({"type": _DEFERRED_MESSAGE, "data": {"flags": _EPHEMERAL}})
 
     async def promise_change(self) -> None:
-        """A tap was noticed."""
-        await self._acknowledge({"type": _DEFERRED_UPDATE})
+        """A tap was noticed; it counts also where that comes too late for Discord."""
+        try:
+            await self._acknowledge({"type": _DEFERRED_UPDATE})
+        except ChannelError as error:
+            _log.info("a tap was not acknowledged: %s", error.reason)
 
     async def _acknowledge(self, body: Object) -> None:
         words = {"id": self.data["id"], "token": self.data["token"]}

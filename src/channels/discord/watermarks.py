@@ -46,6 +46,10 @@ class Watermarks:
         found = self._marks.get(channel)
         return None if found is None else found[0]
 
+    def where(self, channel: str) -> Where:
+        """The place of a channel that has a mark. Raises KeyError for others."""
+        return self._marks[channel][1]
+
     @property
     def newest(self) -> int:
         """The newest message that was read before this start; 0 where nothing was."""

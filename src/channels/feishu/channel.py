@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bus.errors import TooLarge
 from channels.base import Address, BaseChannel, Capabilities, Content, Media, Rate, ReadBody, Reply, Text
-from channels.errors import ChannelAuthFailed
+from channels.errors import ChannelAuthFailed, ChannelError
 from channels.feishu.api import FeishuApi, Refusal
 from channels.feishu.connection import Connection
 from channels.feishu.intake import Intake
@@ -50,6 +50,8 @@ CAPABILITIES = Capabilities(
     first_seconds=0.4,
     upload_bytes=30_000_000,
 )
+
+LOOK_SECONDS = 60.0
 
 
 class FeishuChannel(BaseChannel):
@@ -97,6 +99,29 @@ class FeishuChannel(BaseChannel):
         return str(bot.get("open_id") or "")
 
     async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        tasks = {loop.create_task(self._take_in()), loop.create_task(self._look())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self) -> None:
+        """Whether the app may still speak: what comes in does not tell. Raises ChannelAuthFailed."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._api.call("GET", "/bot/v3/info")
+            except ChannelAuthFailed:
+                raise
+            except ChannelError as error:
+                _log.debug("feishu: %s", error.reason)
+
+    async def _take_in(self) -> None:
         if self._keys is not None:
             self.mark("ready")
             await asyncio.Event().wait()

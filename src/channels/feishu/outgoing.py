@@ -120,10 +120,9 @@ class Outgoing:
         body: Object = {"msg_type": kind, "content": content}
         if nonce:
             body["uuid"] = nonce[:_MAX_UUID]
-        target = reply_to or (await self._anchor_of(to.thread) if to.thread else None)
-        message: Object | None = None
-        if target:
-            message = await self._reply(target, body, in_thread=to.thread is not None)
+        message = await self._reply(reply_to, body, in_thread=to.thread is not None) if reply_to else None
+        if message is None and to.thread:
+            message = await self._in_thread(to.thread, body)
         if message is None:
             kind_of_id, receiver = self._receiver(to)
             message = await self._api.call(
@@ -132,6 +131,16 @@ class Outgoing:
         _remember(self._ours, str(message["message_id"]), None)
         if to.thread:
             self.anchor(to.thread, str(message["message_id"]))
+        return message
+
+    async def _in_thread(self, thread: str, body: Object) -> Object | None:
+        """As a reply to whatever is left in `thread`; None where nothing is."""
+        target = self._anchors.get(thread)
+        message = await self._reply(target, body, in_thread=True) if target else None
+        if message is None:
+            self._anchors.pop(thread, None)
+            target = await self._newest_in(thread)
+            message = await self._reply(target, body, in_thread=True) if target else None
         return message
 
     async def _reply(self, target: str, body: Object, *, in_thread: bool) -> Object | None:
@@ -147,18 +156,16 @@ class Outgoing:
         known = self.private.get(to.chat)
         return ("chat_id", known) if known else ("open_id", to.chat)
 
-    async def _anchor_of(self, thread: str) -> str | None:
-        known = self._anchors.get(thread)
-        if known is None:
-            query = {
-                "container_id_type": "thread",
-                "container_id": thread,
-                "sort_type": "ByCreateTimeDesc",
-                "page_size": "1",
-            }
-            items = (await self._api.call("GET", _MESSAGES, None, query)).get("items") or []
-            known = str(items[0]["message_id"]) if items else None
-        return known
+    async def _newest_in(self, thread: str) -> str | None:
+        """The newest message in a thread that was not recalled."""
+        query = {
+            "container_id_type": "thread",
+            "container_id": thread,
+            "sort_type": "ByCreateTimeDesc",
+            "page_size": "20",
+        }
+        items = (await self._api.call("GET", _MESSAGES, None, query)).get("items") or []
+        return next((str(item["message_id"]) for item in items if not item.get("deleted")), None)
 
     # ------------------------------------------------------------ changes
 

@@ -13,6 +13,7 @@ errors, `polling.py` and `webhook.py` are the two ways in.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -37,9 +38,11 @@ from channels.base import (
 )
 from channels.errors import ChannelAuthFailed, ChannelError, DeliveryRejected, DraftsUnsupported, MessageGone
 from channels.settings import TelegramSettings
+from channels.telegram.albums import Albums
 from channels.telegram.client import UPLOAD_SECONDS, Client, MarkupRefused, NotModified, PictureRefused, mapped
-from channels.telegram.parse import Me, Migrated, parse_album, parse_update
+from channels.telegram.parse import Me, Migrated
 from channels.telegram.polling import Poller
+from channels.telegram.reading import Reading
 from channels.telegram.render import MAX_CHARS, Rendered, measure, media_kind, render_buttons, render_text
 from channels.telegram.webhook import Hook
 
@@ -80,19 +83,24 @@ class TelegramChannel(BaseChannel):
         self._settings = settings
         self._client = Client(token, settings.base_url)
         self._bot = self._client.bot
-        self._me = Me(0, "")
+        self._reading = Reading(self._client.download, self._tell)
         self._moved: dict[str, str] = {}
         self._poller: Poller | None = None
-        self._hook = Hook(settings, self._take)
+        self._albums = Albums(self._take, lambda text: self.inbound.notes.keep_note(self._note("albums"), text))
+        self._hook = Hook(settings, self._take, self._albums)
 
     # ------------------------------------------------------------ life
 
     async def start(self) -> None:
         await self._client.open()
         me = self._bot.bot
-        self._me = Me(me.id, me.username or "")
+        self._reading.me = Me(me.id, me.username or "")
         self.account = str(me.id)
-        self._moved = json.loads(await self.inbound.notes.note(f"telegram:{me.id}:moved") or "{}")
+        self._moved = json.loads(await self.inbound.notes.note(self._note("moved")) or "{}")
+        self._albums.load(await self.inbound.notes.note(self._note("albums")))
+
+    def _note(self, what: str) -> str:
+        return f"telegram:{self.account}:{what}"
 
     async def run(self) -> None:
         if self._settings.mode == "webhook":
@@ -112,6 +120,7 @@ class TelegramChannel(BaseChannel):
             self._poller.paused = True
 
     async def stop(self) -> None:
+        await self._albums.close()
         await self._client.close()
 
     # ------------------------------------------------------------ in
@@ -122,10 +131,7 @@ class TelegramChannel(BaseChannel):
     async def _take(self, updates: Sequence[JsonObject]) -> None:
         """One update, or the parts of one album."""
         try:
-            if len(updates) > 1:
-                parsed = parse_album([u["message"] for u in updates], self._me, self._client.download)
-            else:
-                parsed = parse_update(updates[0], self._me, self._client.download, self._tell)
+            parsed = self._reading.read(updates)
         except (KeyError, TypeError, ValueError, AttributeError):
             log.warning("telegram: update %s is not understood", updates[0].get("update_id"), exc_info=True)
             return
@@ -140,8 +146,9 @@ class TelegramChannel(BaseChannel):
                 await self._migrated(old, new)
 
     def _home(self, chat: str) -> str:
-        """A group that moved keeps the id under which it is known and listed."""
-        return next((old for old, new in self._moved.items() if new == chat), chat)
+        """A group that moved keeps the id under which it is known, unless the settings know it by the new one alone."""
+        home = next((old for old, new in self._moved.items() if new == chat), chat)
+        return chat if chat in self.settings.groups and home not in self.settings.groups else home
 
     def _at_home(self, incoming: Incoming) -> Incoming:
         chat = self._home(incoming.place.chat)
@@ -149,7 +156,7 @@ class TelegramChannel(BaseChannel):
 
     async def _migrated(self, old: str, new: str) -> None:
         self._moved[self._home(old)] = new
-        await self.inbound.notes.keep_note(f"telegram:{self.account}:moved", json.dumps(self._moved))
+        await self.inbound.notes.keep_note(self._note("moved"), json.dumps(self._moved))
 
     async def _tell(self, query: str, text: str) -> None:
         try:
@@ -210,18 +217,11 @@ class TelegramChannel(BaseChannel):
 
             await self._in_chat(to, there)
 
-        try:
-            await call(rendered)
-        except NotModified:
-            return
-        except MarkupRefused:
-            await self._edit_plain(call, rendered)
-
-    async def _edit_plain(self, call: Any, rendered: Rendered) -> None:
-        try:
-            await call(Rendered(rendered.text))
-        except NotModified:
-            return
+        with suppress(NotModified):
+            try:
+                await call(rendered)
+            except MarkupRefused:
+                await call(Rendered(rendered.text))
 
     async def delete(self, to: Address, message_id: str) -> None:
         try:

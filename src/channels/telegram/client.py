@@ -56,7 +56,7 @@ class MarkupRefused(DeliveryRejected):
 
 
 class PictureRefused(DeliveryRejected):
-    """It is no picture to Telegram: as a file it is taken."""
+    """It is no picture to Telegram, or no voice to this person: as a file it is taken."""
 
 
 class NotModified(DeliveryRejected):
@@ -71,6 +71,7 @@ _REFUSALS: tuple[tuple[str, type[DeliveryRejected]], ...] = (
     ("message can't be edited", EditExpired),
     ("image_process_failed", PictureRefused),
     ("photo_", PictureRefused),
+    ("voice_messages_forbidden", PictureRefused),
     ("can't parse entities", MarkupRefused),
     ("entity", MarkupRefused),
 )
@@ -102,6 +103,8 @@ def _network_error(error: NetworkError) -> ChannelError:
         return ChannelUnavailable(f"Telegram can't be reached ({_class_name(cause)})")
     if isinstance(error, TimedOut) or isinstance(cause, httpx.HTTPError):
         return OutcomeUnknown(f"no answer from Telegram ({_class_name(cause or error)})")
+    if "too large" in error.message.lower():  # 413, which the SDK does not tell from a trouble of the server's
+        return DeliveryRejected("this is too large for Telegram")
     return ChannelUnavailable(f"Telegram is in trouble ({error.message[:60]})")
 
 

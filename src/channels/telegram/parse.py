@@ -70,7 +70,7 @@ def parse_message(message: JsonObject, me: Me, fetch: Fetch, *, edited: bool = F
     if "new_chat_members" in message or "left_chat_member" in message:
         return Reaction(key=f"{chat['id']}:{message['message_id']}", identity=identity, place=place, what="members")
     text, spoken_to, for_another = _spoken(message, me)
-    if for_another:
+    if for_another or (edited and "location" in message):  # a place that is shared live is edited every few seconds
         return None
     media = _media(message, fetch)
     extra = _described(message)
@@ -80,7 +80,7 @@ def parse_message(message: JsonObject, me: Me, fetch: Fetch, *, edited: bool = F
     key = f"{chat['id']}:{message['message_id']}"
     replied = message.get("reply_to_message") or {}
     to_us = (replied.get("from") or {}).get("id") == me.id
-    quoted = text if forwarded else "" if to_us else _quoted(message, replied)
+    quoted = text if forwarded else _quoted(message, {} if to_us else replied)
     return Incoming(
         key=f"{key}:e{message.get('edit_date', 0)}" if edited else key,
         edits=key if edited else None,
@@ -133,10 +133,10 @@ def parse_tap(query: JsonObject, me: Me, tell: TellTap) -> Tap | None:
 
 
 def album_of(update: JsonObject) -> tuple[str, str] | None:
-    """Chat and album that a new message belongs to."""
-    message = update.get("message") or {}
-    group = message.get("media_group_id")
-    return (str(message["chat"]["id"]), str(group)) if group else None
+    """Chat and album that a new message belongs to. Raises nothing."""
+    message = update.get("message")
+    group = message.get("media_group_id") if isinstance(message, dict) else None
+    return (chat_of(update), str(group)) if group else None
 
 
 def chat_of(update: JsonObject) -> str:
@@ -206,6 +206,7 @@ def _without(text: str, offset: int, length: int) -> str:
 
 
 def _quoted(message: JsonObject, replied: JsonObject) -> str:
+    """The part that was chosen, of our answer too, else the whole of what somebody else wrote."""
     part = (message.get("quote") or {}).get("text")
     return str(part or replied.get("text") or replied.get("caption") or "")
 

@@ -87,16 +87,22 @@ class Poller:
         seconds = POLL_SECONDS if self._healthy and not self._under_way else 0
         async with asyncio.timeout(seconds + POLL_GRACE_SECONDS):
             found = await self._client.updates(self._offset(), seconds, KINDS)
-        for _ in range(ALBUM_ROUNDS):
-            if not found or album_of(found[-1]) is None:
-                break
+        parts = self._album_parts(found)
+        for _ in range(ALBUM_ROUNDS if parts else 0):
             await asyncio.sleep(ALBUM_SECONDS)
             async with asyncio.timeout(POLL_GRACE_SECONDS):
-                again = await self._client.updates(self._offset(), 0, KINDS)
-            if len(again) <= len(found):
+                found = await self._client.updates(self._offset(), 0, KINDS)
+            before, parts = parts, self._album_parts(found)
+            if parts <= before:
                 break
-            found = again
         return found
+
+    def _album_parts(self, updates: Sequence[JsonObject]) -> int:
+        """How many are parts of albums that have not been taken: more of them may come."""
+        return sum(1 for u in self._new(updates) if album_of(u) is not None)
+
+    def _new(self, updates: Sequence[JsonObject]) -> list[JsonObject]:
+        return [u for u in updates if u["update_id"] not in self._under_way and u["update_id"] not in self._done]
 
     def _offset(self) -> int | None:
         """The oldest update that isn't done, else the one after the newest; confirms all before it."""
@@ -109,18 +115,17 @@ class Poller:
     def _start(self, updates: Sequence[JsonObject]) -> None:
         if self.paused or not updates:
             return
-        new = [u for u in updates if u["update_id"] not in self._under_way and u["update_id"] not in self._done]
         self._newest = max(int(u["update_id"]) for u in updates)
-        for group in grouped(new):
+        for group in grouped(self._new(updates)):
             numbers = {int(update["update_id"]) for update in group}
             self._under_way |= numbers
-            chat = chat_of(group[0])
+            chat = _order_of(group[0])
             self._last_of_chat[chat] = self._tasks.spawn(self._one(group, numbers, self._last_of_chat.get(chat)))
 
     async def _one(self, group: Sequence[JsonObject], numbers: set[int], before: "asyncio.Task[None] | None") -> None:
         if before is not None and not before.done():
             await asyncio.wait({before})
-        chat = chat_of(group[0])
+        chat = _order_of(group[0])
         try:
             await self._take(group)
         except Exception:  # an update that we stumble over is confirmed, or it would come back for ever
@@ -139,6 +144,11 @@ class Poller:
                 await self._finished.wait()
         except TimeoutError:
             return
+
+
+def _order_of(update: JsonObject) -> str:
+    """What an update keeps its order with: its chat. A tap waits for no message, which may wait for its answer."""
+    return f"{chat_of(update)} taps" if "callback_query" in update else chat_of(update)
 
 
 def grouped(updates: Sequence[JsonObject]) -> list[list[JsonObject]]:

@@ -1,15 +1,14 @@
 """The webhook: Telegram calls, with the secret in a header that is checked before the body is read.
 
 Telegram repeats a call until it is answered with 200, which happens when the
-update is durable. The parts of an album come in calls of their own, at the same
-time: they are held for a moment and taken together.
+update is durable. The parts of an album come in calls of their own, one after
+another: `albums.py` keeps them and has them taken together.
 """
 
 import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from telegram import Bot
@@ -19,24 +18,26 @@ from bus.events import JsonObject
 from channels.base import ReadBody, Reply, StateName
 from channels.errors import ChannelAuthFailed, ChannelError, ChannelUnavailable
 from channels.settings import TelegramSettings
+from channels.telegram.albums import Albums
 from channels.telegram.client import mapped
-from channels.telegram.parse import album_of
+from channels.telegram.parse import album_of, chat_of
 from channels.telegram.polling import KINDS
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105  # a name, no secret
 MAX_BODY_BYTES = 1_048_576
 LOOK_SECONDS = 60.0
-ALBUM_SECONDS = 0.6
 ROUTE = "/webhooks/telegram"
 
 
 class Hook:
     """Registers the webhook, and takes its calls."""
 
-    def __init__(self, settings: TelegramSettings, take: Callable[[Sequence[JsonObject]], Awaitable[None]]) -> None:
+    def __init__(
+        self, settings: TelegramSettings, take: Callable[[Sequence[JsonObject]], Awaitable[None]], albums: Albums
+    ) -> None:
         self._settings = settings
         self._take = take
-        self._albums: dict[tuple[str, str], _Album] = {}
+        self._albums = albums
         self.paused = False
 
     async def run(self, bot: Bot, mark: Callable[[StateName, str], None]) -> None:
@@ -94,36 +95,9 @@ class Hook:
         return Reply(200, b"{}")
 
     async def _one(self, update: JsonObject) -> None:
-        try:
-            album = album_of(update)
-        except (KeyError, TypeError, AttributeError):
+        album = album_of(update)
+        if album is not None:
+            await self._albums.put(album, update)
             return
-        if album is None:
-            await self._take([update])
-            return
-        if album in self._albums:
-            held = self._albums[album]
-            held.parts.append(update)
-            await held.done.wait()
-            if not held.durable:
-                raise Overloaded("the album could not be kept now")
-            return
-        held = self._albums[album] = _Album([update])
-        try:
-            await asyncio.sleep(ALBUM_SECONDS)
-            del self._albums[album]
-            await self._take(held.parts)
-            held.durable = True
-        finally:
-            if self._albums.get(album) is held:  # parts that came later may wait under the same name
-                del self._albums[album]
-            held.done.set()
-
-
-@dataclass(slots=True)
-class _Album:
-    """Parts that came, held until they are taken together."""
-
-    parts: list[JsonObject]
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    durable: bool = False
+        await self._albums.settle(chat_of(update))
+        await self._take([update])

@@ -22,7 +22,9 @@ from gateway import __version__
 FORMAT = 1
 MANIFEST = "busgate-backup.json"
 LEFT_OUT = frozenset({"logs", "gateway.json", "chat_history", "sessions"})
+LEFT_OUT_STARTS = ("backup-", "before-", "restoring-")
 LEFT_OUT_ENDS = (".lock", ".torn", ".tmp", ".corrupt", ".sock", "-wal", "-shm", ".part")
+_UNMOVABLE = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class NotABackup(Exception):
@@ -78,11 +80,25 @@ def _manifest(archive: tarfile.TarFile) -> None:
 def _state(home: Path, *not_these: Path) -> Iterator[Path]:
     for path in sorted(home.rglob("*")):
         parts = path.relative_to(home).parts
-        if parts[0] in LEFT_OUT or parts[0].startswith("backup-") or path.name.endswith(LEFT_OUT_ENDS):
+        if parts[0] in LEFT_OUT or parts[0].startswith(LEFT_OUT_STARTS) or path.name.endswith(LEFT_OUT_ENDS):
             continue
         if path.is_symlink() or not path.is_file() or path.absolute() in [each.absolute() for each in not_these]:
             continue
+        if parts[0] != "media" and _is_backup(path):  # whatever its name is; what people sent is theirs
+            continue
         yield path
+
+
+def _is_backup(path: Path) -> bool:
+    """Whether it begins as `write_archive` begins a file."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != b"\x1f\x8b":
+                return False
+        with gzip.open(path) as plain:
+            return plain.read(len(MANIFEST) + 1) == MANIFEST.encode() + b"\0"
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
@@ -119,8 +135,19 @@ def _database(path: Path) -> bytes:
 def read_archive(source: Path, home: Path) -> Path | None:
     """Make `home` what the backup `source` holds; where the former state was moved to, if there was one.
 
-    Everything is unpacked beside `home` first, then the two change places. Raises NotABackup, OSError.
+    Everything is unpacked beside `home` first, then the two change places; where `home` can't be moved, as a
+    container's volume, both happen within it. Raises NotABackup, OSError.
     """
+    if not home.is_symlink():  # else the link would move, and the state from its disk to that of the link
+        try:
+            return _restore_beside(source, home)
+        except OSError as error:
+            if not home.is_dir() or error.errno not in _UNMOVABLE:
+                raise
+    return _restore_within(source, home)
+
+
+def _restore_beside(source: Path, home: Path) -> Path | None:
     fresh = home.with_name(f"{home.name}.restoring-{os.getpid()}")
     fresh.mkdir(mode=0o700, parents=True)
     try:
@@ -141,6 +168,34 @@ def read_archive(source: Path, home: Path) -> Path | None:
         _remove(fresh)
         raise
     return aside
+
+
+def _restore_within(source: Path, home: Path) -> Path | None:
+    """Entry by entry; where one can't be moved, all go back."""
+    fresh = home / f"restoring-{os.getpid()}"
+    aside = home / f"before-{time.strftime('%Y%m%d-%H%M%S')}"
+    moved: list[tuple[Path, Path]] = []
+    fresh.mkdir(mode=0o700)
+    try:
+        _unpack(source, fresh)
+        former = [path for path in home.iterdir() if not path.name.startswith((*LEFT_OUT_STARTS, "lost+found"))]
+        aside.mkdir(mode=0o700)
+        moves = [(path, aside / path.name) for path in former] + [(path, home / path.name) for path in fresh.iterdir()]
+        for old, new in moves:
+            old.rename(new)
+            moved.append((old, new))
+    except BaseException:  # Ctrl-C, too
+        for old, new in reversed(moved):
+            new.rename(old)
+        if aside.is_dir() and not any(aside.iterdir()):
+            aside.rmdir()
+        _remove(fresh)
+        raise
+    fresh.rmdir()
+    if former:
+        return aside
+    aside.rmdir()
+    return None
 
 
 def _unpack(source: Path, fresh: Path) -> None:

@@ -82,10 +82,10 @@ async def _until_done(work: Coroutine[Any, Any, int]) -> int:
     except asyncio.CancelledError:
         return 0
     except ExceptionGroup as group:
-        known: Exception | None = group.subgroup((LinkRefused, RpcFailed, Failure, BrokenPipeError))
+        known: Exception | None = group.subgroup((LinkRefused, RpcFailed, Failure, OSError))
         while isinstance(known, ExceptionGroup):
             known = known.exceptions[0]
-        if isinstance(known, Failure | BrokenPipeError):
+        if isinstance(known, Failure | OSError):  # the disk is full, or who read our output is gone
             raise known from None
         if known is None:
             raise

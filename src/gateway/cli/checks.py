@@ -17,7 +17,17 @@ from typing import Literal
 
 from bridge.audit import verify
 from gateway.cli.probes import ProbeFailed, discord_bot, feishu_app, models_of, telegram_bot
-from gateway.cli.running import FILE, TOKEN_FILE, find_running, process_exists, read_running_file
+from gateway.cli.running import (
+    FILE,
+    TOKEN_FILE,
+    Running,
+    admin_token,
+    find_running,
+    http,
+    process_exists,
+    read_running_file,
+)
+from gateway.identity.document import CorruptDocument, Document
 from gateway.settings import Loaded
 
 State = Literal["ok", "warning", "failed"]
@@ -50,9 +60,12 @@ def check_all(loaded: Loaded) -> Iterator[Finding]:
     yield Finding("configuration", "ok", str(loaded.source or "no file: the defaults"))
     for warning in loaded.warnings:
         yield Finding("configuration", "warning", warning, "gateway config show")
-    yield from _home(loaded.home)
-    yield from _process(loaded)
-    yield _audit(loaded.home)
+    home = list(check_home(loaded.home))
+    yield from home
+    if not any(each.name == "state folder" and each.state == "failed" for each in home):
+        yield from _process(loaded)
+        yield _audit(loaded.home)
+        yield from _documents(loaded.home)
     yield from _certificate(loaded)
     yield from _models(loaded)
     yield from _channels(loaded)
@@ -63,9 +76,18 @@ def _python() -> Finding:
     return Finding("python", "ok", ".".join(map(str, sys.version_info[:3])))
 
 
-def _home(home: Path) -> Iterator[Finding]:
-    if not home.exists():
-        yield Finding("state folder", "ok", f"{home} is made at the first start")
+def check_home(home: Path) -> Iterator[Finding]:
+    """The state folder: there or to be made, and ours alone."""
+    try:
+        is_folder = stat.S_ISDIR(home.stat().st_mode)
+    except FileNotFoundError:
+        yield _to_be_made(home)
+        return
+    except OSError as error:
+        yield Finding("state folder", "failed", f"{home}: {error.strerror}", "choose another GATEWAY_HOME")
+        return
+    if not is_folder:
+        yield Finding("state folder", "failed", f"{home} is no folder", "choose another GATEWAY_HOME")
         return
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
         yield Finding("state folder", "failed", f"{home} can't be written", f"sudo chown -R $USER {home}")
@@ -86,12 +108,20 @@ def _home(home: Path) -> Iterator[Finding]:
         yield Finding("disk", "ok", f"{free // 2**30} GiB free")
 
 
+def _to_be_made(home: Path) -> Finding:
+    above = next(folder for folder in home.absolute().parents if folder.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        return Finding("state folder", "failed", f"{home} can't be made in {above}", "choose another GATEWAY_HOME")
+    return Finding("state folder", "ok", f"{home} is made at the first start")
+
+
 def _process(loaded: Loaded) -> Iterator[Finding]:
     said = read_running_file(loaded.home)
     running = find_running(loaded.home)
     server = loaded.settings.server
     if running is not None:
         yield Finding("gateway", "ok", f"running, pid {running.pid}, {running.url}")
+        yield from _admin_token(loaded, running)
         return
     if said is not None and process_exists(said.pid):
         yield Finding("gateway", "failed", f"pid {said.pid} does not answer on {said.url}", f"kill {said.pid}")
@@ -108,6 +138,28 @@ def _process(loaded: Loaded) -> Iterator[Finding]:
         )
     else:
         yield Finding("gateway", "ok", f"not running; {server.host}:{server.port} is free")
+
+
+def _admin_token(loaded: Loaded, running: Running) -> Iterator[Finding]:
+    """The commands speak to the running gateway with it."""
+    again = "start the gateway again: it writes a new one"
+    try:
+        token = admin_token(loaded.home)
+        code, _ = http(running.url + "/status", token=token, certificate=loaded.settings.server.tls.cert)
+    except OSError as error:
+        yield Finding("admin token", "failed", f"{loaded.home / TOKEN_FILE}: {error.strerror or error}", again)
+        return
+    if code == 401:
+        yield Finding("admin token", "failed", f"the running gateway does not know {loaded.home / TOKEN_FILE}", again)
+
+
+def _documents(home: Path) -> Iterator[Finding]:
+    """What is kept of people: where one cannot be read, nothing starts."""
+    for path in sorted((home / "identity").glob("*.json")):
+        try:
+            Document(path)
+        except CorruptDocument as error:
+            yield Finding("people", "failed", str(error), f"gateway restore FILE, or mv {path} {path}.bad")
 
 
 def _taken(host: str, port: int) -> bool:

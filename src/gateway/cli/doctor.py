@@ -46,13 +46,16 @@ def doctor(
 
 
 def _findings(config: str | None) -> Iterator["Finding"]:
+    import os
+
     from bridge.configuration import ConfigurationError
-    from gateway.cli.checks import Finding, check_all
-    from gateway.settings import load_settings
+    from gateway.cli.checks import Finding, check_all, check_home
+    from gateway.settings import gateway_home, load_settings
 
     try:
         loaded = load_settings(config)
     except ConfigurationError as error:
+        yield from check_home(gateway_home(os.environ))
         for problem in error.problems:
             yield Finding("configuration", "failed", str(problem), "mend it, then: gateway config check")
         return

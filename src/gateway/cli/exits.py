@@ -6,6 +6,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from bridge.configuration import ConfigurationError
@@ -45,6 +46,11 @@ def exit_code_of(work: Callable[[], Any]) -> int:
         # who reads our output has seen enough; nothing may be flushed into the closed pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if os.environ.get("GATEWAY_DEBUG"):
+            raise
+        print(f"gateway: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        return 1
     except Exception as error:  # the last resort: one line for people, the stack only for those who ask
         if os.environ.get("GATEWAY_DEBUG"):
             raise
@@ -58,7 +64,14 @@ def _code(value: Any) -> int:
 
 
 def _speak_utf8() -> None:
-    """People read Chinese here; a terminal that can't is shown replacements instead of a crash."""
+    """People read Chinese here; a terminal that can't is shown replacements instead of a crash.
+
+    Where a stream was closed (`<&-`, some daemons), Python has None there: nothing is read, and nobody is told.
+    """
+    nowhere = Path(os.devnull)  # open for as long as the process lives
+    sys.stdin = sys.stdin or nowhere.open(encoding="utf-8")
+    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -15,10 +15,13 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Live state; exit code 1 where none runs."""
     from gateway.cli.office import Office
-    from gateway.cli.running import admin_token, http
+    from gateway.cli.running import admin_token, http, process_exists, read_running_file
 
     office = Office(config)
     if office.running is None:
+        said = read_running_file(office.loaded.home)
+        if said is not None and process_exists(said.pid):
+            raise Failure(f"the gateway (pid {said.pid}) does not answer on {said.url}; next: gateway doctor")
         if as_json:
             print_json({"running": False, "next": "gateway run"})
             raise typer.Exit(1)

@@ -28,6 +28,11 @@ def add(
         print_json(result)
     else:
         print(f"added {user}; invite by: gateway user invite {user}")
+        if result.get("sessions"):
+            typer.echo(
+                f"{user} was here already, with {result['sessions']} conversations; for somebody else, first: "
+                f"gateway user remove {user}", err=True,
+            )  # fmt: skip
 
 
 @app.command("list")
@@ -44,14 +49,14 @@ def list_users(as_json: JsonOption = False, config: ConfigOption = None) -> None
 
 @app.command()
 def remove(user: Name, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Remove a person, with all tokens."""
+    """Remove a person with all that is his or hers; nothing brings it back."""
     from gateway.cli.office import Office
 
     result = Office(config).ask("user.remove", user=user)
     if as_json:
         print_json(result)
     else:
-        print(f"removed {user}")
+        print(f"removed {user}, with tokens, links, bridges, conversations, memories and files")
 
 
 @app.command()

@@ -42,8 +42,9 @@ def ask_everything(base_url: str | None, model: str | None, *, test: bool) -> An
 
 def _ask_model(answers: Answers, base_url: str | None, model: str | None, *, test: bool) -> None:
     endpoint = Endpoint("", base_url, os.environ.get("OPENAI_API_KEY", "")) if base_url else _choose_endpoint()
+    tried: set[str] = set()
     while endpoint is not None:
-        needs_key = not endpoint.key and endpoint.name not in ("Ollama",)
+        needs_key = (not endpoint.key or endpoint.key in tried) and endpoint.name not in ("Ollama",)
         key = endpoint.key
         if needs_key:
             prompt = _t("API key (empty if none is needed):", "API 密钥（不需要则留空）：")
@@ -56,6 +57,7 @@ def _ask_model(answers: Answers, base_url: str | None, model: str | None, *, tes
             except ProbeFailed as error:
                 questionary.print(f"✗ {endpoint.base_url} {error}")
                 if not _answer(questionary.confirm(_t("Use it all the same?", "仍然使用？"), default=False).ask()):
+                    tried |= {endpoint.key} - {""}
                     endpoint = _choose_endpoint()
                     continue
         answers.base_url = endpoint.base_url
@@ -114,15 +116,21 @@ def _ask_channels(answers: Answers, *, test: bool) -> None:
 
 
 def _ask_channel(answers: Answers, channel: str, *, test: bool) -> None:
+    tried = False
     while True:
         values = {}
         for key, name in SECRET_FIELDS[channel].items():
-            value = os.environ.get(name) or _answer(questionary.password(f"{channel} {key}:").ask())
-            values[key] = value.strip()
+            there, hint = os.environ.get(name, ""), ""
+            if there and tried:
+                hint = _t(f" (empty: the one of {name} again)", f"（留空：再次使用 {name}）")
+            if not there or tried:
+                there = _answer(questionary.password(f"{channel} {key}{hint}:").ask()) or there
+            values[key] = there.strip()
         if not test or _works(channel, values):
             break
         if not _answer(questionary.confirm(_t("Try again?", "重试？"), default=True).ask()):
             return
+        tried = True
     answers.channels[channel] = _who_may_speak()
     answers.secrets.update({SECRET_FIELDS[channel][key]: value for key, value in values.items()})
 

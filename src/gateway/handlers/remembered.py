@@ -70,3 +70,8 @@ class Remembered:
             while len(self._entries) > _KEPT:
                 self._entries.popitem(last=False)
         return found
+
+    def forget(self, wanted: Callable[[Hashable], bool]) -> None:
+        """The entries whose keys are `wanted` no more."""
+        for key in [key for key in self._entries if wanted(key)]:
+            del self._entries[key]

@@ -49,6 +49,11 @@ class ToolMethods:
         self._seconds = seconds
         self._remembered = Remembered()
 
+    async def forget(self, user: str) -> None:
+        """What a user who is gone called, and what came of it."""
+        self._remembered.forget(lambda key: isinstance(key, tuple) and key[0] == user)
+        await self._kept.forget_user(user)
+
     def table(self) -> list[Method]:
         return [
             method("tools.list", "tools read", Nothing, self.list),

@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from bus.context import timestamp
-from bus.errors import Forbidden, GatewayError, NotFound
+from bus.errors import BadParameters, Forbidden, GatewayError, NotFound
 from bus.events import JsonObject
 from bus.keys import user_id
+from gateway.handlers.belongings import Belongings
 from gateway.handlers.call import Call, Nothing, Params
 from gateway.handlers.dispatch import Method, method
 from gateway.handlers.letting_go import LettingGo
@@ -21,7 +22,7 @@ from gateway.identity.pairing import Pairing
 from gateway.identity.preferences import Preferences
 from gateway.identity.roles import ROLES, checked_role, may_grant, stronger
 from gateway.identity.tries import Tries
-from gateway.identity.users import Users
+from gateway.identity.users import User, Users
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 Code = Annotated[str, Field(min_length=1, max_length=64)]
@@ -54,6 +55,7 @@ class UserMethods:
 
     def __init__(
         self, *, users: Users, links: Links, pairing: Pairing, logins: Logins, gate: Gate, letting_go: LettingGo,
+        belongings: Belongings,
         preferences: Preferences, audit: Audit | None, url: Callable[[], str],
         now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
@@ -63,6 +65,7 @@ class UserMethods:
         self._logins = logins
         self._gate = gate
         self._letting_go = letting_go
+        self._belongings = belongings
         self._preferences = preferences
         self._audit = audit
         self._url = url
@@ -89,25 +92,32 @@ class UserMethods:
         self._check(call, "user.add", role, params.user)
         made = self._users.add(params.user, role)
         self._note("user.add", call, of=made.user, role=made.role)
-        return made.public()
+        there = await self._belongings.sessions_of(made.user)  # of a sender who was let in without being made a user
+        return made.public() | ({"sessions": there} if there else {})
 
     async def list(self, call: Call, params: Nothing) -> JsonObject:
         """All users."""
         return {"users": [u.public() | {"identities": self._links.of_user(u.user)} for u in self._users.all()]}
 
     async def remove(self, call: Call, params: One) -> JsonObject:
-        """Remove a user with his tokens, links and invitations."""
+        """Remove a user with all that is his: tokens, links, bridges, sessions, memories, files; for good."""
         found = self._users.get(params.user)
-        if found is None:
+        if found is None and not await self._belongings.sessions_of(params.user):
             raise NotFound("there is no such user")
+        found = found or User(params.user, "user", None)  # a sender who was let in, or was in the configuration
         self._check(call, "user.remove", found.role, found.user)
         if found.user == call.who.user:
             raise Forbidden("nobody removes himself")
+        if self._users.configured(found.user) and found.created_at is None:
+            raise BadParameters("a user of the configuration is removed there")
         self._links.forget(found.user)
         self._logins.forget(found.user)
         self._preferences.forget(found.user)
         await self._letting_go.user(found.user)
-        self._users.remove(found.user)  # last: where the disk refuses before, this can be asked for again
+        if not self._users.configured(found.user):  # he stays what the configuration makes of him, with what is his
+            await self._belongings.forget(found.user, call.who.actor())
+        if found.created_at is not None:
+            self._users.remove(found.user)  # last: where the disk refuses before, this can be asked for again
         self._note("user.remove", call, of=found.user)
         return {"user": found.user, "removed": True}
 

@@ -32,6 +32,15 @@ _SQUEEZED = ("text/", "application/json", "image/svg", "application/manifest")
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
+def takes_gzip(header: str) -> bool:
+    """Whether an `Accept-Encoding` takes gzip; `q=0` refuses it (RFC 9110, 12.4.2)."""
+    for part in header.lower().split(","):
+        name, _, weight = part.partition(";")
+        if name.strip() == "gzip":
+            return not re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight)
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file as it is sent; `squeezed` is its gzip form where that is worth it."""
@@ -82,6 +91,6 @@ class WebUi:
         if found.squeezed is None:
             return web.Response(body=found.body, headers=headers)
         headers["Vary"] = "Accept-Encoding"
-        if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        if not takes_gzip(request.headers.get("Accept-Encoding", "")):
             return web.Response(body=found.body, headers=headers)
         return web.Response(body=found.squeezed, headers=headers | {"Content-Encoding": "gzip"})

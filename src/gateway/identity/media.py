@@ -123,6 +123,21 @@ class MediaFolder:
         self._find(media_id, owner)
         return self._bytes(self._path(media_id))
 
+    async def forget(self, owner: str) -> None:
+        """Take all files of `owner` away. Raises OSError."""
+        await asyncio.to_thread(self._forget, owner)
+
+    def _forget(self, owner: str) -> None:
+        with self._writing:
+            for about in self._folder.glob("??/med_*.json"):
+                try:
+                    row = orjson.loads(self._bytes(about))
+                except (NotFound, ValueError):
+                    continue
+                if row.get("owner") == owner:
+                    about.with_suffix("").unlink(missing_ok=True)
+                    about.unlink(missing_ok=True)
+
 
 def clean_name(name: str) -> str:
     """A name for people: the last part of a path, printable, never empty."""

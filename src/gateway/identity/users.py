@@ -45,6 +45,10 @@ class Users:
             return None if configured is None else User(user, configured, None)
         return User(user, stronger(row["role"], configured or row["role"]), row["created_at"])
 
+    def configured(self, user: str) -> bool:
+        """Whether the configuration names him, which no method changes."""
+        return user in self._configured
+
     def role_of(self, user: str) -> str:
         """The role of `user`; `user` for those who were never given one."""
         found = self.get(user)

@@ -7,6 +7,7 @@ once and kept. `gateway/app.py` attaches `observe` to the bus and offers the gau
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector
 from prometheus_client import ProcessCollector as Process
@@ -14,7 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from bus.events import ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted, Event, ToolFinished, ToolStarted
+from bus.events import ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted, Event, ToolFinished
+from bus.keys import SessionKey
 from gateway.observability.figures import Figure
 
 Source = Callable[[], Iterable[Figure]]
@@ -44,6 +46,15 @@ def _family(figure: Figure) -> Metric:
     for name, value in values:
         family.add_metric([] if name is None else [str(name)], value)
     return family
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A turn that runs. `others` are the numbers since its start that none of its deltas took."""
+
+    since: float
+    seq: int
+    others: int = 0
 
 
 class Metrics:
@@ -78,7 +89,8 @@ class Metrics:
         self._asked = _Asked()
         registry.register(self._asked)
         self._children: dict[tuple[int, str], Counter] = {}
-        self._open: dict[str, tuple[float, int]] = {}
+        self._open: dict[SessionKey, dict[str, _Turn]] = {}
+        """By session and message: a command is answered while a turn runs."""
 
     def offer(self, source: Source) -> None:
         """Show the figures of `source()`, which is called whenever somebody reads."""
@@ -92,31 +104,35 @@ class Metrics:
         """Count one event of the bus. Never waits, never raises; a delta costs one comparison."""
         if type(event) is ChatDelta:
             return
+        self._numbered(getattr(event, "session", None), getattr(event, "seq", None))
         if isinstance(event, ChatStarted):
-            if len(self._open) < MAX_OPEN:
-                self._open[event.message_id] = (self._now(), event.seq)
+            if len(self._open) < MAX_OPEN or event.session in self._open:
+                turns = self._open.setdefault(event.session, {})
+                turns[event.message_id] = _Turn(self._now(), event.seq)
         elif isinstance(event, ChatMessage):
             self._count(self._messages, event.channel)
         elif isinstance(event, ChatDone | ChatError):
             self._ended(event)
-        elif isinstance(event, ToolStarted):
-            self._between(event.message_id)
         elif isinstance(event, ToolFinished):
-            self._between(event.message_id)
             self._count(self._tools, "error" if event.is_error else "ok")
             self._tool_seconds.observe(event.duration_ms / 1000)
 
-    def _between(self, message_id: str) -> None:
-        """An event of the turn that is no delta takes a number too."""
-        started = self._open.get(message_id)
-        if started is not None:
-            self._open[message_id] = (started[0], started[1] + 1)
+    def _numbered(self, session: SessionKey | None, seq: int | None, numbers: int = 1) -> None:
+        """So many numbers of the session are no deltas of the turns that are open there."""
+        if session is not None and seq is not None:
+            for turn in self._open.get(session, {}).values():
+                turn.others += numbers
 
     def _ended(self, event: ChatDone | ChatError) -> None:
-        started = self._open.pop(event.message_id, None)
-        if started is not None:
-            self._seconds.observe(max(0.0, self._now() - started[0]))
-            self._deltas.inc(max(0, event.seq - started[1] - 1))
+        turns = self._open.get(event.session, {})
+        turn = turns.pop(event.message_id, None)
+        if turn is not None:
+            deltas = max(0, event.seq - turn.seq - turn.others)
+            self._seconds.observe(max(0.0, self._now() - turn.since))
+            self._deltas.inc(deltas)
+            self._numbered(event.session, event.seq, deltas)
+        if not turns:
+            self._open.pop(event.session, None)
         if isinstance(event, ChatError):
             self._count(self._turns, "error")
             self._count(self._errors, str(event.code))

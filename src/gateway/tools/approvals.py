@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import orjson
 
-from bus.context import timestamp
 from bus.errors import BadParameters, Forbidden, NotFound, Overloaded
 from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
+from gateway.tools.asked import Asked
 from gateway.tools.grants import Grants
 from gateway.tools.store import Store
 from gateway.tunnel.hashes import check_signable
@@ -29,36 +29,6 @@ CLOUD_SECONDS = 600.0
 INPUT_SECONDS = 60.0
 MAX_WAITING = 100
 """Questions one person may have open at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One question about one call. `digest` binds tool, arguments and call."""
-
-    approval_id: str
-    user: str
-    call_id: str
-    tool: str
-    digest: str
-    arguments: JsonObject
-    risk: str
-    expires: float
-    where: str | None = None
-    session: SessionKey | None = None
-    message_id: str = ""
-
-    def public(self) -> JsonObject:
-        """The fields of `approval.requested`."""
-        out: JsonObject = {
-            "approval_id": self.approval_id, "call_id": self.call_id, "tool": self.tool,
-            "arguments": self.arguments, "risk": self.risk, "expires_at": timestamp(self.expires),
-        }  # fmt: skip
-        if self.session is not None:
-            out["session_key"] = self.session.text
-            out["message_id"] = self.message_id
-        if self.where is not None:
-            out["where"] = self.where
-        return out
 
 
 @dataclass(slots=True)
@@ -286,6 +256,17 @@ class ApprovalDesk:
         for approval_id, open_ in list(self._open.items()):
             if open_.asked.session == session and open_.answer is None:
                 await self._over(approval_id)
+
+    async def forget(self, user: str) -> None:
+        """He is gone: what he was asked is a no, and what he had allowed ends. Raises Overloaded."""
+        for approval_id, open_ in list(self._open.items()):
+            if open_.asked.user == user and open_.answer is None:
+                await self._over(approval_id)
+            elif open_.asked.user == user:
+                open_.decision = open_.decision or ("deny", "")
+                _tell(open_)
+        await self._store.put("DELETE FROM approvals WHERE user = ?", (user,))
+        await self.permissions.forget(user)
 
     async def lend(self, user: str, session: SessionKey, on: bool) -> None:
         """`/bridge on` and `/bridge off` in a group, for the speaker alone."""

@@ -83,6 +83,13 @@ class Grants:
             )
         )
 
+    async def forget(self, user: str) -> None:
+        """He is gone, and all that he allowed and lent with him."""
+        await self._take_back(
+            self._store.read("SELECT grant_id, user, bridge_id, own_tool, session FROM grants WHERE user = ?", (user,))
+        )
+        await self._store.put("DELETE FROM lent WHERE user = ?", (user,))
+
     async def _take_back(self, rows: Sequence[tuple[str, ...]]) -> None:
         for grant_id, user, bridge_id, own_tool, session in rows:
             await self._store.put("DELETE FROM grants WHERE grant_id = ?", (grant_id,))

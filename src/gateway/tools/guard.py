@@ -40,7 +40,8 @@ from bus.errors import (
 )
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
-from gateway.tools.approvals import ApprovalDesk, Asked
+from gateway.tools.approvals import ApprovalDesk
+from gateway.tools.asked import Asked
 from gateway.tunnel.hashes import hash_of
 from gateway.tunnel.ports import Trail
 

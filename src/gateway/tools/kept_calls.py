@@ -91,6 +91,10 @@ class KeptCalls:
         """It was not made: the key may be used again."""
         await self._store.put("DELETE FROM calls WHERE user = ? AND key = ?", (user, key))
 
+    async def forget_user(self, user: str) -> None:
+        """All of one user's keys."""
+        await self._store.put("DELETE FROM calls WHERE user = ?", (user,))
+
     async def _put(self, user: str, key: str, content: str, state: State, answer: bytes | None) -> None:
         await self._store.put(
             "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?)", (user, key, content, state, answer, time.time())

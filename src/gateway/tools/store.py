@@ -38,10 +38,15 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._connection = open_database(path, _SCHEMA, VERSION, synchronous="FULL")
+        # Its own connection: in WAL mode a reader waits for no writer, nor the event loop for the disk.
+        self._reading = threading.Lock()
+        self._reader = open_database(path, _SCHEMA, VERSION)
+        self._reader.execute("PRAGMA query_only=ON")
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
+        """What is committed. It waits for no write."""
+        with self._reading:
+            return self._reader.execute(sql, parameters).fetchall()
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         with self._lock, self._connection:
@@ -55,5 +60,7 @@ class Store:
             raise Overloaded("this can't be kept on the disk", retry_after_ms=5000) from error
 
     def close(self) -> None:
+        with self._reading:
+            self._reader.close()
         with self._lock:
             self._connection.close()

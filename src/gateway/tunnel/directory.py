@@ -178,6 +178,14 @@ class Directory:
             await self._tokens.revoke(bridge.token_id)
         return True
 
+    async def forget(self, user: str) -> None:
+        """A user is gone: his bridges are locked out, and nothing is remembered of them."""
+        for bridge in self._bridges.pop(user, {}).values():
+            bridge.revoked = True
+            bridge.lock_out("this user was removed")
+            self._saver.forget(bridge)
+        self._names.pop(user, None)
+
     async def token_gone(self, token_id: str) -> None:
         """A token was revoked: whoever came with it is let go at once."""
         for bridge in list(self._all()):
@@ -260,11 +268,16 @@ class Directory:
         self._events.publish(
             kind(user=bridge.user, bridge_id=bridge.bridge_id, name=bridge.name, tools=bridge.tool_count)
         )
-        self._saver.save(bridge)
+        if not self._forgotten(bridge):
+            self._saver.save(bridge)
+
+    def _forgotten(self, bridge: Bridge) -> bool:
+        return self._bridges.get(bridge.user, {}).get(bridge.bridge_id) is not bridge
 
     def _row(self, bridge: Bridge) -> Row:
+        names = self._names.get(bridge.user) or Names()  # none where he was forgotten meanwhile
         return Row(
             user=bridge.user, bridge_id=bridge.bridge_id, name=bridge.name, token_id=bridge.token_id,
-            since=bridge.since, catalogue=bridge.catalogue, names=self._names[bridge.user].given(bridge.bridge_id),
+            since=bridge.since, catalogue=bridge.catalogue, names=names.given(bridge.bridge_id),
             pending=list(bridge.pending), revoked=bridge.revoked,
         )  # fmt: skip

@@ -203,6 +203,23 @@ def test_only_large_answers_are_chunked() -> None:
         assert {frame["type"] for frame in wire.sent()} == kinds
 
 
+def test_no_frame_is_longer_than_the_gateway_takes() -> None:
+    wire = Wire()
+    wire.welcome(limits={"max_frame_bytes": 20_000})
+    for size in (10_000, 19_000, 300_000):
+        text = json.dumps('"\\ü' * (size // 4), ensure_ascii=False).encode()
+        wire.outbox.answers["c" * 128] = Answer("MCP_RESPONSE", text)
+        wire.link.answer("c" * 128)
+        frames = []
+        while (data := wire.link.next_frame()) is not None:
+            assert len(data) <= 20_000
+            frames.append(json.loads(data))
+        if size == 10_000:
+            assert [frame["payload"] for frame in frames] == [json.loads(text)]
+        else:
+            assert "".join(frame["payload"]["data"] for frame in frames).encode() == text
+
+
 def test_a_ping_passes_a_large_answer() -> None:
     wire = Wire()
     wire.welcome()

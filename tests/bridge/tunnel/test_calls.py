@@ -248,6 +248,18 @@ async def test_resources_are_read(begin: Begin) -> None:
     assert bridge.calls.finished == 1
 
 
+async def test_a_rule_on_paths_holds_for_resources_too(begin: Begin) -> None:
+    bridge, link = await begin(
+        rules={"deny": [{"tool": "*", "paths": {"uri": ["/secret"]}}]}, policy={"default": "allow"}
+    )
+    for uri, refused in (("file:///secret/key", True), ("file:///elsewhere", False)):
+        params = {"name": "fs", "uri": uri}
+        await link.request(uri, "fs", method="resources/read", params=params, server="fs")
+        frame = await link.frame("ERROR", "MCP_RESPONSE", call_id=uri)
+        assert (frame["type"] == "ERROR" and frame["payload"]["code"] == 2004) is refused
+    assert bridge.calls.finished == 2
+
+
 # ---------------------------------------------------------------- confirmations
 
 

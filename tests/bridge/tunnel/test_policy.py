@@ -166,6 +166,23 @@ def test_beneath_agrees_with_the_system(parts: list[str]) -> None:
     assert is_beneath(path, "/")
 
 
+@pytest.mark.attack(49)
+def test_a_path_that_leads_nowhere_known_passes_no_refusal(tmp_path: Path) -> None:
+    """A server resolves it against folders of its own; a `file:` address is a path like any other."""
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    refusing = rules(allow=["*"], deny=[{"tool": "*", "paths": {"path": [str(secret)]}}])
+    asking = rules(allow=["*"], ask=[{"tool": "*", "paths": {"path": [str(secret)]}}])
+    for settings, certain in ((refusing, "deny"), (asking, "ask")):
+        for path, found in (
+            ("key", "ask"), ("../x/secret/key", "ask"), (["/elsewhere", "key"], "ask"), (f"{secret}/key", certain),
+            (f"file://{secret}/key", certain), (f"FILE://localhost{tmp_path}/a/%2e%2e/secret", certain),
+            ("/elsewhere", "allow"), ("file:///elsewhere", "allow"), (5, "allow"),
+        ):  # fmt: skip
+            assert policy(settings, "read", {"path": path}) == found, path
+    assert policy(refusing, "read", {"other": "key"}) == "allow"
+
+
 def test_a_path_with_an_end_of_text_in_it_passes_no_refusal(tmp_path: Path) -> None:
     """Programs in C read it as what comes before."""
     odd = {"path": f"{tmp_path}/secret\0.txt"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from channels.cli import LinkRefused
+from channels.cli import LinkRefused, RpcFailed
 from channels.cli.link import Link
 from channels.cli.once import ask_once
 from tests.fakes.dropping_gateway import DroppingGateway, answer
@@ -100,6 +100,33 @@ async def test_events_that_are_gone_are_taken_from_the_history():
     async with DroppingGateway() as gateway:
         gateway.script = vanishing
         assert (await ask(gateway))[:2] == (0, "Looking\n\nYou said it\n")
+
+
+async def test_a_turn_that_failed_while_the_line_was_cut_is_told_too():
+    """No history has an error, and its event is no longer kept: nobody may wait for it for ever."""
+
+    async def failing(gateway: DroppingGateway, message_id: str, text: str) -> None:
+        gateway.emit("chat.started", message_id, mode="single", model="fake", attempt=1)
+        gateway.emit("chat.delta", message_id, delta="Half ")
+        gateway.forgetful = True
+        gateway.history = [{"seq": 1, "message_id": message_id, "role": "user", "text": text}]
+        await gateway.drop()
+        gateway.emit("chat.error", message_id, quiet=True, code=2003, message="the model is away", retryable=True)
+
+    async with DroppingGateway() as gateway:
+        gateway.script = failing
+        code, out, errors = await ask(gateway)
+    assert (code, out) == (1, "") and "the model is away (2003)" in errors
+
+
+async def test_what_is_too_long_is_refused_here_and_cuts_no_line():
+    async with DroppingGateway() as gateway:
+        gateway.limits = {"max_message_bytes": 4000}
+        with pytest.raises(ExceptionGroup) as refused:
+            await ask(gateway, "汉" * 1400)
+        assert refused.group_contains(RpcFailed, match="at most 4000 bytes")
+        assert not [method for method, _ in gateway.calls if method == "chat.send_stream"]
+        assert await ask(gateway, "汉" * 1200) == (0, "You said " + "汉" * 1200 + "\n", "")
 
 
 async def test_an_answer_that_began_afresh_is_written_once():

@@ -2,18 +2,18 @@
 
 import asyncio
 import json
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from bus.errors import TooLarge
 from channels.base import Reply
-from channels.settings import TelegramSettings
-from channels.telegram import webhook
+from channels.ledger import Ledger
+from channels.telegram import albums
 from tests.channels.rig import Rig, overloaded, until
 from tests.channels.telegram.rigging import section
 from tests.contracts.channel_contract import PNG
@@ -105,13 +105,76 @@ async def test_an_overloaded_gateway_tells_telegram_to_come_again(
     assert hooked.agent.texts == ["hello"]
 
 
-async def test_an_album_by_webhook_is_one_turn(telegram: FakeTelegram, hooked: Rig) -> None:
-    calls = []
-    for number in range(3):
-        telegram.world.person_sends(42, "photo", PNG, caption="cats" if number == 0 else "", album="g")
-        calls.append(hook(hooked, Mouth(update_of(telegram))))
-    assert {reply.status for reply in await asyncio.gather(*calls)} == {200}
-    assert [(m.text, len(m.media)) for m in hooked.agent.messages] == [("cats", 3)]
+def a_part(telegram: FakeTelegram, caption: str = "", *, chat: int = 42, album: str = "g") -> Mouth:
+    telegram.world.person_sends(chat, "photo", PNG, caption=caption, album=album)
+    return Mouth(update_of(telegram))
+
+
+def taken(rig: Rig) -> list[tuple[str, int]]:
+    return [(message.text, len(message.media)) for message in rig.agent.messages]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_album_by_webhook_is_one_turn(telegram: FakeTelegram, hooked: Rig, at_once: bool) -> None:
+    """Telegram sends the next part when the one before was answered; others may stand in between who don't wait."""
+    parts = [a_part(telegram, "cats" if number == 0 else "") for number in range(3)]
+    if at_once:
+        assert {reply.status for reply in await asyncio.gather(*(hook(hooked, part) for part in parts))} == {200}
+    else:
+        for part in parts:
+            assert (await hook(hooked, part)).status == 200
+    await until(lambda: hooked.agent.messages)
+    for part in parts:  # again, as after an answer that was lost
+        assert (await hook(hooked, part)).status == 200
+    await asyncio.sleep(albums.ALBUM_SECONDS + 0.3)
+    assert taken(hooked) == [("cats", 3)]
+
+
+async def test_what_follows_an_album_comes_after_it(telegram: FakeTelegram, hooked: Rig) -> None:
+    first, second = a_part(telegram, "cats"), a_part(telegram)
+    telegram.world.person_says(42, "what are they?")
+    text = Mouth(update_of(telegram))
+    other = a_part(telegram, "dogs", album="h")
+    for body in (first, second, text, other):
+        assert (await hook(hooked, body)).status == 200
+    assert taken(hooked) == [("cats", 2), ("what are they?", 0)]
+    await until(lambda: taken(hooked)[2:] == [("dogs", 1)])
+
+
+async def test_an_album_that_was_confirmed_survives_a_crash(telegram: FakeTelegram, hooked: Rig) -> None:
+    for caption in ("cats", ""):
+        assert (await hook(hooked, a_part(telegram, caption))).status == 200
+    assert hooked.agent.messages == []
+    await hooked.crash()
+    await hooked.start()
+    await until(lambda: taken(hooked) == [("cats", 2)])
+    await until(lambda: telegram.world.visible(42) == ["You said: cats"])
+    await hooked.crash()
+    await hooked.start()
+    await asyncio.sleep(albums.ALBUM_SECONDS + 0.2)
+    assert telegram.world.visible(42) == ["You said: cats"]
+
+
+async def test_an_album_that_cannot_be_kept_is_not_confirmed_and_one_that_cannot_be_taken_yet_is_later(
+    telegram: FakeTelegram, hooked: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = hooked.manager.host("telegram")
+    assert host is not None and host.channel is not None
+    monkeypatch.setattr(host.channel.inbound, "patience", 0.1)
+    monkeypatch.setattr(albums, "AGAIN_SECONDS", 0.05)
+
+    async def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "keep_note", full)
+        first = a_part(telegram, "cats")
+        assert (await hook(hooked, first)).status == 503
+    hooked.agent.refuse = overloaded(5)
+    for part in (first, a_part(telegram)):
+        assert (await hook(hooked, part)).status == 200
+    telegram.world.person_says(42, "and?")
+    await until(lambda: taken(hooked) == [("cats", 2)])
 
 
 async def test_where_no_webhook_is_configured_there_is_none(telegram: FakeTelegram, rig: Rig) -> None:
@@ -140,33 +203,3 @@ async def test_a_stop_does_not_wait_for_what_the_platform_holds_up(telegram: Fak
     began = time.monotonic()
     await rig.stop()
     assert time.monotonic() - began < 2
-
-
-async def test_parts_of_an_album_that_come_late_are_taken_together_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "ALBUM_SECONDS", 0.05)
-    taken: list[list[int]] = []
-    slow = asyncio.Event()
-
-    async def take(updates: Sequence[dict[str, Any]]) -> None:
-        taken.append([update["update_id"] for update in updates])
-        await slow.wait()
-
-    hook = webhook.Hook(TelegramSettings(webhook_secret=SecretStr("s")), take)
-
-    async def part(number: int) -> int:
-        message = {"chat": {"id": 42}, "media_group_id": "a", "message_id": number}
-
-        async def body(limit: int) -> bytes:
-            return json.dumps({"update_id": number, "message": message}).encode()
-
-        return (await hook.call({webhook.SECRET_HEADER: "s"}, body)).status
-
-    first = [asyncio.ensure_future(part(number)) for number in (1, 2)]
-    await asyncio.sleep(0.1)  # its files are being fetched
-    third = asyncio.ensure_future(part(3))
-    await asyncio.sleep(0.01)
-    slow.set()
-    await asyncio.gather(*first)
-    fourth = asyncio.ensure_future(part(4))
-    assert await asyncio.gather(*first, third, fourth) == [200] * 4
-    assert taken == [[1, 2], [3, 4]]

@@ -87,6 +87,25 @@ def test_people(ask: Ask, gateway: Run):
     assert gateway("user", "remove", "ann").returncode == 1
 
 
+PROXIED = {
+    "GATEWAY__SERVER__TLS_TERMINATED_BY_PROXY": "true", "GATEWAY__SERVER__TRUSTED_PROXIES": '["127.0.0.1"]',
+    "GATEWAY__SERVER__ALLOWED_ORIGINS": '["https://chat.example"]',
+}  # fmt: skip
+
+
+def test_an_invitation_leads_to_where_people_find_the_gateway(gateway: Run, home: Path, tmp_path: Path):
+    """As deploy/compose.yaml has it: the person who is invited sits elsewhere."""
+    assert gateway("user", "invite", "ann", **PROXIED).stdout.startswith("https://chat.example/#login=")
+    running = Served(home, tmp_path, **PROXIED)
+    try:
+        assert gateway("user", "invite", "ann", **PROXIED).stdout.startswith("https://chat.example/#login=")
+        assert gateway("user", "invite", "ann").stdout.startswith("https://chat.example/#login=")
+    finally:
+        assert running.stop() == 0
+    other = gateway("user", "invite", "ann", GATEWAY__SERVER__PORT="9000").stdout
+    assert other.startswith("http://127.0.0.1:9000/#login="), "the configured port, not the default one"
+
+
 def test_lists_that_are_empty_and_codes_that_are_wrong(ask: Ask, gateway: Run):
     assert ask("pair", "list") == {"pending": []}
     assert ask("delivery", "list") == {"deliveries": []}
@@ -201,6 +220,19 @@ def test_a_file_that_is_no_backup_changes_nothing(gateway: Run, tmp_path: Path, 
     (tmp_path / "b.tgz").write_bytes(content)
     done = gateway("restore", str(tmp_path / "b.tgz"))
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and not home.exists()
+
+
+@pytest.mark.parametrize("manifest", [b"[]", b'{"format": "new"}', b'{"format": 99}'])
+def test_a_backup_of_something_else_changes_nothing(gateway: Run, tmp_path: Path, home: Path, manifest: bytes):
+    import io
+    import tarfile
+
+    with tarfile.open(tmp_path / "b.tgz", "w:gz") as archive:
+        info = tarfile.TarInfo("busgate-backup.json")
+        info.size = len(manifest)
+        archive.addfile(info, io.BytesIO(manifest))
+    done = gateway("restore", str(tmp_path / "b.tgz"))
+    assert done.returncode == 1 and "backup" in done.stderr and "Error" not in done.stderr and not home.exists()
 
 
 def test_a_dead_gateway_file_is_no_running_gateway(gateway: Run, home: Path):

@@ -127,3 +127,80 @@ def test_a_copy_of_many_sessions_is_waited_for(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("gateway.cli.office.http", http)
     backup(tmp_path / "b.tgz")
     assert waited == [3600.0]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that is a mount point, as a container's volume: it can't be renamed, nor can anything take its name."""
+    home, rename, rmdir = tmp_path / "volume", Path.rename, Path.rmdir
+    (home / "sessions").mkdir(parents=True)
+    (home / "config.yaml").write_text("former: 1")
+    (home / "sessions" / "journal.jsonl").write_text("former")
+
+    def busy(self: Path, target: Path) -> Path:
+        if home in (self, Path(target)):
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return rename(self, target)
+
+    def stays(self: Path) -> None:
+        if self == home:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        rmdir(self)
+
+    monkeypatch.setattr(Path, "rename", busy)
+    monkeypatch.setattr(Path, "rmdir", stays)
+    return home
+
+
+def _texts(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_home_that_is_a_mount_point_is_restored_within(state: Path, mounted: Path, tmp_path: Path) -> None:
+    file = tmp_path / "b.tgz"
+    write_archive(file, state, None)
+    aside = read_archive(file, mounted)
+    assert aside is not None and aside.parent == mounted
+    assert _texts(aside) == {"config.yaml": b"former: 1", "sessions/journal.jsonl": b"former"}
+    found = _texts(mounted)
+    assert {name: text for name, text in found.items() if not name.startswith("before-")} == _texts(state)
+    assert [path.name for path in tmp_path.glob("*restoring*")] == [path.name for path in mounted.glob("*restoring*")]
+    again = tmp_path / "again.tgz"
+    assert write_archive(again, mounted, None) == 2  # the state from before is in no later backup
+
+
+def test_an_empty_mount_point_takes_a_backup(state: Path, mounted: Path, tmp_path: Path) -> None:
+    write_archive(tmp_path / "b.tgz", state, None)
+    for path in (mounted / "sessions" / "journal.jsonl", mounted / "config.yaml"):
+        path.unlink()
+    (mounted / "sessions").rmdir()
+    assert read_archive(tmp_path / "b.tgz", mounted) is None
+    assert _texts(mounted) == _texts(state)
+
+
+def test_within_a_mount_point_all_goes_back_where_one_entry_cannot_be_moved(
+    state: Path, mounted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archive(tmp_path / "b.tgz", state, None)
+    before, rename = _texts(mounted), Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name == "media":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="Input/output"):
+        read_archive(tmp_path / "b.tgz", mounted)
+    assert _texts(mounted) == before
+    assert {path.name for path in mounted.iterdir()} == {"config.yaml", "sessions"}
+
+
+def test_an_earlier_backup_in_the_home_is_in_no_later_one_whatever_its_name(state: Path) -> None:
+    assert write_archive(state / "monday", state, None) == 2
+    (state / "kept").mkdir()
+    assert write_archive(state / "kept" / "tuesday.bin", state, None) == 2
+    with gzip.open(state / "notes.gz", "wb") as other:  # somebody's own, and what a person sent, stay
+        other.write(b"notes")
+    (state / "media" / "sent").write_bytes((state / "monday").read_bytes())
+    assert write_archive(state / "wednesday", state, None) == 4

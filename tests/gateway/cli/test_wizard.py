@@ -100,3 +100,30 @@ def test_a_bot_is_named_and_its_people_chosen(home: Path, tmp_path: Path):
         assert "canary" not in person.raw
     telegram = load_settings(home / "config.yaml", {}).settings.channels.telegram
     assert telegram.enabled and telegram.dm_policy == "allowlist" and telegram.allow_from == ["42", "43"]
+
+
+def test_a_wrong_token_of_the_environment_is_not_tried_for_ever(home: Path, tmp_path: Path):
+    with lying_endpoint() as endpoint:
+        endpoint.answers["/bot1:canary/getMe"] = (200, {"ok": True, "result": {"username": "my_bot"}})
+        environ = {
+            "LANG": "C.UTF-8", "OLLAMA_HOST": "127.0.0.1:9", "GATEWAY__CHANNELS__TELEGRAM__BASE_URL": endpoint.url,
+            "TELEGRAM_BOT_TOKEN": "1:wrong",
+        }  # fmt: skip
+        with PseudoTerminal([sys.executable, "-m", "gateway", "init"], cwd=tmp_path, environ=environ) as person:
+            person.expect("Which model answers")
+            person.send(DOWN * 3 + "\r")
+            person.expect("chat platform")
+            person.send(DOWN + "\r")
+            for token in ("", "1:canary"):  # empty is the same once more
+                person.expect("telegram refused")
+                person.expect("Try again")
+                person.send("y")
+                person.expect("telegram token")
+                person.send(token + "\r")
+            person.expect("@my_bot")
+            person.expect("Who may speak")
+            person.send("\r")
+            person.expect("Another one")
+            person.send("\r")
+            assert person.wait() == 0
+    assert "1:canary" in (home / "secrets.yaml").read_text()

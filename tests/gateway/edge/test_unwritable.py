@@ -1,5 +1,6 @@
 """What an MCP server answers and no JSON writer takes: whoever asked gets an answer all the same, on every way."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -42,6 +43,9 @@ async def test_an_odd_result_is_answered_on_the_socket_over_http_and_in_batches(
     script.write_text(SERVER)
     servers = [{"name": "odd", "command": sys.executable, "args": [str(script)]}]
     async with running(tmp_path / "home", mcp_servers=servers) as gateway, gateway.client("alice") as client:
+        async with asyncio.timeout(10):
+            while "odd_odd" not in [tool["name"] for tool in (await client.call("tools.list"))["tools"]]:
+                await asyncio.sleep(0.05)
         for kind in KINDS:
             params = {"name": "odd_odd", "arguments": {"kind": kind}}
             found = await client.ask("tools.call", **params)

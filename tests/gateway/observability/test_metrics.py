@@ -2,7 +2,20 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bus.events import ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted, ToolFinished, ToolStarted, Usage
+from bus.events import (
+    AgentNote,
+    ApprovalRequested,
+    ApprovalResolved,
+    ChatDelta,
+    ChatDone,
+    ChatError,
+    ChatMessage,
+    ChatStarted,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+    Usage,
+)
 from bus.keys import SessionKey
 from gateway.observability.figures import Figure
 from gateway.observability.metrics import Metrics
@@ -49,6 +62,28 @@ def test_a_turn_is_counted_when_it_ends():
     assert found["gateway_turn_seconds_sum"] == 3 and found["gateway_tool_seconds_sum"] == 0.25
     assert found["gateway_tokens_total{kind=prompt}"] == 10 and found["gateway_cost_dollars_total"] == 0.5
     assert found["gateway_info{version=1.2.3}"] == 1
+
+
+def test_other_numbers_of_the_session_are_no_deltas():
+    """Progress, questions, notes, what others say meanwhile, and a command that is answered in between."""
+    metrics, mine = Metrics(), {"session": KEY, "message_id": "m"}
+    metrics.observe(ChatStarted(**mine, seq=2, mode="single", model="demo", attempt=1))
+    metrics.observe(ToolStarted(**mine, seq=3, call_id="c", name="t", arguments={}))
+    metrics.observe(ToolProgress(**mine, seq=4, call_id="c", progress=0.5))
+    metrics.observe(ApprovalRequested(**mine, seq=5, approval_id="a", call_id="c", tool="t", arguments={}, risk="",
+                                      expires_at="", user="ann"))  # fmt: skip
+    metrics.observe(ApprovalResolved(**mine, seq=6, approval_id="a", decision="deny", by="ann", user="ann"))
+    metrics.observe(ToolFinished(**mine, seq=7, call_id="c", is_error=True, duration_ms=1, preview=""))
+    metrics.observe(AgentNote(**mine, seq=8, agent="", state="x"))
+    metrics.observe(ChatMessage(session=KEY, message_id="n", seq=9, role="user", text="/status", channel="cli"))
+    metrics.observe(ChatStarted(session=KEY, message_id="n", seq=10, mode="command", model="", attempt=1))
+    done = {"text": "", "finish_reason": "stop", "usage": Usage()}
+    metrics.observe(ChatDone(session=KEY, message_id="n", seq=12, **done))  # 11 was its delta
+    assert values(metrics)["gateway_deltas_total"] == 1
+    metrics.observe(ChatDone(**mine, seq=15, **done))  # 13 and 14 were deltas
+    assert values(metrics)["gateway_deltas_total"] == 3
+    assert values(metrics)["gateway_turn_seconds_count"] == 2
+    assert metrics._open == {}
 
 
 def test_errors_have_their_code():

@@ -24,7 +24,7 @@ function gateway(store) {
   const { box } = live(store, read, (status) => [
     h("p", { class: "facts" }, [t("version", { version: status.version }), `${t("uptime")} ${duration(status.uptime_seconds)}`, `${t("connections")}: ${status.connections}`,
       `${t("models")}: ${status.models.map((model) => model.name).join(", ")}`].join(" · ")),
-    table([t("channel"), t("state"), ""], Object.entries(status.channels).map(([name, channel]) => [name, t(channel.state), channel.reason ?? ""]), "–"),
+    table([t("channel"), t("state"), ""], Object.entries(status.channels).map(([name, channel]) => [name, t(`state_${channel.state}`), channel.reason ?? ""]), "–"),
   ]);
   return card(t("gateway"), box);
 }
@@ -82,7 +82,7 @@ function tokens(store, actions) {
 
 function deliveries(store, actions) {
   const { box } = live(store, () => store.call("delivery.list"), ({ deliveries: all }, again) => table([t("channel"), t("state"), t("message"), ""], all.map((delivery) => [`${delivery.channel} ${delivery.chat_id}`,
-    `${delivery.state}: ${delivery.reason}`, h("span", { dir: "auto" }, delivery.preview), button(t("resend"), doing(actions, again, () => store.call("delivery.resend", { delivery_id: delivery.delivery_id })), "small")]), t("deliveriesNone")));
+    `${t(`state_${delivery.state}`)}: ${delivery.reason}`, h("span", { dir: "auto" }, delivery.preview), button(t("resend"), doing(actions, again, () => store.call("delivery.resend", { delivery_id: delivery.delivery_id })), "small")]), t("deliveriesNone")));
   return card(t("deliveries"), box);
 }
 

@@ -83,9 +83,9 @@ export class Approvals {
     const waiting = this.store.approvals.size - 1;
     const most = Math.max(1, (Date.parse(this.current.expires_at) - this.asked) / 1000);
     this.bar.value = Math.max(0, Math.min(100, (left / most) * 100));
-    this.count.textContent = (left > 90 ? t("minutes", { n: Math.ceil(left / 60) }) : t("seconds", { n: Math.max(left, 0) })) +
-      (waiting > 0 ? ` · ${t("waitingMore", { n: waiting })}` : "");
-    if (left <= 0) { this.store.approvals.delete(this.current.approval_id); this.draw(); }
+    // only the gateway says when it is over: the clock of this machine may be wrong by hours
+    this.count.textContent = [left > 90 ? t("minutes", { n: Math.ceil(left / 60) }) : left > 0 ? t("seconds", { n: left }) : "",
+      waiting > 0 ? t("waitingMore", { n: waiting }) : ""].filter(Boolean).join(" · ");
   }
 
   decide(decision) {

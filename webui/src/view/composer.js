@@ -5,6 +5,9 @@ import { bytes, t } from "../i18n.js";
 import { record, upload } from "../media.js";
 import { settings } from "../settings.js";
 
+/** Bytes of a message beside its text, session and files. */
+const AROUND = 512;
+
 export class Composer {
   constructor(store, actions) {
     this.store = store;
@@ -78,7 +81,8 @@ export class Composer {
   submit() {
     if (!this.ready) return;
     const media = this.files.map((file) => file.media);
-    const text = this.text.value.trim(), replaces = this.replaces;
+    const text = this.text.value.trim(), replaces = this.replaces, most = this.store.me?.limits.max_message_bytes ?? Infinity;
+    if (new Blob([JSON.stringify([text, this.key_, media])]).size + AROUND > most) { this.actions.problem(t("tooLong", { most: bytes(most) })); return; }
     this.text.value = "";
     this.files = [];
     this.replaces = null;
@@ -101,7 +105,7 @@ export class Composer {
       const entry = { name: file.name, size: file.size, media: null };
       this.files.push(entry);
       upload(file).then((media) => { entry.media = media; }, (error) => {
-        this.files = this.files.filter((other) => other !== entry);
+        for (const draft of [this, ...this.drafts.values()]) draft.files = draft.files.filter((other) => other !== entry);
         this.actions.problem(t("uploadNo", { name: file.name, why: error.message }));
       }).finally(() => this.draw());
     }

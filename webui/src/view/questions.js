@@ -4,7 +4,24 @@ import { h } from "../dom.js";
 import { t } from "../i18n.js";
 import { revealed } from "./revealed.js";
 
-export function askQuestion(store, question) {
+/** Milliseconds in which a question that was answered already, and is only told again, is known to be over. */
+const PAUSE = 60;
+
+/** The questions that are open, a dialog for each. */
+export class Questions {
+  constructor(store) {
+    this.store = store;
+    this.dialogs = new Map();
+    store.on("questions", () => { clearTimeout(this.timer); this.timer = setTimeout(() => this.draw(), PAUSE); });
+  }
+
+  draw() {
+    for (const [id, dialog] of this.dialogs) if (!this.store.questions.has(id)) { dialog.close(); dialog.remove(); this.dialogs.delete(id); }
+    for (const [id, question] of this.store.questions) if (!this.dialogs.has(id)) this.dialogs.set(id, ask(this.store, question));
+  }
+}
+
+function ask(store, question) {
   const properties = Object.entries(question.schema?.properties ?? {}).filter(([, about]) => about && typeof about === "object");
   const required = new Set(question.schema?.required ?? []);
   const fields = properties.map(([name, about]) => ({ name, about, input: inputFor(about, required.has(name)) }));
@@ -19,12 +36,12 @@ export function askQuestion(store, question) {
   document.body.append(dialog);
   dialog.showModal();
 
+  return dialog;
+
   function answer(action) {
-    const params = { question_id: question.question_id, action };
+    const params = { action };
     if (action === "accept") params.content = Object.fromEntries(fields.map(({ name, about, input }) => [name, valueOf(about, input)]).filter(([, value]) => value !== undefined));
-    dialog.close();
-    dialog.remove();
-    store.call("question.answer", params).catch((error) => store.tell("problem", error.message));
+    store.answer(question, params);
   }
 }
 

@@ -5,6 +5,9 @@ import { ago, t } from "../i18n.js";
 import { placeOf, tamed } from "../model/values.js";
 import { ask, confirm } from "./asking.js";
 
+/** What tells an element from its neighbours, before and after the list is drawn anew. */
+const nameOf = (element) => element.href || `${element.closest("li")?.querySelector("a")?.href ?? ""} ${element.getAttribute("aria-label") ?? element.textContent}`;
+
 export class Sidebar {
   constructor(store, actions) {
     this.store = store;
@@ -13,7 +16,7 @@ export class Sidebar {
     this.field = h("input", { type: "search", id: "search", placeholder: t("search"), "aria-label": t("search"), autocomplete: "off", spellcheck: "false" });
     this.list = h("ul", { class: "sessions" });
     this.found = h("div", { class: "found-box" });
-    this.more = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => store.refreshSessions(true) }, t("more"));
+    this.more = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => store.refreshSessions(true).catch((error) => actions.problem(error.message)) }, t("more"));
     this.links = h("ul", { class: "pages" });
     this.element = h("nav", { class: "side", id: "side", "aria-label": t("conversations") },
       h("div", { class: "side-head" }, h("span", { class: "mark", "aria-hidden": "true" }), h("strong", {}, t("app")),
@@ -44,20 +47,25 @@ export class Sidebar {
   draw() {
     const query = this.field.value.trim().toLowerCase();
     const sessions = this.store.sessions.filter((session) => !query || session.title.toLowerCase().includes(query));
-    const focused = document.activeElement?.dataset?.key;
+    // what is the same is left alone: a reader that stands in it would be told everything again
+    const shown = JSON.stringify([query, sessions.map((session) => [session.session_key, session.title, ago(session.updated_at), this.store.unread.has(session.session_key)]),
+      this.store.open?.key, this.hits, this.store.cursor, location.hash, this.store.may("admin")]);
+    if (shown === this.shown) return;
+    this.shown = shown;
+    const focused = this.element.contains(document.activeElement) ? nameOf(document.activeElement) : "";
     fill(this.list, sessions.map((session) => this.row(session)));
-    if (focused) this.list.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
     if (!sessions.length && !query) fill(this.list, h("li", { class: "none" }, t("noChats")));
     this.more.hidden = !this.store.cursor || Boolean(query);
     fill(this.found, query && this.hits ? [h("h2", {}, t("found")), this.hits.length ? h("ul", {}, this.hits.map((hit) => this.hit(hit))) : h("p", { class: "none" }, t("noneFound"))] : null);
     this.drawPages();
+    if (focused && !this.element.contains(document.activeElement)) [...this.element.querySelectorAll("a, button")].find((other) => nameOf(other) === focused)?.focus();
   }
 
   row(session) {
     const key = session.session_key, place = placeOf(session), title = tamed(session.title || t("untitled"));
     const current = this.store.open?.key === key;
     return h("li", { class: current ? "current" : "" },
-      h("a", { href: `#/c/${encodeURIComponent(key)}`, "data-key": key, "aria-current": current ? "page" : null, onclick: () => this.actions.drawer(false) },
+      h("a", { href: `#/c/${encodeURIComponent(key)}`, "aria-current": current ? "page" : null, onclick: () => this.actions.drawer(false) },
         h("span", { class: "session-title", dir: "auto" }, title),
         h("span", { class: "session-about" }, place === "web" ? null : h("span", { class: `place place-${/^[a-z]+$/.test(place) ? place : "other"}` }, place),
           h("time", { datetime: session.updated_at }, ago(session.updated_at)),

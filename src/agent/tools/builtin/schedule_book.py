@@ -129,6 +129,13 @@ class Scheduler:
             await self._save({key: task for key, task in tasks.items() if key != task_id})
             return True
 
+    async def forget(self, user: str) -> None:
+        """Forget all of a person's tasks."""
+        async with self._lock:
+            tasks = await self._loaded()
+            if any(task.user == user for task in tasks.values()):
+                await self._save({key: task for key, task in tasks.items() if task.user != user})
+
     async def run(self, submit: Submit) -> None:
         """Until cancelled: give each task to `submit` when it is due. A submit that fails is logged, not repeated."""
         while True:

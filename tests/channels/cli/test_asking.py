@@ -1,0 +1,52 @@
+"""What is asked at the terminal: only a plain yes is one."""
+
+import asyncio
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from channels.cli.asking import ask_approval, ask_question
+from channels.cli.link import Link
+from channels.cli.screen import Screen
+from tests.fakes.dropping_gateway import DroppingGateway
+
+
+async def told(ask: Any, event: dict[str, Any], *typed: str) -> dict[str, Any]:
+    """What the gateway is told when a person types this."""
+    lines = iter(typed)
+
+    async def read_line(prompt: str) -> str:
+        return next(lines)
+
+    async with DroppingGateway() as gateway:
+        link = Link(gateway.url, "token", patience=5)
+        link.session = "S"
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(link.run())
+            await ask(event, link, Screen(Console(file=io.StringIO()), "en"), read_line)
+            running.cancel()
+        assert next(lines, None) is None, "everything was asked for"
+        [given] = [params for method, params in gateway.calls if method in ("approval.resolve", "question.answer")]
+    return given
+
+
+@pytest.mark.parametrize(
+    ("typed", "decision"),
+    [
+        ("y", "allow_once"), (" Once ", "allow_once"), ("session", "allow_session"), ("ALWAYS", "allow_always"),
+        ("stop", "deny"), ("abort", "deny"), ("skip it", "deny"), ("absolutely not", "deny"), ("oh no", "deny"),
+        ("no", "deny"), ("", "deny"),
+    ],
+)  # fmt: skip
+async def test_a_word_that_only_begins_like_a_yes_allows_nothing(typed: str, decision: str) -> None:
+    event = {"type": "approval.requested", "approval_id": "a1", "tool": "fs_write", "arguments": {}}
+    assert (await told(ask_approval, event, typed))["decision"] == decision
+
+
+@pytest.mark.parametrize(("typed", "action"), [("y", "accept"), ("", "decline"), ("n", "decline"), ("stop", "decline")])
+async def test_a_question_without_fields_is_asked_all_the_same(typed: str, action: str) -> None:
+    event = {"type": "question.requested", "question_id": "q1", "message": "Delete everything?",
+             "schema": {"type": "object", "properties": {}}}  # fmt: skip
+    assert (await told(ask_question, event, typed))["action"] == action
