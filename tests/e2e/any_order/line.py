@@ -125,7 +125,7 @@ class Line:
             return
         if rudely:
             self.socket.transport.abort()
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # however the line ends, it is gone
             await self.socket.close()
         if self._reader is not None:
             await asyncio.wait([self._reader])

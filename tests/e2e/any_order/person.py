@@ -177,7 +177,7 @@ class Person:
                 future, body = line.request(
                     "chat.send_stream",
                     self._params(said),
-                    lambda r, said=said: line.ear.began(said, r),  # type: ignore[misc]
+                    lambda r, said=said: line.ear.began(said, r),
                 )
             elif kind < 0.8:
                 future, body = line.request("chat.abort", {"session_key": session})
@@ -356,7 +356,7 @@ class Person:
                 self.book.broken(f"{self.user} {deed.__name__}: {refused}")
         except (Gone, OSError, aiohttp.ClientError):
             pass  # the gateway is stopping, or he hung up himself
-        except Exception as error:
+        except Exception as error:  # noted, so that the run ends with it
             if "Invalid" in type(error).__name__ or "Connection" in type(error).__name__:
                 return
             self.book.broken(f"{self.user} {deed.__name__}: {error!r}")
