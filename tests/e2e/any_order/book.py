@@ -26,6 +26,8 @@ class Said:
     text: str
     mark: str
     key: str | None = None
+    sent: int = 0
+    """How often it was sent."""
     message_id: str = ""
     seq: int = 0
     after_delete: int = 0
@@ -156,7 +158,8 @@ class Ear:
         following.heard.append(
             f"accepted {result['seq']} {result['message_id'][-4:]}{' again' * bool(said.message_id)}"
         )
-        repeated = bool(said.message_id) or following.told > result["seq"]  # perhaps it came on another line first
+        # Perhaps it came on another line first.
+        repeated = bool(said.message_id) or said.sent > 1 or following.told > result["seq"]
         self.book.accepted(said, result)
         message_id, seq = result["message_id"], result["seq"]
         if repeated or message_id in following.ended:

@@ -99,6 +99,7 @@ class Person:
         return said
 
     def _params(self, said: Said) -> dict[str, Any]:
+        said.sent += 1
         params: dict[str, Any] = {"text": said.text, "session_key": said.session}
         if said.key is not None:
             params["idempotency_key"] = said.key
