@@ -48,10 +48,6 @@ class Acceptor(Conversations):
         """Whether messages are accepted now."""
 
     @abstractmethod
-    def _next(self, lane: Lane) -> None:
-        """Something was queued: start the lane's next turn, if none runs."""
-
-    @abstractmethod
     def _queue(self, lane: Lane) -> str:
         """What a message does in this session that comes while a turn runs."""
 
@@ -71,7 +67,7 @@ class Acceptor(Conversations):
         # What it does comes before its record: a sender who leaves in between must not have it done again.
         task = asyncio.create_task(accepting)
         self._commands.add(task)
-        task.add_done_callback(self._commands.discard)
+        task.add_done_callback(self._command_over)
         return await asyncio.shield(task)
 
     async def _once(
@@ -94,6 +90,11 @@ class Acceptor(Conversations):
         if before.content_hash != digest:
             raise IdempotencyConflict("this idempotency key was used for another message")
         return Accepted(message_id=before.message_id, session=before.session, seq=before.seq, repeated=True)
+
+    def _command_over(self, task: "asyncio.Task[Accepted]") -> None:
+        self._commands.discard(task)
+        if not task.cancelled():
+            task.exception()  # a sender who left does not look at it
 
     async def _end_commands(self) -> None:
         """Nobody is served any more: what still runs is cut."""

@@ -5,7 +5,8 @@ lanes and on nothing else; who may ask was decided before (`gateway/handlers/acc
 """
 
 import asyncio
-from collections import OrderedDict
+from abc import abstractmethod
+from collections import OrderedDict, deque
 from dataclasses import replace
 
 from agent import acceptance
@@ -154,12 +155,33 @@ class Conversations:
         return lane.task.cancel() if lane.begun else True  # its task, once it runs, sees the reason
 
     async def _end_queued(self, lane: Lane, pending: Pending, text: str) -> None:
+        if not pending.kept:
+            return  # the disk has refused it, as its sender is about to be told
         message_id = pending.message.message_id
         seq = lane.take()
         data = {"message_id": message_id, "code": CallCancelled.code, "message": text, "retryable": False}
         durable = lane.append(record(seq, kinds.ERROR, data))
         event = events.ChatError(session=lane.key, message_id=message_id, seq=seq, code=CallCancelled.code,
                                  message=text, retryable=False, trace_id=pending.message.trace_id)  # fmt: skip
+        # Whoever asked for it may leave meanwhile; and before the event lets go of the lane.
+        durable.add_done_callback(lambda done: self._ended_or_not(lane, pending, done))
         lane.emit_when(durable, event)
-        self._remember_end(pending.message)
         await asyncio.shield(durable)
+
+    def _ended_or_not(self, lane: Lane, pending: Pending, durable: "asyncio.Future[None]") -> None:
+        if not durable.cancelled() and durable.exception() is None:
+            self._remember_end(pending.message)
+            return
+        lane.spoiled = True
+        if pending.kept:  # it was not stopped: it waits as before
+            self._requeue(lane, pending)
+            self._next(lane)
+
+    @staticmethod
+    def _requeue(lane: Lane, *again: Pending) -> None:
+        """Back to where they waited."""
+        lane.queue = deque(sorted((*lane.queue, *again), key=lambda pending: pending.seq))
+
+    @abstractmethod
+    def _next(self, lane: Lane) -> None:
+        """Something was queued: start the lane's next turn, if none runs."""

@@ -38,6 +38,11 @@ class Pending:
     merged: "list[Pending]" = field(default_factory=list)
     """Messages that this one's turn answers too; each ends with it."""
 
+    @property
+    def kept(self) -> bool:
+        """Whether the disk has not refused it."""
+        return not (self.refused or (self.accepted.done() and (self.accepted.cancelled() or self.accepted.exception())))
+
 
 class Held:
     """An event's place in the line: everything behind it waits until it is released."""
@@ -103,8 +108,17 @@ class Lane:
         self.seq += 1
         if self.seq > self.reserved:
             self.reserved = self.seq + BLOCK
-            self.append(Record(self.seq, kinds.SEQ_RESERVED, timestamp(), {"reserved": self.reserved}))
+            self.reserving(self.append(Record(self.seq, kinds.SEQ_RESERVED, timestamp(), {"reserved": self.reserved})))
         return self.seq
+
+    def reserving(self, durable: "asyncio.Future[None]") -> None:
+        """Numbers were reserved by a record: where the disk refuses it, they are reserved again with the next one."""
+        durable.add_done_callback(
+            lambda done: self._reserved_nothing() if done.cancelled() or done.exception() else None
+        )
+
+    def _reserved_nothing(self) -> None:
+        self.reserved = 0
 
     def append(
         self, *records: Record, head: SessionHead | None = None, at_once: bool = False
@@ -115,6 +129,10 @@ class Lane:
             self.exists = True
         for record in records:
             self.window.apply(record)
+            if record.type in kinds.ENDS_TURN and self.current and not self.answering(record.data["message_id"]):
+                self.reserved = (
+                    record.seq
+                )  # for the log no number is reserved now: the turn that goes on reserves again
         try:
             durable = self._store.append(self.key, records, head=head, at_once=at_once)
         except GatewayError as error:
@@ -169,6 +187,7 @@ class Lane:
         for item in mine:
             self.queue.remove(item)
             pending.merged.append(item)
+            self.window.join(item.message.message_id, pending.message.message_id)
             self.joined.add(item.message.message_id)
         return bool(mine)
 

@@ -171,6 +171,8 @@ class AgentLoop(Acceptor):
             self._remember_end(message)
             for item in pending.merged:
                 self._remember_end(item.message)
+            if not pending.kept:  # it was nobody's turn: what had joined it has one of its own
+                self._requeue(lane, *(item for item in pending.merged if item.kept))
             self.turns += 1
             self._running -= 1
             self._quiet.set()

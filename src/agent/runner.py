@@ -192,7 +192,11 @@ class TurnRunner:
         """The ends of the messages that the turn answered too: they have no text of their own."""
         ends: list[End] = []
         for item in pending.merged:
+<<<<<<< HEAD
             if item.refused:
+=======
+            if not item.kept:
+>>>>>>> fuzz
                 continue  # it is not in the log
             message_id, seq = item.message.message_id, lane.take()
             data: JsonObject = {"message_id": message_id, "role": "assistant", "text": "", "finish_reason": MERGED,
@@ -216,7 +220,7 @@ class TurnRunner:
         lane.ending = True
         try:
             for pause in (*RETRY_SECONDS, None):
-                if pending.refused:
+                if not pending.kept:
                     return  # the message itself is not in the log
                 records = [record(event.seq, kind, data) for kind, data, event in ends]
                 durable = lane.append(*records)
@@ -228,7 +232,7 @@ class TurnRunner:
                     await asyncio.shield(durable)
                     return
                 except GatewayError as error:
-                    if pending.refused:
+                    if not pending.kept:
                         return
                     if pause is not None:
                         await asyncio.sleep(pause)

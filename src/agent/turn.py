@@ -91,7 +91,7 @@ class Turn:
                 "reserved": self.lane.reserved}  # fmt: skip
         # Not awaited: what is told before it is on the disk is at most an attempt that does not count.
         # At once, and the message with it: the disk works while the model is asked, and its sync is done first.
-        self.lane.append(record(seq, kinds.TURN_STARTED, data), at_once=True)
+        self.lane.reserving(self.lane.append(record(seq, kinds.TURN_STARTED, data), at_once=True))
         self.lane.emit(
             events.ChatStarted(
                 session=self._key, message_id=self._id, seq=seq, mode=mode, model=model, attempt=attempt, reason=reason

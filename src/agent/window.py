@@ -37,6 +37,8 @@ class _Entry:
     """It waited or was answered when an edit or `/new` came: from then on only its own turn sees it."""
     files: list[MediaRef] = field(default_factory=list)
     """What came along with the message."""
+    said: dict[str, JsonObject] = field(default_factory=dict)
+    """The person's messages that the turn answers, by id: its own one and those that joined it."""
 
 
 class Window:
@@ -92,13 +94,24 @@ class Window:
                 return entry
         return None
 
+    def join(self, message_id: str, into: str) -> None:
+        """From here on the turn `into` answers this message too: it stands behind the rounds that did not know it."""
+        entry, turn = self._find(message_id), self._find(into)
+        if entry is None or turn is None:
+            return
+        self._entries.remove(entry)
+        turn.messages += entry.messages
+        turn.tokens += entry.tokens
+        turn.files += entry.files
+        turn.said |= entry.said
+
     def _message(self, seq: int, data: JsonObject) -> None:
         if data.get("command"):
             return
         replaced = data.get("replaces")
         if replaced:
             for index, entry in enumerate(self._entries):
-                if entry.message_id == replaced:
+                if replaced in entry.said:
                     self._hide(index)
                     break
         text = data.get("text") or ""
@@ -109,6 +122,7 @@ class Window:
         names = [f"[file {f.name}, {f.mime}, {f.size} bytes] (attachment {f.media_id})" for f in entry.files]
         text = "\n".join(part for part in (text, *names) if part)
         self._add(entry, {"role": "user", "content": text})
+        entry.said[entry.message_id] = entry.messages[0]
         entry.ended = not data.get("wants_reply", True)
         self._entries.append(entry)
         self._cut()
@@ -175,7 +189,7 @@ class Window:
 
     def holds(self, message_id: str) -> bool:
         """Whether this message is in the window."""
-        return self._find(message_id) is not None
+        return self.said(message_id) is not None
 
     def reaches(self, seq: int) -> bool:
         """Whether the message with this number is (still) in the window."""
@@ -216,8 +230,7 @@ class Window:
 
     def said(self, message_id: str) -> JsonObject | None:
         """The person's message itself, the very object that `messages` gives."""
-        entry = self._find(message_id)
-        return None if entry is None else entry.messages[0]
+        return next((entry.said[message_id] for entry in self._entries if message_id in entry.said), None)
 
     @property
     def files(self) -> dict[str, MediaRef]:

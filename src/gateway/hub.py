@@ -24,7 +24,7 @@ from bus.events import (
 )
 from bus.keys import SessionKey
 from gateway.packets import Packet
-from gateway.reading import Reader, Reading, Topic
+from gateway.reading import Reader, Reading, Topic, number_of
 from gateway.ring import Ring
 
 KEEP_SECONDS = 300.0
@@ -215,8 +215,8 @@ class Hub:
         if reading.holds:
             return
         held, reading.held = reading.held, []
-        for packet in held:  # only events of a session are held, and those have a number
-            if reading.wanted or (packet.event.seq or 0) <= reading.keep:  # type: ignore[union-attr]
+        for packet in held:
+            if reading.wanted or number_of(packet) <= reading.keep:
                 reading.reader.push(packet)
         reading.keep = 0
         self._tidy(reading)
@@ -229,10 +229,10 @@ class Hub:
         """
         held = reading.held
         if not (reading.explicit or reading.turns or reading.keep):
-            held = [p for p in held if (p.event.seq or 0) > accepted.seq]  # type: ignore[union-attr]
+            held = [p for p in held if number_of(p) > accepted.seq]
         reading.held = held
         reading.hold_too([Packet(event) for event in missed])
-        ends = [p.event.seq for p in reading.held if _ends(p.event, accepted.message_id)]  # type: ignore[union-attr]
+        ends = [number_of(p) for p in reading.held if _ends(p.event, accepted.message_id)]
         if running and not ends:
             reading.turns.add(accepted.message_id)
         reading.keep = max(reading.keep, *ends, 0)

@@ -34,7 +34,7 @@ class Reading:
         self.holds = 0
         self.held: list[Packet] = []
         self.keep = 0
-        """The number of the last end among what is held that is his: up to it he is told, though nothing asks for more."""
+        """The number of the last end among what is held that is his: he is told up to it, whatever asks for more."""
 
     @property
     def wanted(self) -> bool:
@@ -52,17 +52,18 @@ class Reading:
 
         A client that comes back asks for a session and for its turn in one breath: the same events answer both.
         """
-        told = {_number(packet) for packet in again}
-        last, numbered = 0, [(_number(packet), packet) for packet in again]
+        told = {number_of(packet) for packet in again}
+        last, numbered = 0, [(number_of(packet), packet) for packet in again]
         for packet in self.held:
-            seq = _number(packet)
+            seq = number_of(packet)
             last = seq or last  # what has no number stays behind what it followed
             if not seq or seq not in told:
                 numbered.append((last, packet))
         self.held = [packet for _, packet in sorted(numbered, key=lambda one: one[0])]
 
 
-def _number(packet: Packet) -> int:
+def number_of(packet: Packet) -> int:
+    """The number of a packet's event in its session; 0 where it has none."""
     return getattr(packet.event, "seq", None) or 0
 
 

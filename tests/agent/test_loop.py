@@ -267,6 +267,32 @@ async def test_steer_joins_the_running_turn_between_two_rounds(tmp_path: Path) -
         assert model.requests[1].messages[-1]["content"] == "and this"
 
 
+@pytest.mark.parametrize("queue", ["collect", "steer"])
+async def test_what_joined_a_turn_stands_before_the_rounds_that_answer_it(tmp_path: Path, queue: str) -> None:
+    """A model that reads a result before the question calls its tool again, up to the limit of rounds."""
+    tools = Tools()
+    model = ScriptedModel(("", [("c1", "wait", "{}")]), ("", [("c2", "look", "{}")]), "done with both")
+    late = ["after"] if queue == "steer" else []
+
+    async def wait(call: object) -> str:
+        if late:
+            await agent.send("and this")
+        return "waited"
+
+    tools.add("wait", wait)
+    tools.add("look", lambda call: "looked")
+    agent = Agent(tmp_path, model, tools, settings={"queue": queue, "gather_seconds": 0.2})
+    async with running(agent):
+        texts = ["go"] if late else ["go", "and this"]
+        first, *_ = await asyncio.gather(*(agent.send(text) for text in texts))
+        assert (await agent.end(first)).text == "done with both"
+        said = [m["content"] if m["role"] == "user" else m["role"] for m in model.requests[2].messages[1:]]
+        rounds = ["assistant", "tool"]
+        assert said == (["go", *rounds, "and this", *rounds] if late else ["go", "and this", *rounds, *rounds])
+        await agent.ask("next")
+        assert [m["content"] for m in model.requests[3].messages if m["role"] == "user"] == ["go", "and this", "next"]
+
+
 async def test_interrupt_takes_the_running_turns_place(tmp_path: Path) -> None:
     model = StallingModel()
     async with running(Agent(tmp_path, model)) as agent:

@@ -17,7 +17,7 @@ from agent.sessions import records as kinds
 from agent.sessions.jsonl_store import JsonlStore
 from agent.settings import AgentSettings
 from bus.errors import Overloaded
-from bus.events import Actor, ChatDone, ChatError
+from bus.events import Actor, ChatDelta, ChatDone, ChatError
 from bus.keys import default_key
 from tests.agent.harness import Agent, running
 from tests.agent.test_compaction import SummingModel
@@ -87,6 +87,38 @@ async def test_a_stop_before_the_turns_first_step_leaves_its_end_and_the_session
         end = await agent.end(await sending)
         assert isinstance(end, ChatError) and end.code == 1009
         assert isinstance(await agent.ask("b"), ChatDone)
+
+
+async def test_a_command_in_mid_answer_leaves_no_number_that_a_crash_would_give_again(tmp_path: Path) -> None:
+    """An end in the log means that no numbers are reserved: a turn that goes on beside it reserves its own again."""
+    model = StallingModel()
+    agent = Agent(tmp_path, model)
+    async with running(agent):
+        item = await agent.send("a")
+        await model.streaming.wait()
+        await agent.ask("/status")
+        model.go_on.set()
+        await agent.end(item)
+        last_delta = [event.seq for event in agent.events if isinstance(event, ChatDelta)][-1]
+        (command, _) = await agent.store.read(KEY, types=frozenset({kinds.DONE}))
+        (again,) = await agent.store.read(KEY, types=frozenset({kinds.SEQ_RESERVED}))
+        assert command.seq < again.seq <= last_delta < again.data["reserved"]
+
+
+@pytest.mark.attack(71)
+async def test_a_message_that_the_disk_does_not_let_be_stopped_waits_on_and_has_its_turn(tmp_path: Path) -> None:
+    disk, model = RefusingDisk(), StallingModel()
+    agent = Agent(tmp_path, model)
+    agent.disk = disk
+    async with running(agent):
+        first, second = await agent.send("a"), await agent.send("b")
+        await model.streaming.wait()
+        disk.refuses = {"write"}
+        with pytest.raises(Overloaded):
+            await agent.loop.abort(user="alice", message_id=second.message_id)
+        disk.refuses = set()
+        model.go_on.set()
+        assert [type(await agent.end(item)) for item in (first, second)] == [ChatDone, ChatDone]
 
 
 class SlowSummingModel(SummingModel):

@@ -1,4 +1,4 @@
-"""Disks that fail: one that forgets at a power cut, one that refuses for a while.
+"""Disks that fail: one that forgets at a power cut, one that refuses for a while, one that keeps waiting.
 
 The operations are really done, in a real folder. Beside them a `ForgetfulDisk` keeps what
 a disk may rely on: the content of a file as of its last sync, and a folder's names as of
@@ -195,3 +195,15 @@ class RefusingDisk(Disk):
     def replace(self, source: Path, target: Path) -> None:
         self._check("replace")
         super().replace(source, target)
+
+
+class WaitingDisk(Disk):
+    """What is written to the journal while `open` is not set waits for it."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+
+    def write_synced(self, fd: int, data: bytes) -> None:
+        self.open.wait(10)
+        super().write_synced(fd, data)

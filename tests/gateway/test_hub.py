@@ -56,6 +56,18 @@ def test_a_sender_follows_his_turn_until_it_ends_and_gets_his_reply_first() -> N
     assert hub.stats()["readers"] == 0
 
 
+def test_what_came_after_the_end_of_a_turn_is_not_told_to_who_only_follows_it() -> None:
+    """A slash command ends before its reply is written; another's answer went on beside it meanwhile."""
+    hub, reader = Hub(), Listening("c1")
+    reading = hub.hold(reader, KEY)
+    hub.deliver(delta(3))
+    hub.deliver(done(4))
+    hub.deliver(delta(5, message_id="m0"))
+    hub.follow(reading, Accepted(message_id="m1", session=KEY, seq=2), [], running=True)
+    assert reader.seqs == [3, 4]
+    assert hub.stats()["readers"] == 0
+
+
 def test_a_turn_that_ended_before_its_reply_was_written_is_still_told() -> None:
     hub, reader = Hub(), Listening("c1")
     reading = hub.hold(reader, KEY)

@@ -155,7 +155,7 @@ def _fold_update(out: Summary, data: JsonObject) -> None:
     if data.get("deleted"):
         out.deleted, out.title, out.message_count = True, "", 0
         out.open_turns, out.replacing, out.settings = (), (), {}
-        out.record_seq, out.reserved, out.crashed = out.last_seq, 0, False
+        out.reserved, out.crashed = 0, False  # nobody is told anything of it any more
     if data.get("title") is not None and not out.deleted:
         out.title = str(data["title"])
     if data.get("owner") is not None:

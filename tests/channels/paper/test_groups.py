@@ -59,7 +59,7 @@ async def test_two_presses_after_a_restart_are_one_decision(paper: PaperPlatform
     await rig.start()
     rig.agent.asked = {name: _of(rig, turn) for name, turn in asked.items()}
     await rig.ready("paper")
-    channel: Any = rig.manager.host("paper").channel  # type: ignore[union-attr]
+    channel: Any = rig.manager.host("paper").channel
     await paper.person_taps("Allow once")
     letter = paper.office.letters[0]
     await asyncio.gather(*(channel._take(replace(letter, number=f"again{n}")) for n in range(3)))
@@ -75,7 +75,7 @@ def _of(rig: Rig, turn: Turn) -> Turn:
 
 
 async def test_a_file_that_the_platform_cannot_take_is_said_and_not_offered(paper: PaperPlatform, rig: Rig) -> None:
-    channel = rig.manager.host("paper").channel  # type: ignore[union-attr]
+    channel = rig.manager.host("paper").channel
     assert channel is not None
     channel.capabilities = replace(channel.capabilities, upload_bytes=3_000_000)
 

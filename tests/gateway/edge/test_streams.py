@@ -5,13 +5,16 @@ import itertools
 import json
 import random
 import socket as sockets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
 
+from agent.sessions.jsonl_store import JsonlStore
 from bus.commands import COMMANDS
+from tests.fakes.disks import WaitingDisk
 from tests.fakes.openai_server import OpenAIServer
 from tests.gateway.edge.harness import Wire, bearer, running
 
@@ -146,6 +149,32 @@ async def test_a_repeat_in_mid_answer_and_one_after_a_restart(tmp_path: Path) ->
         assert (await wire.call("session.subscribe", session_key="s", after_seq=done["seq"]))["replayed"] == 0
         following = await wire.call("chat.send_stream", text="hello", session_key="s")
         assert following["seq"] == done["seq"] + 1
+
+
+@pytest.mark.attack(79)
+async def test_a_repeat_is_told_no_end_before_it_is_on_the_disk_and_then_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = WaitingDisk()
+    monkeypatch.setattr("gateway.composition.JsonlStore", partial(JsonlStore, disk=disk))
+    said: dict[str, Any] = {"text": "count to 8", "session_key": "s", "idempotency_key": "k"}
+    async with running(tmp_path) as gateway, gateway.client() as wire:
+        first = await wire.call("chat.send_stream", **said)
+        await wire.event("chat.delta")
+        disk.open.clear()
+        async with gateway.client() as again, gateway.client() as waiting:
+            while not any(e.get("delta", "").strip() == "8" for e in wire.events):
+                await wire._read()
+            await asyncio.sleep(0.1)  # the end is in the log, and on its way to the disk
+            whole = asyncio.ensure_future(waiting.call("chat.send", **said))
+            assert await again.call("chat.send_stream", **said) == first
+            await asyncio.sleep(0.1)
+            assert not whole.done() and not any(e["type"] == "chat.done" for e in wire.events + again.events)
+            disk.open.set()
+            done = await again.done(first["message_id"])
+            assert (await whole)["text"] == done["text"] == "1 2 3 4 5 6 7 8"
+            await again.call("health")
+            assert [e["seq"] for e in again.events] == list(range(first["seq"] + 1, done["seq"] + 1))
 
 
 @pytest.mark.attack(28)

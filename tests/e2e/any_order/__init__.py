@@ -1,0 +1,1 @@
+"""Operations in any order on a gateway, and a book of what was told to whom."""
