@@ -192,11 +192,7 @@ class TurnRunner:
         """The ends of the messages that the turn answered too: they have no text of their own."""
         ends: list[End] = []
         for item in pending.merged:
-<<<<<<< HEAD
-            if item.refused:
-=======
             if not item.kept:
->>>>>>> fuzz
                 continue  # it is not in the log
             message_id, seq = item.message.message_id, lane.take()
             data: JsonObject = {"message_id": message_id, "role": "assistant", "text": "", "finish_reason": MERGED,
