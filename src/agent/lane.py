@@ -130,9 +130,8 @@ class Lane:
         for record in records:
             self.window.apply(record)
             if record.type in kinds.ENDS_TURN and self.current and not self.answering(record.data["message_id"]):
-                self.reserved = (
-                    record.seq
-                )  # for the log no number is reserved now: the turn that goes on reserves again
+                # For the log no number is reserved now: the turn that goes on reserves again.
+                self.reserved = record.seq
         try:
             durable = self._store.append(self.key, records, head=head, at_once=at_once)
         except GatewayError as error:
