@@ -43,13 +43,13 @@ def exit_code_of(work: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
-        # who reads our output has seen enough; nothing may be flushed into the closed pipe at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()  # who reads our output has seen enough
         return 1
     except OSError as error:
         if os.environ.get("GATEWAY_DEBUG"):
             raise
         print(f"gateway: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        _say_no_more()
         return 1
     except Exception as error:  # the last resort: one line for people, the stack only for those who ask
         if os.environ.get("GATEWAY_DEBUG"):
@@ -57,6 +57,14 @@ def exit_code_of(work: Callable[[], Any]) -> int:
         print(f"gateway: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return _code(code)
+
+
+def _say_no_more() -> None:
+    """Where our output can't be written, nothing is tried once more at exit: that would change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _code(value: Any) -> int:
