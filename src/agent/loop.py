@@ -98,7 +98,12 @@ class AgentLoop(Acceptor):
         """Take up what a session left unfinished, before anything that has come since. Raises GatewayError."""
         lane = await self._lanes.enter(key)
         try:
-            for pending in await pending_turns(self._store, key):
+            found = await pending_turns(self._store, key)
+            state = await self._store.state(key)
+            still_open = () if state is None else state.open_turns  # it was deleted or stopped while it was read
+            for pending in found:
+                if pending.message.message_id not in still_open:
+                    continue
                 if lane.head is not None and not lane.head.listed:
                     await self._end_queued(lane, pending, "the program that asked is gone")
                 elif all(pending.message.message_id != waiting.message.message_id for waiting in lane.queue):

@@ -94,6 +94,10 @@ class SessionStore(Protocol):
         """Records in rising order with `after_seq < seq < before_seq`; with `newest`, the last `limit` of them."""
         ...
 
+    def synced_seq(self, key: SessionKey) -> int | None:
+        """The last number of `key` on the disk while later ones, which `read` shows, are on their way; else None."""
+        ...
+
     async def duplicate(self, user: str, idempotency_key: str) -> Duplicate | None:
         """What `user` did under this key in the last 24 h (journal and index, no file is read)."""
         ...

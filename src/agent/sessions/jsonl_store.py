@@ -31,6 +31,10 @@ _CUTS_KEPT = 512
 class JsonlStore(SessionLog):
     """`SessionStore` and more. Errors of the disk are Overloaded everywhere."""
 
+    def synced_seq(self, key: SessionKey) -> int | None:
+        """The last number of `key` on the disk while later ones are on their way; None where all are there."""
+        return self._overlay.synced_seq(key.identity)
+
     # ------------------------------------------------------------ across sessions
 
     async def open_turns(self) -> list[SessionKey]:

@@ -114,6 +114,13 @@ class Overlay:
         """What the file doesn't have yet, in its order."""
         return tuple(self._unwritten.get(identity, ()))
 
+    def synced_seq(self, identity: str) -> int | None:
+        """The last number on the disk while later ones are on their way; None where all are there."""
+        for entry in self._unwritten.get(identity, ()):
+            if not entry.done():
+                return entry.before.record_seq if entry.before is not None else 0
+        return None
+
     def key(self, user: str, key: str) -> tuple[Used, Entry | None] | None:
         return self._keys.get((user, key))
 

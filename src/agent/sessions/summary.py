@@ -130,6 +130,8 @@ def _fold(out: Summary, record: Record) -> None:
     if kind == MESSAGE:
         _fold_message(out, record)
     elif kind in (TURN_STARTED, SEQ_RESERVED):
+        if out.deleted:
+            return  # the session that comes after it goes on with the lane's next number, not behind a block of them
         out.reserved = max(out.reserved, _number(data.get("reserved")))
     elif kind in ENDS_TURN:
         ended = data.get("message_id")

@@ -20,16 +20,18 @@ class Endings:
         self._store = store
 
     async def find(self, accepted: Accepted) -> ChatDone | ChatError | None:
-        """The end of the message's turn, or None while it waits or runs.
+        """The end of the message's turn, or None while it waits or runs, or its end is not on the disk yet.
 
         Raises NotFound where there will be none: the message went with its session, which was deleted.
         """
         state = await self._store.state(accepted.session)
         if state is not None and accepted.message_id in state.open_turns:
             return None
+        synced = self._store.synced_seq(accepted.session)
         for record in await self._store.read(accepted.session, after_seq=accepted.seq, types=kinds.ENDS_TURN):
             if record.data.get("message_id") == accepted.message_id:
-                return _event(record, accepted)
+                # The disk may still refuse what was on its way, or have done so meanwhile: then the turn is open again.
+                return None if synced is not None and record.seq > synced else _event(record, accepted)
         raise NotFound("this message was deleted with its session")
 
 
@@ -46,9 +48,9 @@ class Outcomes(Endings):
         try:
             ended = await self.find(Accepted(message_id=message_id, session=session, seq=0))
         except NotFound:
-            ended = None
-        if ended is None:
             return Outcome(state="unknown")
+        if ended is None:
+            return Outcome(state="open")
         if isinstance(ended, ChatError):
             return Outcome(state="ended", text=ended.message, failed=True)
         return Outcome(state="ended", text=ended.text)

@@ -9,7 +9,7 @@ from agent.ports.sessions import SessionStore
 from agent.sessions.jsonl_store import JsonlStore
 from bus.errors import Conflict, Overloaded
 from bus.keys import SessionKey
-from tests.fakes.session_records import NOW, answered, head_of, key_of, said, updated
+from tests.fakes.session_records import NOW, answered, head_of, key_of, said, started, updated
 
 KEY = key_of()
 
@@ -187,3 +187,16 @@ async def test_history_keeps_what_is_asked_for_small(folder: Path) -> None:
         await store.append(key, [said(1), updated(2, mode="fast"), answered(3, "m1")], head=head_of(key))
         assert [m["seq"] for m in (await store.history(key))[0]] == [1, 3]
         assert (await store.export(key))[0].count('"session_key":"private"') == 1
+
+
+async def test_a_turn_that_goes_on_behind_a_tombstone_keeps_no_numbers_from_the_session_that_comes_after(
+    folder: Path,
+) -> None:
+    async with JsonlStore(folder, clock=lambda: NOW) as store:
+        await store.append(KEY, [said(1)], head=head_of(KEY))
+        await store.append(KEY, [updated(2, deleted=True)])
+        await store.append(KEY, [started(3, "m1", reserved=1003)])
+        await store.append(KEY, [said(5, "again")], head=head_of(KEY))
+        assert [record.seq for record in await store.read(KEY)] == [5]
+    async with JsonlStore(folder, clock=lambda: NOW) as store:
+        await store.append(KEY, [said(6)])

@@ -18,7 +18,7 @@ import gateway.composition
 from agent.sessions.jsonl_store import JsonlStore
 from tests.e2e.any_order.book import Book
 from tests.e2e.any_order.ending import Ending
-from tests.e2e.any_order.line import Refused
+from tests.e2e.any_order.line import Gone, Refused
 from tests.e2e.any_order.person import Person
 from tests.fakes import instant_effects_server
 from tests.fakes.disks import RefusingDisk
@@ -173,10 +173,11 @@ class World:
     async def _deny(self, person: Person) -> None:
         for line in person.lines:
             if not line.dead and line.socket is not None:
-                for one in (await line.call("approval.list"))["approvals"]:
-                    with contextlib.suppress(Refused):
-                        await line.call("approval.resolve", approval_id=one["approval_id"], decision="deny")
-                return
+                with contextlib.suppress(Gone):  # hung up meanwhile: by another
+                    for one in (await line.call("approval.list"))["approvals"]:
+                        with contextlib.suppress(Refused):
+                            await line.call("approval.resolve", approval_id=one["approval_id"], decision="deny")
+                    return
 
     async def _empty(self) -> None:
         """Nobody is there and nothing runs: nothing may be left of them."""
