@@ -58,8 +58,9 @@ class Lane:
     """The one writer of `key`."""
 
     __slots__ = (
-        "_held", "_publish", "_quiet", "_store", "abort_reason", "begun", "current", "ending", "exists", "head",
-        "joined", "key", "queue", "reserved", "seq", "speaker", "spoiled", "standing", "task", "users", "window",
+        "_held", "_publish", "_quiet", "_store", "_uncovered", "abort_reason", "begun", "current", "ending", "exists",
+        "head", "joined", "key", "queue", "reserved", "seq", "speaker", "spoiled", "standing", "task", "users",
+        "window",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +96,8 @@ class Lane:
         self._publish = publish
         self._quiet = quiet
         self._held: deque[Held] = deque()
+        self._uncovered: list[Held] = []
+        """Places of reservations that the disk refused; they wait for the next record."""
 
     # ------------------------------------------------------------ numbers and records
 
@@ -112,13 +115,32 @@ class Lane:
         return self.seq
 
     def reserving(self, durable: "asyncio.Future[None]") -> None:
-        """Numbers were reserved by a record: where the disk refuses it, they are reserved again with the next one."""
-        durable.add_done_callback(
-            lambda done: self._reserved_nothing() if done.cancelled() or done.exception() else None
-        )
+        """Numbers were reserved by a record. What is said with one is told once this record is on the disk or a later
+        one, so that no restart gives it again; where the disk refuses it, they are reserved again with the next one.
+        """
+        held = self.hold(None)
+        durable.add_done_callback(lambda done: self._covered([held], done))
 
-    def _reserved_nothing(self) -> None:
+    def _covered(self, held: list[Held], done: "asyncio.Future[None]") -> None:
+        if not done.cancelled() and not done.exception():
+            for each in held:
+                self.release(each)
+            return
         self.reserved = 0
+        self._uncovered += held
+        if self.current is None:
+            self.forget_uncovered()
+
+    def forget_uncovered(self) -> None:
+        """What was said with numbers that the disk does not know is told to nobody: nothing comes that covers them."""
+        if not self._uncovered:
+            return
+        waiting, self._uncovered = self._uncovered, []
+        for each in tuple(self._held)[min(map(self._held.index, waiting)) :]:
+            if each.ready:
+                each.event = None
+        for each in waiting:
+            self.release(each)
 
     def append(
         self, *records: Record, head: SessionHead | None = None, at_once: bool = False
@@ -138,6 +160,9 @@ class Lane:
             durable = asyncio.get_running_loop().create_future()
             durable.set_exception(error)
         durable.add_done_callback(_seen)
+        if self._uncovered:
+            waiting, self._uncovered = self._uncovered, []
+            durable.add_done_callback(lambda done: self._covered(waiting, done))
         return durable
 
     # ------------------------------------------------------------ events

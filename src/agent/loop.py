@@ -181,6 +181,7 @@ class AgentLoop(Acceptor):
             self.turns += 1
             self._running -= 1
             self._quiet.set()
+            lane.forget_uncovered()
             lane.current = lane.task = None
             lane.joined.clear()
             lane.begun = lane.standing = False
