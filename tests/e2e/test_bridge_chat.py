@@ -44,6 +44,13 @@ async def tools_there(client: Client, seconds: float = 20) -> None:
             await asyncio.sleep(0.05)
 
 
+async def remembered(home: Path, tool: bytes) -> None:
+    """What a bridge offers is written down some fifty milliseconds after it came; on a busy machine, later."""
+    async with asyncio.timeout(10):
+        while not any(tool in file.read_bytes() for file in home.glob("bridges.db*")):
+            await asyncio.sleep(0.02)
+
+
 def lines(effects: Path) -> list[str]:
     return effects.read_text().splitlines() if effects.exists() else []
 
@@ -154,6 +161,7 @@ async def test_the_gateway_dies_in_the_middle_of_a_call(tmp_path: Path, how: str
     async with house(tmp_path) as (gateway, _laptop, effects):
         async with Client(gateway.ws) as client:
             turn = await begin_slow(client, effects, "once")
+            await remembered(gateway.home, b"append_slowly")
             await (gateway.kill() if how == "kill" else gateway.stop())
         await gateway.start()
         assert "appended once" in await finished(gateway, turn)

@@ -29,9 +29,11 @@ def run_command_line(arguments: Sequence[str]) -> int:
 def exit_code_of(work: Callable[[], Any]) -> int:
     """Do `work`, telling its errors to people."""
     try:
-        code = work()
-    except SystemExit as leaving:
-        return _code(leaving.code)
+        try:
+            code = work()
+        except SystemExit as leaving:
+            code = _code(leaving.code)
+        sys.stdout.flush()  # here, where what can't be written is told, and not at exit
     except ConfigurationError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

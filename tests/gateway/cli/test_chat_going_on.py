@@ -33,7 +33,7 @@ async def test_two_at_once_are_asked_one_after_another_and_either_may_be_answere
                 arguments={}, risk="", expires_at="",
             )  # fmt: skip
         await asyncio.sleep(0.5)
-        for number in ("1", "2"):
+        for number in ("2", "1"):  # the one that still waits first: it is never asked
             gateway.emit("approval.resolved", message_id, approval_id="a" + number, decision="deny", by="ann")
         await gateway.resolved.wait()
         gateway.emit("approval.resolved", message_id, approval_id="a3", decision="allow_once", by="ann")
