@@ -152,7 +152,7 @@ async def test_more_conversations_than_can_be_asked_for_at_once(house: House) ->
         rows = "document.querySelectorAll('.sessions > li').length"
         for count in range(100, 601, 50):
             await page.evaluate("document.querySelector('.side-scroll > button').click(); undefined")
-            await page.until(f"{rows} >= {count}")
+            await page.until(f"{rows} >= {count}", seconds=40)
         await looked(page)
         assert await page.evaluate(rows) >= 600
         names = await page.evaluate("[...document.querySelectorAll('.sessions a')].map((link) => link.href)")
