@@ -193,15 +193,15 @@ class BaseChannel(ABC):
 
         Only asked of a channel whose `Capabilities` have `edits`.
         """
-        raise NotImplementedError
+        raise NotImplementedError("asked of a channel whose capabilities have no edits")
 
     async def delete(self, to: Address, message_id: str) -> None:
         """Take our own message away. Only asked of a channel whose `Capabilities` have `edits` or `drafts`."""
-        raise NotImplementedError
+        raise NotImplementedError("asked of a channel whose capabilities have no edits or drafts")
 
     async def draft(self, to: Address, draft_id: int, content: Text) -> None:
         """Show or replace the passing preview `draft_id`. Only asked where `Capabilities` have `drafts`."""
-        raise NotImplementedError
+        raise NotImplementedError("asked of a channel whose capabilities have no drafts")
 
     async def typing(self, to: Address) -> None:  # noqa: B027 (optional on purpose)
         """Show that something is being written, for `typing_seconds`."""

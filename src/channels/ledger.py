@@ -167,8 +167,8 @@ class Ledger:
 
     async def _approval(self, column: str, value: str) -> OpenApproval | None:
         def read(connection: sqlite3.Connection) -> OpenApproval | None:
-            # one of two names, both written here
-            row = connection.execute(f"SELECT * FROM approvals WHERE {column} = ?", (value,)).fetchone()  # noqa: S608
+            query = f"SELECT * FROM approvals WHERE {column} = ?"  # noqa: S608 - one of two names, both written here
+            row = connection.execute(query, (value,)).fetchone()
             return OpenApproval(**{name: row[name] for name in OpenApproval.__slots__}) if row else None
 
         return await self._database.run(read)

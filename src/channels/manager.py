@@ -145,8 +145,7 @@ class ChannelManager:
 
     async def drained(self) -> None:
         """Returns when everything that can go out now has gone; the caller sets the deadline."""
-        # once in a life, and nothing there tells it
-        while any(host.busy for host in self._hosts.values()):  # noqa: ASYNC110
+        while any(host.busy for host in self._hosts.values()):  # noqa: ASYNC110 - once in a life; nothing tells it
             await asyncio.sleep(0.05)
 
     def take(self, event: Event) -> None:

@@ -167,3 +167,14 @@ class Bench:
 
     def states(self) -> list[str]:
         return [item.state for item in self.everything.values() if item.reason != "withdrawn"]
+
+
+def comes_whole_where_it_is_gone(bench: Bench) -> None:
+    """The turn ends, and its last edit finds the streamed message deleted: the answer is shown anew."""
+    bench.chat.finish("m1", "whole")
+    call = bench.chat.next(bench.now + 5)
+    assert isinstance(call, Edit)
+    bench.chat.outcome(call, bench.now + 5, error=MessageGone("deleted"))
+    bench.now += 6
+    bench.run(10)
+    assert bench.platform.visible == ["whole"]

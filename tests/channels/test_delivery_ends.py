@@ -5,7 +5,7 @@ from dataclasses import replace
 from bus.events import MediaRef
 from channels.errors import MessageGone
 from channels.items import Delete, Edit, Item, Send, Turn, Wait
-from tests.channels.delivery_bench import HERE, NONCE, Bench
+from tests.channels.delivery_bench import HERE, NONCE, Bench, comes_whole_where_it_is_gone
 
 
 def listed(bench: Bench) -> list[Item]:
@@ -56,13 +56,7 @@ def test_a_message_that_is_gone_comes_again_under_another_nonce() -> None:
     bench.run(3)
     first = next(iter(bench.platform.shown))
     del bench.platform.shown[first]
-    bench.chat.finish("m1", "whole")
-    call = bench.chat.next(bench.now + 5)
-    assert isinstance(call, Edit)
-    bench.chat.outcome(call, bench.now + 5, error=MessageGone("deleted"))
-    bench.now += 6
-    bench.run(10)
-    assert bench.platform.visible == ["whole"]
+    comes_whole_where_it_is_gone(bench)
     bench.restart()
     bench.run(10)
     assert bench.platform.visible == ["whole"]

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from channels.base import Capabilities
 from channels.errors import (
     EditExpired,
-    MessageGone,
 )
-from channels.items import PLACEHOLDER, Body, Edit, React, Send, Typing, Wait
-from tests.channels.delivery_bench import DRAFTS, HERE, NONCE, PLAIN, Bench
+from channels.items import PLACEHOLDER, Body, React, Send, Typing, Wait
+from tests.channels.delivery_bench import DRAFTS, HERE, NONCE, PLAIN, Bench, comes_whole_where_it_is_gone
 
 
 @pytest.mark.attack(64)
@@ -112,13 +111,7 @@ def test_a_message_that_the_person_deleted_comes_again_once() -> None:
     bench.chat.delta("m1", "half", bench.now)
     bench.run(3)
     bench.platform.shown.clear()
-    bench.chat.finish("m1", "whole")
-    call = bench.chat.next(bench.now + 5)
-    assert isinstance(call, Edit)
-    bench.chat.outcome(call, bench.now + 5, error=MessageGone("deleted"))
-    bench.now += 6
-    bench.run(10)
-    assert bench.platform.visible == ["whole"]
+    comes_whole_where_it_is_gone(bench)
 
 
 def test_a_message_too_old_to_edit_is_replaced() -> None:

@@ -207,42 +207,6 @@ async def test_somebody_else_may_answer_first():
         await in_terminal(gateway, person)
 
 
-async def test_what_happens_while_one_is_asked_is_seen_where_a_second_question_waits():
-    """The first is answered elsewhere: the second is asked, and what was answered before its turn is not."""
-
-    async def asking(gateway: DroppingGateway, message_id: str, text: str) -> None:
-        for name in ("a1", "a2", "a3"):
-            gateway.emit(
-                "approval.requested", message_id, approval_id=name, call_id=name, tool=f"fs_{name}", arguments={},
-                risk="", expires_at="",
-            )  # fmt: skip
-        await asyncio.sleep(0.6)
-        for name in ("a2", "a1"):
-            gateway.emit("approval.resolved", message_id, approval_id=name, decision="deny", by="ann")
-        await gateway.resolved.wait()
-        await answer(gateway, message_id, text)
-
-    def person(terminal: PseudoTerminal) -> None:
-        terminal.expect("›")
-        terminal.send("do it\r")
-        terminal.expect("fs_a1")
-        terminal.expect(r"\[N\]o:")
-        terminal.expect("fs_a3")
-        terminal.expect(r"\[N\]o:")
-        terminal.send("o\r")
-        terminal.expect("You said do it")
-        terminal.expect("›")
-        terminal.send("\x04")
-        assert terminal.wait() == 0
-        assert "fs_a2" not in terminal.text
-
-    async with DroppingGateway() as gateway:
-        gateway.script = asking
-        await in_terminal(gateway, person)
-        told = [params for method, params in gateway.calls if method == "approval.resolve"]
-        assert told == [{"approval_id": "a3", "decision": "allow_once"}]
-
-
 @pytest.mark.attack(76)
 async def test_a_lost_connection_goes_on_in_mid_word():
     async def dropping(gateway: DroppingGateway, message_id: str, text: str) -> None:
