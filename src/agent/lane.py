@@ -142,9 +142,7 @@ class Lane:
         for each in waiting:
             self.release(each)
 
-    def append(
-        self, *records: Record, head: SessionHead | None = None, at_once: bool = False
-    ) -> "asyncio.Future[None]":
+    def append(self, *records: Record, head: SessionHead | None = None) -> "asyncio.Future[None]":
         """Write in order, as one. The result is done when they are durable, and has failed where they can't be."""
         if head is not None:
             self.head = head
@@ -155,7 +153,7 @@ class Lane:
                 # For the log no number is reserved now: the turn that goes on reserves again.
                 self.reserved = record.seq
         try:
-            durable = self._store.append(self.key, records, head=head, at_once=at_once)
+            durable = self._store.append(self.key, records, head=head)
         except GatewayError as error:
             durable = asyncio.get_running_loop().create_future()
             durable.set_exception(error)

@@ -90,8 +90,8 @@ class Turn:
         data = {"message_id": self._id, "attempt": attempt, "mode": mode, "model": model, "reason": reason,
                 "reserved": self.lane.reserved}  # fmt: skip
         # Not awaited: what is told before it is on the disk is at most an attempt that does not count.
-        # At once, and the message with it: the disk works while the model is asked, and its sync is done first.
-        self.lane.reserving(self.lane.append(record(seq, kinds.TURN_STARTED, data), at_once=True))
+        # As a rule it goes with the message: the disk works while the model is asked, and its sync is done first.
+        self.lane.reserving(self.lane.append(record(seq, kinds.TURN_STARTED, data)))
         self.lane.emit(
             events.ChatStarted(
                 session=self._key, message_id=self._id, seq=seq, mode=mode, model=model, attempt=attempt, reason=reason

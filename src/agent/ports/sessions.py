@@ -76,14 +76,12 @@ class SessionStore(Protocol):
         ...
 
     def append(
-        self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None, at_once: bool = False
+        self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None
     ) -> "asyncio.Future[None]":
         """Write in order, as one: all of `records` survive a crash, or none.
 
-        `head` is given with the first records of a new session. What follows within a moment is written
-        together with `records`, unless they are to set out `at_once`, and with them what was appended
-        before. Returns at once; awaiting the result waits for the disk. Raises Overloaded (from the await)
-        where the disk refuses: then nothing of `records` is in the log.
+        `head` is given with the first records of a new session. Returns at once; awaiting the result waits for
+        the disk. Raises Overloaded (from the await) where the disk refuses: then nothing of `records` is in the log.
         """
         ...
 

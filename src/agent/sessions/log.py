@@ -145,7 +145,7 @@ class SessionLog:
         return None if summary is None else summary.state()
 
     def append(
-        self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None, at_once: bool = False
+        self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None
     ) -> "asyncio.Future[None]":
         """Write `records` in order and as one; await the result for the disk.
 
@@ -173,8 +173,6 @@ class SessionLog:
         )  # fmt: skip
         self._overlay.add(entry)
         self._courier.send(entry)
-        if at_once:
-            self._courier.hand_over()
         return durable
 
     def _start(
@@ -256,7 +254,7 @@ class SessionLog:
         return await self._in_pool(work, pool)
 
     def _adopt(self, summary: Summary) -> None:
-        self._writer.put(lambda: self._writer.filing.adopt(summary))
+        self._courier.command(lambda: self._writer.filing.adopt(summary))
 
     # ------------------------------------------------------------ threads
 
@@ -284,8 +282,7 @@ class SessionLog:
                 log.error("the store of sessions: %s", error)
             self._loop.call_soon_threadsafe(lambda: None if over.done() else over.set_result(error))
 
-        self._courier.hand_over()
-        self._writer.put(lambda: command(then))
+        self._courier.command(lambda: command(then))
         return await over
 
     def stats(self) -> JsonObject:

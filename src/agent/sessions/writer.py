@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from agent.sessions.checkpoint import Changes, Checkpointer
+from agent.sessions.courier import Command, Parcel
 from agent.sessions.entry import Entry
 from agent.sessions.filer import Filer
 from agent.sessions.filing import Filing
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH = 4 << 20
 RETRY_SECONDS = 5.0
-Command: TypeAlias = Callable[[], None]
 Then: TypeAlias = Callable[[Exception | None], None]
 Refill: TypeAlias = Callable[[set[Path]], None]
 
@@ -83,7 +83,9 @@ class Writer:
         self._listener = listener
         self._refill = refill
         self._limits = (checkpoint_bytes, checkpoint_sessions)
-        self._queue: queue.SimpleQueue[list[Entry] | Command] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Parcel | Command] = queue.SimpleQueue()
+        self._unfinished: Parcel | None = None
+        """What was too much for one batch."""
         self._thread = threading.Thread(target=self._run, name="sessions-writer", daemon=True)
         self._filer = Filer(filing, lambda: self.put(_look))
         self._generation = 0
@@ -98,8 +100,8 @@ class Writer:
         self._filer.start()
         self._thread.start()
 
-    def put(self, item: list[Entry] | Command) -> None:
-        """Entries to write, or a command to run between two batches."""
+    def put(self, item: Parcel | Command) -> None:
+        """Entries to come for, or a command to run between two batches."""
         self._queue.put(item)
 
     def join(self) -> None:
@@ -126,18 +128,21 @@ class Writer:
     def _next_batch(self) -> tuple[list[Entry], list[Command]]:
         """Wait for something, and take what else is there; a command ends the batch."""
         entries: list[Entry] = []
-        item = self._queue.get()
+        item: Parcel | Command = self._unfinished or self._queue.get()
+        self._unfinished = None
         size = 0
-        while True:
-            if not isinstance(item, list):
-                return entries, [item]
-            for entry in item:
+        while isinstance(item, Parcel):
+            for entry in item.take():
                 if entry.generation == self._generation:
                     entries.append(entry)
                     size += len(entry.journal_line)
-            if size >= MAX_BATCH or self._queue.empty():
+                    if size >= MAX_BATCH:
+                        self._unfinished = item
+                        return entries, []
+            if self._queue.empty():
                 return entries, []
             item = self._queue.get()  # there is one, and nobody else takes any
+        return entries, [item]
 
     def _commit(self, entries: list[Entry]) -> None:
         data = b"".join([entry.journal_line for entry in entries])
