@@ -17,7 +17,7 @@ from bench.processes import percentile
 from bus.context import new_id
 from bus.deadline import Deadline
 from bus.events import Actor
-from gateway.app import SWITCH_SECONDS
+from gateway.app import SWITCH_SECONDS, spare_the_collector
 from gateway.composition import Gateway, compose
 from gateway.routes import make_listener
 from gateway.settings import load_settings
@@ -52,6 +52,7 @@ async def main(config: Path) -> None:
         stack.push_async_callback(listener.close, seconds=0.1)
         service = group.create_task(gateway.toolbox.directory.run())
         gateway.phase.ready = True
+        spare_the_collector()
         print(listener.url.rpartition(":")[2].rstrip("/"), flush=True)
         while line := (await questions.readline()).decode():
             print(await _obey(gateway, line), flush=True)

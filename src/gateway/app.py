@@ -119,6 +119,12 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None, com
     return 0
 
 
+def spare_the_collector() -> None:
+    """What exists now stays; and a delta should not pay for looking through the young objects so often."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begun: float) -> None:
     home = gateway.loaded.home
     gateway.phase.url = web_url(gateway.loaded.settings.server, listener.port)
@@ -134,9 +140,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
         await gateway.loop.accepting.wait()
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
-        # What exists now stays; and a delta should not pay for looking through the young objects so often.
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
+        spare_the_collector()
         _greet(gateway, listener, say, time.monotonic() - begun)
         services.append(group.create_task(once("making the models ready", gateway.model.warm), name="warm"))
         if gateway.loaded.settings.models:  # `demo` calls tools when it is told to, and is light

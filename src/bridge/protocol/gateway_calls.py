@@ -10,8 +10,9 @@ from bridge.errors import BadParameters, Overloaded
 from bridge.protocol.canonical import signature
 from bridge.protocol.frames import JsonObject, Send, encode
 from bridge.protocol.gateway_effects import Limits, Link, Outgoing
+from bridge.protocol.recent import Recent
 
-_REMEMBERED_IDS = 50_000
+_REMEMBERED_IDS = 16_384
 
 
 class CallBook:
@@ -27,7 +28,7 @@ class CallBook:
         self._bridge_id = bridge_id
         self._limits = limits
         self._queue: dict[str, None] = {}
-        self._sent: dict[str, int] = {}
+        self._sent: Recent[str, int] = Recent(_REMEMBERED_IDS)
 
     def was_sent(self, call_id: str) -> bool:
         return call_id in self._sent
@@ -99,9 +100,7 @@ class CallBook:
 
     def remember(self, call_id: str, attempt: int) -> None:
         """This bridge knows the id. Attempts rise for as long as it is remembered."""
-        self._sent[call_id] = max(attempt, self._sent.pop(call_id, 0))
-        if len(self._sent) > _REMEMBERED_IDS:
-            oldest = next(iter(self._sent))
-            last = self._sent.pop(oldest)
-            if oldest in self.awaited:
-                self._sent[oldest] = last
+        forgotten = self._sent.put(call_id, max(attempt, self._sent.get(call_id, 0)))
+        for awaited in self.awaited.keys() & forgotten.keys() if forgotten else ():
+            if awaited not in self._sent:
+                self._sent.put(awaited, forgotten[awaited])

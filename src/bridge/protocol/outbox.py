@@ -6,7 +6,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-_SEEN = 200_000
+from bridge.protocol.recent import Recent
+
+_SEEN = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Outbox:
         self.running: dict[str, None] = {}
         self.answers: dict[str, Answer] = {}
         self._epoch: int | None = None
-        self._seen: dict[tuple[str, int], None] = {}
+        self._seen: Recent[tuple[str, int], None] = Recent(_SEEN)
 
     def in_flight(self) -> list[dict[str, str]]:
         """What AUTH tells: `[{"id", "state"}]`."""
@@ -32,14 +34,12 @@ class Outbox:
         return done + [{"id": call_id, "state": "running"} for call_id in self.running if call_id not in self.answers]
 
     def first_time(self, epoch: int, call_id: str, attempt: int) -> bool:
-        """Whether this (epoch, id, attempt) is new. Older ones than the last 200,000 are left to the ledger."""
+        """Whether this (epoch, id, attempt) is new. Older ones than the last 32,768 are left to the ledger."""
         if epoch != self._epoch:
             self._epoch = epoch
             self._seen.clear()
         mark = (call_id, attempt)
         if mark in self._seen:
             return False
-        self._seen[mark] = None
-        if len(self._seen) > _SEEN:
-            del self._seen[next(iter(self._seen))]
+        self._seen.put(mark, None)
         return True
