@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench import agent, durability, footprint, streaming, tool_calls, tunnel
+from bench import agent, durability, footprint, storm, streaming, tool_calls, tunnel
 from bench.processes import raise_file_limit
 
 Figures = list[dict[str, Any]]
@@ -34,7 +34,7 @@ PARTS: dict[str, Callable[[bool], Awaitable[Figures]]] = {
     "large_results": tunnel.large,
     "bridge_weight": tunnel.weight,
     "idle_tunnels": tunnel.idle,
-    "reconnecting": tunnel.reconnecting,
+    "reconnecting": storm.reconnecting,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -1,29 +1,21 @@
-"""Large results through the tunnel, what a bridge weighs, and many of them. Single calls are in `tool_calls.py`."""
+"""Large results through the tunnel, what a bridge weighs, and many idle ones. Single calls are in `tool_calls.py`."""
 
 import asyncio
-import random
-import socket as sockets
-import tempfile
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import orjson
 from aiohttp import web
 
 from bench.processes import Child, figure, gateway, percentile, printing_its_port, user_token
-from bench.tunnel_parts import Caller, Direct, Light, bridge, large_call, stdio_server, watching_canary
+from bench.tunnel_parts import PER_USER, Caller, Direct, Light, bridge, large_call, stdio_server
 from bridge.protocol import Answer, decode, encode
 from bridge.protocol.bridge_effects import Requested
-from bridge.settings import LinkSettings
-from bridge.tunnel import backoff
 
 Figures = list[dict[str, Any]]
 MIB = 1024 * 1024
-PER_USER = 50
-RECONNECT_SECONDS = LinkSettings().reconnect_interval
 
 
 class Rig:
@@ -207,75 +199,3 @@ async def idle(quick: bool) -> Figures:
         await asyncio.sleep(1.0)
         grown = (house.rss() - before) / len(lights) / 1024
     return [figure(f"idle tunnel at the gateway, {len(lights)} of them", grown, "KiB", to_reach="<= 16")]
-
-
-async def _back(light: Light, jitter: random.Random) -> int:
-    """Reconnect as the bridge does where its configuration says nothing. How many times it got in."""
-    attempt = 0
-    while True:
-        await asyncio.sleep(backoff(attempt, RECONNECT_SECONDS, jitter.random))
-        try:
-            await light.open()
-            return 1
-        except (aiohttp.ClientError, OSError):
-            attempt += 1
-
-
-async def reconnecting(quick: bool) -> Figures:
-    """All bridges come back at once after a gateway restart, while a canary works; a p99 of seconds wants three."""
-    count = 100 if quick else 1000
-    storms = [await _storm(count) for _ in range(1 if quick else 3)]
-    usual = percentile([storm.usual for storm in storms], 0.5)
-    return [
-        figure(f"{count} bridges reconnecting at once, all back after", max(s.took for s in storms), "s",
-               to_reach="<= 60"),
-        figure("connected twice or not at all", sum(storm.wrong for storm in storms), "", to_reach="0"),
-        figure("a canary's p99 meanwhile / usual", percentile([storm.meanwhile for storm in storms], 0.5) / usual,
-               "ratio", to_reach="<= 2"),
-        figure("a canary's p99, usual", usual, "ms"),
-    ]  # fmt: skip
-
-
-class _Storm(NamedTuple):
-    """Seconds until all were back, how many were there twice or not at all, and a canary's p99 (ms)."""
-
-    took: float
-    wrong: int
-    meanwhile: float
-    usual: float
-
-
-async def _storm(count: int) -> _Storm:
-    users = -(-count // PER_USER) + 1
-    with sockets.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    jitter = random.Random(7)
-    with tempfile.TemporaryDirectory() as folder:
-        async with AsyncExitStack() as stack:
-            session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-            house = gateway(None, home=Path(folder), port=port, users=users)
-            child = await house.__aenter__()
-            lights = [Light(session, child.url, user_token(n // PER_USER), n) for n in range(count)]
-            for at in range(0, count, 50):
-                await asyncio.gather(*(light.open() for light in lights[at : at + 50]))
-            await house.__aexit__(None, None, None)
-            house = gateway(None, home=Path(folder), port=port, users=users)
-            child = await stack.enter_async_context(house)
-            canary = await stack.enter_async_context(watching_canary(child.url))
-            await canary()  # the first calls load what they need
-            begun = time.monotonic()
-            back = sum(await asyncio.gather(*(_back(light, jitter) for light in lights)))
-            took = time.monotonic() - begun
-            meanwhile = await canary()
-            await asyncio.sleep(took)
-            usual = await canary()
-            known = 0
-            for user in range(users - 1):
-                socket = await session.ws_connect(
-                    child.url + "/ws", headers={"Authorization": f"Bearer {user_token(user)}"}
-                )
-                await socket.send_str('{"jsonrpc":"2.0","id":1,"method":"bridge.list"}')
-                listed = orjson.loads((await socket.receive()).data)
-                known += sum(row["connected"] for row in listed["result"]["bridges"])
-                await socket.close()
-    return _Storm(took, abs(known - count) + abs(back - count), meanwhile, usual)

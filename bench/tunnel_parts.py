@@ -1,6 +1,6 @@
 """What the tunnel's figures are taken with: a bridge's process, callers, and bridges without a process.
 
-Thousands of bridges are `BridgeLink`s, the machine of the real one, in this process over real sockets.
+Thousands of bridges are `BridgeLink`s, the machine of the real one, in one process over real sockets.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ from bridge.protocol import BridgeIdentity, BridgeLink, Outbox, decode
 
 TOOL_SERVER = [sys.executable, "-m", "bench.tool_server"]
 WAITING = 30.0
+PER_USER = 50
+"""Bridges: as many as the gateway lets one user have."""
 
 
 @contextlib.asynccontextmanager

@@ -25,6 +25,7 @@ from channels.websocket import WebSocketChannel
 from gateway import state_files
 from gateway.auth import Principal
 from gateway.composition import Gateway, compose, start_code
+from gateway.descriptors import make_room
 from gateway.handlers.call import Call
 from gateway.identity.document import CorruptDocument
 from gateway.identity.logins import START_SECONDS
@@ -96,7 +97,7 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None, com
     begun = time.monotonic() - _age()
     stop = stop or Stop()
     stop.listen()
-    _raise_file_limit(loaded.settings.server.max_connections)
+    make_room(loaded.settings.server.max_connections)
     sys.setswitchinterval(SWITCH_SECONDS)
     async with AsyncExitStack() as stack:
         try:
@@ -120,9 +121,9 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None, com
 
 
 def spare_the_collector() -> None:
-    """What exists now stays; and a delta should not pay for looking through the young objects so often."""
+    """What exists now stays; the young are looked through seldom, as a delta pays for it, but in a millisecond."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(4_000, 20, 50)
 
 
 async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begun: float) -> None:
@@ -241,21 +242,6 @@ def _age() -> float:
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError, AttributeError):
         return 0.0
-
-
-def _raise_file_limit(connections: int) -> None:
-    """As many open files as the connections need, if the system lets us."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 5120
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(
-                resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-            )
 
 
 def _why(error: OSError, loaded: Loaded) -> str:

@@ -26,6 +26,8 @@ from gateway.tunnel.saving import Saver
 MAX_BRIDGES = 50
 """Of one user; the one that is away for longest makes room."""
 _LOOK_SECONDS = 0.25
+_SLICE = 50
+"""Bridges that are looked after in one step of the event loop: a thousand take it a millisecond."""
 _MOST_PENDING = 200
 
 
@@ -90,18 +92,24 @@ class Directory:
     async def run(self) -> None:
         """Four times a second: heartbeats, links that died, tokens that are worth nothing any more."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            for bridge in list(self._all()):
-                if bridge.wire is None:
-                    continue
-                try:
-                    self._gate.recheck(bridge.bearer)
-                except (NotAuthenticated, TokenExpired) as error:
-                    bridge.lock_out(error.message)
-                    continue
-                effects = bridge.session.tick(time.monotonic())
-                if effects:
-                    bridge.perform(effects)
+            bridges = list(self._all())
+            pause = _LOOK_SECONDS / max(1, -(-len(bridges) // _SLICE))
+            for at in range(0, max(1, len(bridges)), _SLICE):
+                await asyncio.sleep(pause)
+                for bridge in bridges[at : at + _SLICE]:
+                    self._look_after(bridge)
+
+    def _look_after(self, bridge: Bridge) -> None:
+        if bridge.wire is None:
+            return
+        try:
+            self._gate.recheck(bridge.bearer)
+        except (NotAuthenticated, TokenExpired) as error:
+            bridge.lock_out(error.message)
+            return
+        effects = bridge.session.tick(time.monotonic())
+        if effects:
+            bridge.perform(effects)
 
     def drain(self, reconnect_after_ms: int = 1000) -> None:
         """The gateway stops soon: bridges look for another link."""

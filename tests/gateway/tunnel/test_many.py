@@ -39,6 +39,24 @@ async def test_half_open_links_are_noticed_and_freed(gateway: GatewayRig, monkey
     await until(lambda: descriptors() <= before + 2)
 
 
+@pytest.mark.attack(12)
+async def test_a_revoked_token_is_noticed_within_a_second_among_many(gateway: GatewayRig) -> None:
+    """They are looked after some at a time."""
+    bridges = [RawBridge(gateway.url) for _ in range(120)]
+    tokens = [gateway.token(f"user{number}") for number in range(4)]
+    for number, bridge in enumerate(bridges):
+        await bridge.__aenter__()
+        await bridge.auth(tokens[number % 4], bridge_id=f"b{number}")
+    for user in (3, 0):
+        gateway.tokens.revoke(tokens[user].partition(".")[0])
+        begun = asyncio.get_running_loop().time()
+        codes = await asyncio.gather(*(bridge.closed() for bridge in bridges[user::4]))
+        assert set(codes) == {4501} and asyncio.get_running_loop().time() - begun < 1.0
+    assert sum(row.connected for user in (1, 2) for row in gateway.directory.bridges_of(f"user{user}")) == 60
+    for bridge in bridges:
+        bridge.socket.transport.abort()
+
+
 @pytest.mark.attack(78)
 @pytest.mark.parametrize("count", [60, pytest.param(800, marks=pytest.mark.slow)])
 async def test_all_bridges_come_back_after_a_restart(gateway: GatewayRig, count: int) -> None:
