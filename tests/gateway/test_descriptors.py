@@ -25,8 +25,8 @@ def test_the_limit_is_raised_and_the_table_of_open_files_is_made_at_once(connect
     most = 1 << 30 if hard == resource.RLIM_INFINITY else hard
     connections = min(connections, 20_000) if hard == resource.RLIM_INFINITY else connections
     child = subprocess.run(
-        [sys.executable, "-c", ROOM, "256", str(connections)], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True, text=True, timeout=60, check=True,
+        [sys.executable, "-c", ROOM, "256", str(connections)], capture_output=True, text=True, timeout=60, check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     limit, table, next_free = map(int, child.stdout.split())
     assert limit == min(connections + 5120, most)

@@ -191,8 +191,7 @@ class ReplyStream:
             if text:
                 self._chars += len(text)
                 self._parts.append(text)
-                if self.events > 1:  # the first piece is waited for, and may be the only one
-                    self._template.learn(line, event, text)
+                self._template.learn(line, event, text)
                 self._on_delta(text)
             self._held = b""
             return

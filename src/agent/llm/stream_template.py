@@ -26,7 +26,7 @@ class Template:
         self._before = b"\n"  # no line begins so
         self._after = b""
         self._end = 0
-        self._attempts = _ATTEMPTS
+        self._attempts = 1 + _ATTEMPTS
 
     def text(self, line: bytes) -> str | None:
         """The text of a line that is like the one learnt from, else None."""
@@ -43,6 +43,8 @@ class Template:
         if not self._attempts or not text:
             return
         self._attempts -= 1
+        if self._attempts == _ATTEMPTS:
+            return  # the first piece is waited for, and may be the only one
         start = line.find(_MARK) + len(_MARK) - 1
         token = orjson.dumps(text)
         if start < len(_MARK) - 1 or not line.startswith(token, start):
