@@ -121,9 +121,9 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None, com
 
 
 def spare_the_collector() -> None:
-    """What exists now stays; the young are looked through seldom, as a delta pays for it, but in a millisecond."""
+    """What exists now stays; and a delta should not pay for looking through the young objects so often."""
     gc.freeze()
-    gc.set_threshold(4_000, 20, 50)
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begun: float) -> None:
