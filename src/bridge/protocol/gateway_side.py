@@ -118,7 +118,7 @@ class GatewaySession:
         Raises Overloaded where too many wait, BadParameters for arguments that can't be signed.
         """
         call.fresh_chunks = self._orphans.claim(call.id)
-        return list(self._book.add(call))
+        return list(self._book.add(call, there=call.fresh_chunks))
 
     def tell(
         self, call_id: str, *, confirm: JsonObject | None = None, answer: JsonObject | None = None
