@@ -36,7 +36,7 @@ class CallBook:
     def add(self, call: Outgoing, *, there: bool = False) -> list[Send]:
         """Send a call, or let it wait. Raises Overloaded, BadParameters.
 
-        One that is `there`, at the bridge, since before a restart of the gateway, takes no room that it has not already.
+        One that is `there`, at the bridge, since before a restart of the gateway, has its room already.
         """
         if not there and len(self._queue) >= self._limits.max_queued:
             raise Overloaded("too many calls wait for this bridge", retry_after_ms=1000)
