@@ -201,6 +201,15 @@ async def test_a_server_that_dies_in_a_call(begin: Begin) -> None:
     assert bridge.servers.count() == {"a": 3}
 
 
+async def test_a_server_that_dies_in_a_call_and_does_not_come_back(begin: Begin) -> None:
+    """The person took it out of the configuration: what it had done is unknown, and not nothing."""
+    bridge, link = await begin(rules=ASK)
+    bridge.servers.deaths, bridge.servers.removed = 1, True
+    await link.request("c1", "fs_dies", {"key": "a"})
+    assert error(await link.answer("c1")) == (2006, "unknown")
+    assert bridge.servers.count() == {"a": 1}
+
+
 async def test_a_server_that_dies_in_a_call_not_to_be_repeated(begin: Begin) -> None:
     bridge, link = await begin(rules={"idempotent": []})
     bridge.servers.deaths = 1
