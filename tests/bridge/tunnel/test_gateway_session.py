@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.protocol import Close, GatewaySession, Hello, Limits, Outgoing, Send, decode, new_key
-from bridge.protocol.gateway_effects import Answered
+from bridge.protocol.gateway_effects import Answered, Catalogue
 
 
 def outgoing(call_id: str = "c1", **more: Any) -> Outgoing:
@@ -150,3 +150,13 @@ def test_a_call_that_is_claimed_after_the_bridge_came_back_waits_for_no_room_eit
     session.call(outgoing("c2", repeated=True), 0.0)
     effects = give(session, type="MCP_RESPONSE", id="c2", payload={"result": {}})
     assert [effect.id for effect in effects if isinstance(effect, Answered)] == ["c2"]
+
+
+@pytest.mark.attack(51)
+def test_catalogues_without_end_are_a_flood_however_short_their_tools_are() -> None:
+    session = GatewaySession("b")
+    attach(session)
+    tools = [{"name": f"t{number}"} for number in range(1000)]
+    frame = {"type": "TOOLS", "payload": {"tools": tools}}
+    taken = sum(1 for _ in range(300) if any(isinstance(e, Catalogue) for e in give(session, **frame)))
+    assert 50 <= taken <= 100
