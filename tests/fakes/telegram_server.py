@@ -20,7 +20,16 @@ from tests.fakes.faults import Fault, Faults, json_response
 from tests.fakes.telegram_methods import BotMethods
 from tests.fakes.telegram_world import Json, Refused, World
 
-SENDS = {"sendMessage", "editMessageText", "sendPhoto", "sendDocument", "sendVoice", "sendAudio", "sendVideo"}
+SENDS = {
+    "sendMessage",
+    "sendMessageDraft",
+    "editMessageText",
+    "sendPhoto",
+    "sendDocument",
+    "sendVoice",
+    "sendAudio",
+    "sendVideo",
+}
 
 
 class FakeTelegram(BotMethods):
