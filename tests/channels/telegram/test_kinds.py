@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from channels.telegram import client
 from channels.telegram.parse import Me, Migrated, parse_update
 from tests.channels.rig import Rig, Turn, until
 from tests.channels.telegram.rigging import GROUP
@@ -122,3 +123,14 @@ async def test_a_tap_that_telegram_has_forgotten_counts_all_the_same(telegram: F
     telegram.world.open_taps.discard(query)
     await until(lambda: "done" in telegram.world.visible(42))
     assert rig.state("telegram") == "ready"
+
+
+async def test_a_file_that_trickles_holds_its_chat_up_for_a_while_only(
+    telegram: FakeTelegram, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "DOWNLOAD_SECONDS", 0.3)
+    telegram.trickle = 0.05
+    telegram.world.person_sends(42, "document", b"x" * 400, name="a.bin", caption="read it")
+    telegram.world.person_says(42, "and then?")
+    await until(lambda: len(rig.agent.texts) == 2, 5)
+    assert rig.agent.texts == ["read it\n\n[file a.bin: could not be fetched]", "and then?"]

@@ -11,6 +11,7 @@ import pytest
 from channels.feishu.parse import Parent, Self, parse_message
 from channels.feishu.render import length, render_markdown
 from tests.channels.rig import Rig, Turn, until
+from tests.fakes.faults import Fault
 from tests.fakes.feishu_server import FakeFeishu, sender
 from tests.fakes.feishu_world import Object, too_many_tables
 
@@ -99,3 +100,27 @@ async def test_a_tap_is_answered_in_the_language_of_its_question(feishu: FakeFei
     push = await feishu.presses("42", shown[0]["message_id"], buttons[0])
     toast = await until(lambda: push.data)
     assert toast["toast"]["content"] == "✅ 已允许一次"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_send_that_is_still_under_way_at_feishu_is_asked_for_again(
+    feishu: FakeFeishu, rig: Rig, streamed: bool
+) -> None:
+    """The answer was lost, and the same uuid comes too soon: a refusal would leave a half or an unlisted answer."""
+
+    async def work(turn: Turn) -> None:
+        for number in range(12):
+            turn.say(f"w{number} ")
+            await asyncio.sleep(0.05 if streamed else 0)
+        turn.done()
+
+    rig.agent.script = work
+    send = r"im/v1/messages/[^/]+/reply$"
+    feishu.faults.add(Fault(send, "POST", kind="lose_answer"))
+    busy = {"code": 230049, "msg": "The message is being sent."}
+    feishu.faults.add(Fault(send, "POST", status=400, body=busy, times=2))
+    await feishu.says("42", "go")
+    whole = " ".join(f"w{number}" for number in range(12))
+    await until(lambda: [text.strip() for text in feishu.visible("42")] == [whole])
+    await until(lambda: rig.manager.states()["feishu"]["queued"] == 0)
+    assert await rig.manager.deliveries() == []
