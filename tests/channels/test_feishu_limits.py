@@ -12,7 +12,8 @@ from channels.feishu.parse import Parent, Self, parse_message
 from channels.feishu.render import length, render_markdown
 from tests.channels.rig import Rig, Turn, until
 from tests.fakes.faults import Fault
-from tests.fakes.feishu_server import FakeFeishu, sender
+from tests.fakes.feishu_rest import rate_limit
+from tests.fakes.feishu_server import FakeFeishu, mention, sender
 from tests.fakes.feishu_world import Object, too_many_tables
 
 TABLES = "\n\n".join(f"Number {n}\n\n| a | b |\n|---|---|\n| {n} | x |" for n in range(6))
@@ -22,13 +23,14 @@ TABLES = "\n\n".join(f"Number {n}\n\n| a | b |\n|---|---|\n| {n} | x |" for n in
 async def feishu() -> AsyncIterator[FakeFeishu]:
     async with FakeFeishu() as fake:
         fake.chat_of("42")
+        fake.world.chat("oc_g", "group")
         yield fake
 
 
 @pytest.fixture
 async def rig(feishu: FakeFeishu, tmp_path: Path) -> AsyncIterator[Rig]:
     section = {"enabled": True, "app_id": feishu.app_id, "app_secret": "feishu-secret", "domain": feishu.domain,
-               "allow_from": ["42"]}  # fmt: skip
+               "allow_from": ["42"], "groups": {"oc_g": {"allow_from": ["*"]}}}  # fmt: skip
     async with Rig(tmp_path, {"feishu": section}).running("feishu") as made:
         yield made
 
@@ -124,3 +126,18 @@ async def test_a_send_that_is_still_under_way_at_feishu_is_asked_for_again(
     await until(lambda: [text.strip() for text in feishu.visible("42")] == [whole])
     await until(lambda: rig.manager.states()["feishu"]["queued"] == 0)
     assert await rig.manager.deliveries() == []
+
+
+async def test_a_reply_to_us_is_known_after_a_restart_and_a_rate_limit(feishu: FakeFeishu, rig: Rig) -> None:
+    """Without a mention only the message replied to tells that somebody waits for an answer."""
+    await feishu.says("42", "@_user_1 hello", chat="oc_g", mentions=[mention("ou_bot")])
+    ours = (await until(lambda: feishu.world.shown("oc_g")))[0]["message_id"]
+    await until(lambda: rig.manager.states()["feishu"]["queued"] == 0)
+    await rig.crash()
+    await rig.start()
+    await rig.ready("feishu")
+    body, headers = rate_limit(0.1)
+    feishu.faults.add(Fault(f"im/v1/messages/{ours}$", "GET", status=429, body=body, headers=headers, times=2))
+    await feishu.says("42", "and why?", chat="oc_g", parent_id=ours, root_id=ours)
+    await until(lambda: len(feishu.world.shown("oc_g")) == 2)
+    assert [m.wants_reply for m in rig.agent.messages] == [True, True]
