@@ -102,7 +102,7 @@ class CallAssembler:
     def calls(self) -> tuple[RequestedCall, ...]:
         """The calls, each with an id of its own. A call without a name keeps the empty one.
 
-        The same call under the same index and id is one: some servers send what they have streamed once more as a whole.
+        The same call under the same index and id is one: some servers send what they streamed once more as a whole.
         """
         taken: set[str] = set()
         told: set[tuple[object, ...]] = set()
