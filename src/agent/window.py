@@ -103,7 +103,11 @@ class Window:
         entry, turn = self._find(message_id), self._find(into)
         if entry is None or turn is None:
             return
-        self._join(entry, turn, len(turn.messages))
+        place = len(turn.messages)
+        if turn.waiting:  # a crash left a round without its results: they come behind it, and nothing in between
+            asking = next(iter(turn.waiting.values()))
+            place = next(at for at, message in enumerate(turn.messages) if message is asking)
+        self._join(entry, turn, place)
 
     def _join(self, entry: _Entry, turn: _Entry, place: int) -> None:
         self._entries.remove(entry)
@@ -114,19 +118,18 @@ class Window:
         turn.said |= entry.said
 
     def _merged(self, message_id: str, into: str) -> None:
-        """A message was answered by another's turn. Where this is read from the log, it joins it now, before the first
-        thing that was said to both; without that turn, whose answer isn't held either, it is left out."""
+        """A message had another's turn. Read from the log, it joins that now, before what was said to both.
+
+        Without that turn, whose answer isn't held either, it is left out.
+        """
         entry, turn = self._find(message_id), self._find(into)
         if entry is None:
             return
         if turn is None or entry.hidden or turn.hidden:
             self._entries.remove(entry)
             return
-        later = (
-            place
-            for place, (said, number) in enumerate(zip(turn.messages, turn.numbers, strict=True))
-            if said["role"] == "assistant" and number > entry.seq
-        )
+        said = enumerate(zip(turn.messages, turn.numbers, strict=True))
+        later = (at for at, (one, number) in said if one["role"] == "assistant" and number > entry.seq)
         self._join(entry, turn, next(later, len(turn.messages)))
 
     def _message(self, seq: int, data: JsonObject) -> None:

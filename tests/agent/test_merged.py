@@ -162,3 +162,31 @@ async def test_a_restart_keeps_the_place_of_what_joined_a_turn(tmp_path: Path, q
     async with running(Agent(tmp_path, ScriptedModel("!"), tools)) as agent:
         await agent.ask("three")
         assert talk(agent.model) == [*before, "both", "three"]
+
+
+@pytest.mark.parametrize("call_ends", [False, True])
+async def test_what_joins_a_turn_that_a_restart_took_up_does_not_part_a_call_from_its_result(
+    tmp_path: Path, call_ends: bool
+) -> None:
+    """The session stops in mid round with another message waiting; both are answered as one afterwards."""
+    tools, standing = Tools(), asyncio.Event()
+
+    async def stand(call: object) -> str:
+        standing.set()
+        await asyncio.Event().wait()
+        return ""
+
+    tools.add("look", lambda call: "looked", read_only=True)
+    tools.add("stand", stand, read_only=True)
+    calls = [("c1", "stand", "{}"), *[("c2", "look", "{}")] * call_ends]
+    agent = Agent(tmp_path, ScriptedModel(("", calls)), tools, settings=COLLECT, limits={"drain_seconds": 0})
+    async with running(agent):
+        await agent.send("one")
+        await standing.wait()
+        await agent.send("two")
+    tools.add("stand", lambda call: "stood", read_only=True)
+    model = ScriptedModel("both")
+    async with running(Agent(tmp_path, model, tools, settings=COLLECT)) as agent:
+        await agent.until(lambda: [event for event in agent.events if getattr(event, "text", "") == "both"])
+        roles = [said["role"] for said in model.requests[0].messages[1:]]
+        assert roles == ["user", "user", "assistant", *["tool"] * len(calls)]
