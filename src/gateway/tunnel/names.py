@@ -6,6 +6,7 @@ revoked; a later bridge's tool of the same name is `<bridge>_<server>_<tool>`. R
 
 import hashlib
 import re
+from collections.abc import Collection
 
 _LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
@@ -42,6 +43,15 @@ class Names:
     def given(self, bridge_id: str) -> dict[str, str]:
         """Own name → public name of one bridge."""
         return {own: public for (owner, own), public in self._public.items() if owner == bridge_id}
+
+    def keep_few(self, bridge_id: str, there: Collection[str], most: int) -> None:
+        """A bridge that brings other tools each time: above `most`, names of tools that it no longer has are free."""
+        given = self.given(bridge_id)
+        if len(given) > most:
+            for own, public in given.items():
+                if own not in there:
+                    del self._routes[public]
+                    del self._public[bridge_id, own]
 
     def free(self, bridge_id: str) -> None:
         """The bridge was revoked."""
