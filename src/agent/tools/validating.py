@@ -95,7 +95,7 @@ def _unchecked(*_: Any) -> None:
 
 
 def _unique(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    """jsonschema compares each with each where they can't be sorted. 1 and 1.0 are two here: the server knows better."""
+    """jsonschema compares each with each where none can be sorted. 1 and 1.0 are two here: the server knows better."""
     if wanted and isinstance(instance, list):
         written = {orjson.dumps(item, option=orjson.OPT_SORT_KEYS) for item in instance}
         if len(written) < len(instance):
