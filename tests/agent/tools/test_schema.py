@@ -200,3 +200,33 @@ def test_deep_schemas() -> None:
         check(schema, {"a": {"a": 1}})
     except BadArguments:
         pass
+
+
+def test_a_strangers_schema_costs_a_moment_at_most() -> None:
+    deep: dict[str, Any] = {"d0": {"type": "object"}}
+    for depth in range(1, 41):
+        deep[f"d{depth}"] = {"allOf": [{"$ref": f"#/$defs/d{depth - 1}"}] * 2}
+    many = [{"x": number} for number in range(20_000)]
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    for schema, arguments in (
+        ({"$defs": deep, "$ref": "#/$defs/d40"}, {}),
+        ({"properties": {"a": {"uniqueItems": True}}}, {"a": many}),
+        ({"properties": {"a": {"$schema": dialect, "pattern": "(a+)+$"}}}, {"a": "a" * 40 + "!"}),
+        ({"properties": {"a": {"items": {"anyOf": [{"const": n} for n in range(500)]}}}}, {"a": list(range(500)) * 50}),
+    ):
+        begun = time.thread_time()
+        check(schema, arguments)
+        assert time.thread_time() - begun < 0.5
+
+
+def test_what_has_to_be_different_is_compared() -> None:
+    different = {"properties": {"a": {"uniqueItems": True}}}
+    check(different, {"a": [{"x": 1}, {"x": 2}, 1, True, "1"]})
+    assert "at “a”: the elements are not all different" in refused(
+        different, {"a": [{"x": 1, "y": 2}, {"y": 2, "x": 1}]}
+    )
+
+
+def test_a_part_may_name_its_dialect() -> None:
+    part = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "integer"}
+    assert "is not of type 'integer'" in refused({"properties": {"a": part}}, {"a": "x"})
