@@ -77,9 +77,7 @@ async def test_private_messages_can_be_begun_by_the_assistant(discord: FakeDisco
         assert discord.visible("77") == ["news"]
 
 
-async def test_who_ever_wrote_is_not_remembered_for_ever(
-    discord: FakeDiscord, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_ever_wrote_is_not_remembered_for_ever(discord: FakeDiscord, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strangers too, for as long as the process lives; an answer to somebody forgotten finds its way all the same."""
     monkeypatch.setattr("channels.discord.people.MOST", 3)
     notes = Notebook()
