@@ -136,7 +136,7 @@ def call(number: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any]
             progress(meta["progressToken"], 1)
         text(number, "done")
     elif name == "ask":
-        schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+        schema = arguments.get("schema", {"type": "object", "properties": {"colour": {"type": "string"}}})
         params = {"message": "Which colour?", "requestedSchema": schema}
         send({"jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": params})
         text(number, json.dumps(answer_to("q1")))

@@ -333,6 +333,16 @@ async def test_a_question_may_outlive_its_call(tmp_path: Path) -> None:
         assert first_text(await call(owner, "good")) == "good"
 
 
+@pytest.mark.parametrize("schema", [{"properties": {"a": True}}, {"properties": ["a"]}, {"required": 7}, "form"])
+async def test_a_question_that_is_no_form_is_shown_to_nobody(schema: Any) -> None:
+    async def person(question: Question) -> dict[str, Any]:
+        raise AssertionError("no client can show this")
+
+    async with running(hostile()) as owner:
+        result = await call(owner, "ask", {"schema": schema}, on_question=person)
+        assert json.loads(first_text(result)) == {"action": "cancel"}
+
+
 async def test_a_question_in_calls_of_two_people_is_shown_to_neither() -> None:
     async def person(question: Question) -> dict[str, Any]:
         raise AssertionError("shown to the wrong person")

@@ -576,6 +576,20 @@ async def test_the_ledgers_own_file(begin: Begin) -> None:
     await until(lambda: bridge.database.read("SELECT state FROM calls") == [])
 
 
+async def test_an_answer_is_not_kept_for_longer_because_no_other_call_comes(begin: Begin) -> None:
+    """Those who read the file months later find what was done that day, and nothing of what was answered."""
+    bridge, link = await begin()
+    await link.request("c1", "fs_add", {"key": "a"}, key="k")
+    await link.answer("c1")
+    await until(lambda: bridge.database.read("SELECT state FROM calls") == [("acknowledged",)])
+    assert bridge.database.read("SELECT answer FROM calls WHERE answer IS NOT NULL") != []
+    bridge.database.write(("UPDATE calls SET updated = updated - 3601", ()))
+    keeping = asyncio.create_task(Ledger(bridge.database).keep_tidy(0.02))
+    await until(lambda: bridge.database.read("SELECT state, answer FROM calls") == [("acknowledged", None)])
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
 def test_a_newer_database_is_refused(tmp_path: Any) -> None:
     from bridge.database import NewerDatabase
 
