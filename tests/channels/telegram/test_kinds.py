@@ -52,7 +52,8 @@ def test_only_telegram_itself_says_that_a_group_moved() -> None:
     async def nothing(*_: Any) -> bytes:
         return b""
 
-    moved = parse_update({"update_id": 1, "message": message | {"migrate_from_chat_id": -5}}, me, nothing, nothing)  # type: ignore[arg-type]
+    update = {"update_id": 1, "message": message | {"migrate_from_chat_id": -5}}
+    moved = parse_update(update, me, nothing, nothing)  # type: ignore[arg-type] # no file comes with it
     assert moved == Migrated("-5", str(NEW))
 
 
