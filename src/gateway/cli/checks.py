@@ -27,6 +27,7 @@ from gateway.cli.running import (
     process_exists,
     read_running_file,
 )
+from gateway.database import check_database
 from gateway.identity.document import CorruptDocument, Document
 from gateway.settings import Loaded
 
@@ -154,12 +155,17 @@ def _admin_token(loaded: Loaded, running: Running) -> Iterator[Finding]:
 
 
 def _documents(home: Path) -> Iterator[Finding]:
-    """What is kept of people: where one cannot be read, nothing starts."""
+    """What is kept of people, and the databases: where one cannot be read, nothing starts."""
     for path in sorted((home / "identity").glob("*.json")):
         try:
             Document(path)
         except CorruptDocument as error:
             yield Finding("people", "failed", str(error), f"gateway restore FILE, or mv {path} {path}.bad")
+    for path in sorted(home.glob("*.db")):
+        try:
+            check_database(path)
+        except CorruptDocument as error:
+            yield Finding("database", "failed", str(error), f"gateway restore FILE, or mv {path} {path}.bad")
 
 
 def _taken(host: str, port: int) -> bool:
