@@ -190,12 +190,12 @@ def _certificate(loaded: Loaded) -> Iterator[Finding]:
     tls = loaded.settings.server.tls
     if tls.cert is None or tls.key is None:
         return
-    import ssl
+    from gateway.server import UnusableTls, tls_context
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
-    except (ssl.SSLError, OSError) as error:
-        yield Finding("certificate", "failed", f"{tls.cert}: {error}", "set server.tls.cert and server.tls.key")
+        tls_context(loaded.settings.server)
+    except UnusableTls as error:
+        yield Finding("certificate", "failed", str(error), "set server.tls.cert and server.tls.key")
     else:
         yield Finding("certificate", "ok", str(tls.cert))
 
