@@ -26,6 +26,7 @@ from bus.message_bus import MemoryBus
 from channels.manager import ChannelManager
 from channels.ports import Identity, Place
 from gateway import __version__
+from gateway.database import naming
 from gateway.handlers.access import Access
 from gateway.handlers.administration import Administration
 from gateway.handlers.asking import AskingMethods
@@ -144,7 +145,8 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     settings, home = loaded.settings, loaded.home
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = await stack.enter_async_context(JsonlStore(home / "sessions"))
-    accounts = await stack.enter_async_context(Accounts(home / "accounts.db", settings.budgets))
+    with naming(home / "accounts.db"):
+        accounts = await stack.enter_async_context(Accounts(home / "accounts.db", settings.budgets))
     audit = AuditLog(home / "audit.jsonl")
     stack.callback(audit.close)
     people = People.open(home, settings.auth)
