@@ -177,9 +177,6 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         open_turns=store.open_turns, accountant=accounts,
         compactor=Compactor(model, accounts) if settings.agent.compaction else None,
     )  # fmt: skip
-    moves = Moves(store, loop.update, platforms)
-    gate.tell(moves.begin)
-
     # the channels
     speech = SpeechToText(settings.speech_to_text) if settings.speech_to_text else None
     if speech is not None:
@@ -192,6 +189,8 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
 
     # the methods
     hub = Hub()
+    moves = Moves(store, loop.update, hub.expel, platforms)
+    gate.tell(moves.begin)
     sockets = Sockets(
         settings.server.max_connections, people.authenticator, heartbeat=settings.server.heartbeat_seconds
     )
