@@ -105,25 +105,32 @@ class Acceptor(Conversations):
     async def _accept_new(self, message: InboundMessage, digest: str) -> Accepted:
         lane = await self._lanes.enter(message.session)
         try:
-            command = commands.parse(message.text)
-            if command is not None and message.wants_reply:
-                return await self._accept_command(lane, message, digest, *command)
-            if message.wants_reply and len(lane.queue) >= self._limits.queued_messages_per_session:
+            command = commands.parse(message.text) if message.wants_reply else None
+            edited = [one for one in lane.queue if one.message.message_id == message.replaces]
+            waiting = len(lane.queue) - len(edited)
+            if message.wants_reply and command is None and waiting >= self._limits.queued_messages_per_session:
                 raise Overloaded("too many messages are waiting in this session", retry_after_ms=2000)
-            for pending in [one for one in lane.queue if one.message.message_id == message.replaces]:
+            for pending in edited:
                 lane.queue.remove(pending)  # edited before its turn came: only the edited one is answered
                 await self._end_queued(lane, pending, "stopped")
-            if self._takes_the_place(lane, message):
+            if self._takes_the_place(lane, message, interrupts=command is None):
                 self._cut(lane, ABORT)
+            if command is not None:
+                return await self._accept_command(lane, message, digest, *command)
             return await self._keep(lane, message, digest)
         finally:
             self._lanes.leave(lane)
 
-    def _takes_the_place(self, lane: Lane, message: InboundMessage) -> bool:
+    def _takes_the_place(self, lane: Lane, message: InboundMessage, *, interrupts: bool) -> bool:
         """Whether the running turn ends for this message: it was edited, or its speaker wants it so."""
         if message.replaces is not None and lane.answering(message.replaces):
             return True
-        return message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt"
+        return (
+            interrupts
+            and message.wants_reply
+            and lane.speaker == message.actor.user
+            and self._queue(lane) == "interrupt"
+        )
 
     async def _keep(self, lane: Lane, message: InboundMessage, digest: str) -> Accepted:
         """Record the message and queue its turn, which may ask the model while the disk works."""
