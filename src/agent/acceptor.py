@@ -22,6 +22,7 @@ from agent.settings import LimitSettings
 from bus import commands, context, events
 from bus.errors import GatewayError, IdempotencyConflict, Overloaded
 from bus.events import Accepted, InboundMessage, JsonObject
+from bus.keys import SessionKey
 from bus.wording import explain
 
 RunCommand = Callable[["Acceptor", commands.Command, str, InboundMessage], Awaitable[str]]
@@ -50,6 +51,11 @@ class Acceptor(Conversations):
     @abstractmethod
     def _queue(self, lane: Lane) -> str:
         """What a message does in this session that comes while a turn runs."""
+
+    def queue_mode(self, key: SessionKey) -> str:
+        """What a message does there that comes while a turn runs; '' where the session has no work now."""
+        lane = self._lanes.get(key)
+        return "" if lane is None else self._queue(lane)
 
     async def accept(self, message: InboundMessage) -> Accepted:
         """Make `message` durable and give it its turn.
