@@ -73,7 +73,9 @@ class Guard:
 
     async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]:
         """What this person may see. With `session`, as it is there: a group where bridges are not lent has none."""
-        return [spec for spec, _ in (await self._table(actor)).values() if self._allowed_in(spec, actor, session)]
+        found = [spec for spec, _ in (await self._table(actor)).values()]
+        bridges = self._bridges_in(actor, session)
+        return found if bridges else [spec for spec in found if spec.source != "bridge"]
 
     async def find(self, actor: Actor, name: str) -> ToolSpec | None:
         """One tool as its source has it, or None."""
@@ -97,7 +99,7 @@ class Guard:
         if not self._standing(call.actor):
             raise Forbidden("this user may not use tools any more")
         spec, source = await self._find(call.actor, call.name)
-        if not self._allowed_in(spec, call.actor, call.session):
+        if spec.source == "bridge" and not self._bridges_in(call.actor, call.session):
             raise ToolDenied("tools of your computer are off in this group: say /bridge on here to lend them")
         hashed = _hashed(call)
         word = dangerous_word(call.name, call.arguments)
@@ -173,9 +175,9 @@ class Guard:
             return spec.policy
         return strictest(spec.policy, *(rule(actor, spec) for rule in self._rules))
 
-    def _allowed_in(self, spec: ToolSpec, actor: Actor, session: SessionKey | None) -> bool:
-        """In a group, a person's bridge is off until that person says `/bridge on` there."""
-        if spec.source != "bridge" or session is None:
+    def _bridges_in(self, actor: Actor, session: SessionKey | None) -> bool:
+        """Whether a person's bridges work there: in a group not before that person has said `/bridge on`."""
+        if session is None:
             return True
         if take_apart(session.text, self._platforms).kind is not KeyKind.GROUP or session.scope:
             return True

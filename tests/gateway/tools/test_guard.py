@@ -307,6 +307,17 @@ async def test_bridges_are_off_in_a_group_until_their_owner_lends_them(house: Ho
     assert len(house.bridge.calls) == 2
 
 
+async def test_a_list_asks_once_whether_bridges_are_lent(house: House) -> None:
+    house.bridge = CountedTools(*(spec(f"fs_{n}", source="bridge", bridge="laptop") for n in range(500)))
+    house.close()
+    house.open()
+    await house.desk.lend("alice", GROUP, True)
+    asked: list[str] = []
+    house.store._reader.set_trace_callback(asked.append)
+    assert len(await house.guard.list_tools(actor(), GROUP)) > 500
+    assert len(asked) == 1
+
+
 async def test_a_private_key_that_looks_like_a_group_is_no_group(house: House) -> None:
     await house.call("fs_read", session=SessionKey(GROUP.text, "alice"))
     await house.call("fs_read", session=SESSION)
