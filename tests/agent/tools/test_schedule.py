@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ import pytest
 
 from agent.ports.tools import ToolResult
 from agent.tools.builtin.schedule import ScheduleTool
-from agent.tools.builtin.schedule_book import Due, Scheduler
+from agent.tools.builtin.schedule_book import Due, Scheduler, Task
 from agent.tools.builtin.schedule_times import check_cron, moment, next_time, zone_named
 from agent.tools.registry import ToolProblem
 from tests.agent.tools.helpers import BOB, text, use
@@ -223,6 +224,36 @@ async def test_an_hour_that_comes_twice_reminds_once(tmp_path: Path, clock: Cloc
             assert await house.at(task.due + 1 - START) == ["wake up"]
         told = [datetime.fromtimestamp(due.due, BERLIN).strftime("%d %H:%M") for due in house.due]
     assert told == times
+
+
+class SlowDisk(Scheduler):
+    """Writes when it is let go."""
+
+    def __init__(self, folder: Path, now: Clock) -> None:
+        super().__init__(folder, now)
+        self.writing, self.go_on = threading.Event(), threading.Event()
+
+    def _write(self, tasks: dict[str, Task]) -> None:
+        self.writing.set()
+        assert self.go_on.wait(10)
+        super()._write(tasks)
+
+
+async def test_who_is_stopped_while_the_book_is_written_leaves_it_as_the_disk_has_it(
+    tmp_path: Path, clock: Clock
+) -> None:
+    scheduler = SlowDisk(tmp_path, clock)
+    tool = ScheduleTool(scheduler)
+    stopped = asyncio.create_task(use(tool, action="add", text="tea", at="in 10 minutes", zone="UTC"))
+    await asyncio.to_thread(scheduler.writing.wait, 10)
+    stopped.cancel()
+    other = asyncio.create_task(use(tool, action="add", text="soup", at="in 20 minutes", zone="UTC"))
+    await asyncio.sleep(0.01)
+    scheduler.go_on.set()
+    await asyncio.wait([stopped, other])
+    assert stopped.cancelled() and not other.result().is_error
+    assert [task.text for task in await scheduler.of("alice")] == ["tea", "soup"]
+    assert [task.text for task in await Scheduler(tmp_path, clock).of("alice")] == ["tea", "soup"]
 
 
 @pytest.mark.attack(75)

@@ -209,9 +209,15 @@ class Scheduler:
         return {task.task_id: task for task in tasks}
 
     async def _save(self, tasks: dict[str, Task]) -> None:
-        await asyncio.to_thread(self._write, tasks)
-        self._tasks = tasks
-        self._changed.set()
+        writing = asyncio.get_running_loop().run_in_executor(None, self._write, tasks)
+        try:
+            await asyncio.shield(writing)
+        finally:
+            # Whoever asked may be stopped: the thread goes on, and nobody else writes before it is known what it did.
+            await asyncio.wait([writing])
+            if writing.exception() is None:
+                self._tasks = tasks
+                self._changed.set()
 
     def _write(self, tasks: dict[str, Task]) -> None:
         data = orjson.dumps({"version": VERSION, "tasks": [asdict(task) for task in tasks.values()]})
