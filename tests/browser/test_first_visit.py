@@ -60,6 +60,10 @@ async def test_without_a_login_and_in_again(house: House, picture: Picture) -> N
         await page.see(".login")
         assert await page.text("h1") == "登录"
         await page.accessible()
+        mark = await page.evaluate(
+            "(({ width, height }) => [width, height])(document.querySelector('.mark').getBoundingClientRect())"
+        )
+        assert mark[0] == mark[1], "the mark keeps its shape"
         await picture(page, "login-zh")
         await page.fill("#login-code", "<b>not a code</b>")
         await page.press("Enter", "#login-code")
