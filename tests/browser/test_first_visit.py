@@ -77,6 +77,20 @@ async def test_without_a_login_and_in_again(house: House, picture: Picture) -> N
         await page.quiet(house.gateway.url)
 
 
+async def test_who_is_put_out_is_told(house: House) -> None:
+    async with house.browser.page() as page:
+        await page.login(await house.invitation("leaver"))
+        await page.say("count to 200")
+        async with await house.admin() as client:
+            await client.call("user.remove", user="leaver")
+        await page.see(".login .problem")
+        assert await page.text(".login .problem") == "You are no longer logged in."
+        await page.accessible()
+        await page.do("reload")
+        await page.see(".login")
+        await page.see(".login .problem", gone=True)
+
+
 @pytest.mark.attack(2)
 async def test_no_word_in_the_url_leads_to_another_server(house: House) -> None:
     async with Stranger() as stranger, house.visit() as page:
