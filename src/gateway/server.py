@@ -169,10 +169,12 @@ class Listener:
             raise web.HTTPUpgradeRequired
         place = None if principal is not None else await self._places.take(peer_of(request))
         connection: Connection | None = None
+        language = "zh" if request.headers.get("Accept-Language", "").lower().startswith("zh") else ""
 
         def begin(transport: asyncio.Transport) -> "WebSocket":
             nonlocal connection
-            connection = Connection(transport, self._house, principal, place, max_size=self._settings.max_message_bytes)
+            most = self._settings.max_message_bytes
+            connection = Connection(transport, self._house, principal, place, max_size=most, language=language)
             return connection.socket
 
         try:

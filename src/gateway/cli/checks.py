@@ -29,6 +29,7 @@ from gateway.cli.running import (
 )
 from gateway.database import check_database
 from gateway.identity.document import CorruptDocument, Document
+from gateway.observability.redaction import MIN_SECRET_CHARS, secrets_of
 from gateway.settings import Loaded
 
 State = Literal["ok", "warning", "failed"]
@@ -61,6 +62,7 @@ def check_all(loaded: Loaded) -> Iterator[Finding]:
     yield Finding("configuration", "ok", str(loaded.source or "no file: the defaults"))
     for warning in loaded.warnings:
         yield Finding("configuration", "warning", warning, "gateway config show")
+    yield from _written_secrets(loaded)
     home = list(check_home(loaded.home))
     yield from home
     if not any(each.name == "state folder" and each.state == "failed" for each in home):
@@ -71,6 +73,19 @@ def check_all(loaded: Loaded) -> Iterator[Finding]:
     yield from _models(loaded)
     yield from _channels(loaded)
     yield from _servers(loaded)
+
+
+def _written_secrets(loaded: Loaded) -> Iterator[Finding]:
+    """A configuration may hold secrets itself, rather than refer to them: then it is no file for everybody."""
+    path = loaded.source
+    if os.name != "posix" or path is None or not stat.S_IMODE(path.stat().st_mode) & 0o077:
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if any(len(secret) >= MIN_SECRET_CHARS and secret in text for secret in secrets_of(loaded.settings)):
+        yield Finding(
+            "permissions", "warning", f"others can read {path}, and a secret is written in it",
+            f"chmod 600 {path}", fix=partial(path.chmod, 0o600),
+        )  # fmt: skip
 
 
 def _python() -> Finding:

@@ -83,6 +83,23 @@ def test_fix_mends_what_can_be_mended(gateway: Run, home: Path):
     assert not (home / "gateway.json").exists()
 
 
+def test_a_secret_in_a_file_for_everybody_is_found(gateway: Run, tmp_path: Path):
+    config = tmp_path / "c.yaml"
+    config.write_text("channels: {telegram: {enabled: false, token: '1:canary-canary'}}\n")
+    config.chmod(0o644)
+    said = gateway("doctor", "--config", str(config)).stdout
+    assert f"others can read {config}" in said and f"chmod 600 {config}" in said and "canary" not in said
+    gateway("doctor", "--fix", "--config", str(config))
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert "others can read" not in gateway("doctor", "--config", str(config)).stdout
+    config.write_text("channels: {telegram: {enabled: true, token: '${TELEGRAM_BOT_TOKEN}', dm_policy: 'off'}}\n")
+    config.chmod(0o644)
+    refers = gateway("config", "check", "--config", str(config), TELEGRAM_BOT_TOKEN="1:canary-canary")
+    assert refers.returncode == 0
+    free = {"TELEGRAM_BOT_TOKEN": "1:canary-canary", "GATEWAY__CHANNELS__TELEGRAM__BASE_URL": "http://127.0.0.1:9"}
+    assert "others can read" not in gateway("doctor", "--config", str(config), **free).stdout
+
+
 def test_a_mistake_beside_a_secret_is_told_whole(gateway: Run, tmp_path: Path):
     """`api_key: unknown key` looks like a secret and is a sentence."""
     config = tmp_path / "c.yaml"
