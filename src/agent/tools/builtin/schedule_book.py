@@ -209,9 +209,16 @@ class Scheduler:
         return {task.task_id: task for task in tasks}
 
     async def _save(self, tasks: dict[str, Task]) -> None:
-        await asyncio.to_thread(self._write, tasks)
-        self._tasks = tasks
-        self._changed.set()
+        """To its end, whoever leaves: the next one, too, writes the file as a whole, and by the same neighbour."""
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, tasks))
+        try:
+            await asyncio.shield(writing)
+        finally:
+            if not writing.done():
+                await asyncio.wait([writing])
+            if not writing.cancelled() and writing.exception() is None:
+                self._tasks = tasks
+                self._changed.set()
 
     def _write(self, tasks: dict[str, Task]) -> None:
         data = orjson.dumps({"version": VERSION, "tasks": [asdict(task) for task in tasks.values()]})
