@@ -108,8 +108,8 @@ class CallAssembler:
 
 def _is_whole(call: _Call) -> bool:
     """Whether the arguments so far are a JSON document: then a name begins another call."""
-    if not call.parts:
-        return False
+    if not call.parts or call.parts[-1].rstrip()[-1:] not in ("", "}", "]"):
+        return False  # tried for each piece that brings a name: most can be told without reading all of it
     try:
         orjson.loads("".join(call.parts))
     except ValueError:
