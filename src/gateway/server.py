@@ -49,7 +49,7 @@ def peer_of(request: web.Request) -> str:
 
 
 class Listener:
-    """The port. `house` is what sockets stand on; `open_for` says whether new sockets are taken in."""
+    """The port. `house` is what sockets stand on; `taking_in` says whether new sockets are taken in."""
 
     def __init__(
         self, settings: ServerSettings, *, house: House, authenticator: Authenticator, doors: Doors,

@@ -41,6 +41,15 @@ def _origin(text: str) -> str:
     return text.lower()
 
 
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("there is no home folder that ~ could mean") from error
+
+
+File = Annotated[Path, AfterValidator(_at_home)]
+"""A file of the operator's; `~` is his home folder."""
 Network = Annotated[str, AfterValidator(_network)]
 """An address or a network in CIDR form."""
 
@@ -48,9 +57,9 @@ Network = Annotated[str, AfterValidator(_network)]
 class TlsSettings(_Strict):
     """`server.tls`: PEM files. `client_ca` turns on mutual TLS."""
 
-    cert: Path | None = None
-    key: Path | None = None
-    client_ca: Path | None = None
+    cert: File | None = None
+    key: File | None = None
+    client_ca: File | None = None
 
 
 class ServerSettings(_Strict):
