@@ -208,10 +208,13 @@ async def _finish_work(gateway: Gateway) -> None:
 
 
 async def _care(gateway: Gateway) -> None:
-    """Once an hour: ephemeral sessions and keyed calls whose day is over."""
+    """Once an hour: ephemeral sessions with their files, and keyed calls, whose day is over."""
+    sweeps: dict[str, Callable[[], Awaitable[object]]] = {
+        "sessions": gateway.store.sweep, "keyed calls": gateway.toolbox.kept_calls.sweep, "files": gateway.media.sweep,
+    }  # fmt: skip
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        for name, sweep in (("sessions", gateway.store.sweep), ("keyed calls", gateway.toolbox.kept_calls.sweep)):
+        for name, sweep in sweeps.items():
             try:
                 await sweep()
             except GatewayError as error:
