@@ -1,6 +1,6 @@
 """A fair share of one model for each person: so many rounds at once, and those who wait take turns by person.
 
-Used by `fallback.py`, one share for each entry. Somebody with fifty sub-agents waits behind his own rounds, not
+Used by `fallback.py`, one share for each entry; by `web_fetch` and `files.py` for the processes that read pages and PDFs. Somebody with fifty sub-agents waits behind his own rounds, not
 everybody else behind his.
 """
 
