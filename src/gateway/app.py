@@ -138,6 +138,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
             group.create_task(gateway.loop.run(), name="loop"),
         ]
         services += [group.create_task(keep(name, run), name=name) for name, run in kept_services(gateway).items()]
+        services.append(group.create_task(keep("certificate", listener.renew), name="certificate"))
         await gateway.loop.accepting.wait()
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
