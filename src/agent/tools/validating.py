@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -24,6 +25,8 @@ from bus.events import JsonObject
 MAX_KEPT = 512
 CHECK_SECONDS = 0.05
 """Of this thread's work. A hundred times what an honest schema needs; of `allOf` in `allOf` there is no end."""
+_UNCHECKED = ("pattern", "patternProperties", "unevaluatedItems", "unevaluatedProperties")
+"""Regular expressions, one of which may backtrack for ever; and what follows references past the clock."""
 _kept: OrderedDict[int, tuple[JsonObject, Any]] = OrderedDict()
 _Keyword = Callable[..., Iterator[Any] | None]
 
@@ -44,13 +47,17 @@ _patience = _Patience()
 def errors_of(schema: JsonObject, arguments: JsonObject) -> list[Any]:
     """jsonschema's ValidationErrors, the most relevant first.
 
-    A schema that is itself broken, that points elsewhere, or that takes too long finds nothing: the server has the
-    last word.
+    A schema that is itself broken, or that points elsewhere, finds nothing, and one that takes too long what it found
+    so far: the server has the last word.
     """
     _patience.until = time.thread_time() + CHECK_SECONDS
+    errors: list[Any] = []
     try:
-        return sorted(_validator(schema).iter_errors(arguments), key=relevance, reverse=True)
-    except (SchemaError, Unresolvable, RecursionError, TypeError, ValueError, AttributeError, KeyError, _TooLong):
+        with suppress(_TooLong):
+            for error in _validator(schema).iter_errors(arguments):
+                errors.append(error)
+        return sorted(errors, key=relevance, reverse=True)
+    except (SchemaError, Unresolvable, RecursionError, TypeError, ValueError, AttributeError, KeyError):
         return []
 
 
@@ -76,8 +83,9 @@ def _evolved(validator: Any, **changes: Any) -> Any:
 
 
 def _gentle(keywords: dict[str, Any]) -> dict[str, _Keyword]:
-    """The keywords with an end: patterns are regular expressions of a stranger, which may backtrack for ever."""
-    own: dict[str, _Keyword] = {"pattern": _unchecked, "patternProperties": _unchecked, "uniqueItems": _unique}
+    """The keywords with an end."""
+    own: dict[str, _Keyword] = dict.fromkeys(_UNCHECKED, _unchecked) | {"uniqueItems": _unique}
+    own["additionalProperties"] = _additional(keywords["additionalProperties"])
     return {name: _timed(own.get(name, keyword)) for name, keyword in keywords.items()}
 
 
@@ -85,6 +93,15 @@ def _timed(keyword: _Keyword) -> _Keyword:
     def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any] | None:
         if time.thread_time() > _patience.until:
             raise _TooLong
+        return keyword(validator, value, instance, schema)
+
+    return checked
+
+
+def _additional(keyword: _Keyword) -> _Keyword:
+    def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any] | None:
+        if isinstance(schema, dict) and "patternProperties" in schema:
+            return None  # what is additional is told by those regular expressions
         return keyword(validator, value, instance, schema)
 
     return checked

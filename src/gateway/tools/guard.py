@@ -199,7 +199,7 @@ class Guard:
         if not call.attended or call.actor.role == "service":
             raise ConfirmationRequired("this call needs a person's yes, and nobody is there to ask")
         digest = _digest(call, hashed)
-        asked = self._desk.waiting_for(user, call.call_id, digest) or Asked(
+        asked = self._desk.waiting_for(call, digest) or Asked(
             approval_id=new_id("ap"), user=user, call_id=call.call_id, tool=call.name, digest=digest,
             arguments=call.arguments, risk=f"'{word}' is a dangerous word" if word else "this tool asks first",
             expires=time.time() + self._desk.cloud_seconds, session=call.session, message_id=call.message_id,
@@ -234,14 +234,14 @@ class Guard:
             return False
         if not call.repeated:
             return True
-        return self._desk.waiting_for(call.actor.user, call.call_id, _digest(call, hashed)) is not None
+        return self._desk.waiting_for(call, _digest(call, hashed)) is not None
 
     def _still_asking(self, call: ToolCall, hashed: str) -> None:
         """A call of before a restart that may not be made twice: its question is there, so it was not made.
 
         A question is taken away, on the disk, before its call is made. Raises OutcomeUnknown where it is gone.
         """
-        if self._desk.waiting_for(call.actor.user, call.call_id, _digest(call, hashed)) is None:
+        if self._desk.waiting_for(call, _digest(call, hashed)) is None:
             raise OutcomeUnknown("the gateway was restarted while this call was under way")
 
     async def _intend(self, call: ToolCall, hashed: str, *, harmless: bool) -> None:

@@ -1,4 +1,6 @@
-"""Public names: they stay with their bridge, and a bridge cannot take them all."""
+"""Public names of the tools of a person's bridges: kept for a bridge, and not without end."""
+
+import pytest
 
 from bridge.protocol import Limits
 from gateway.tunnel.bridge import MAX_NAMES, MAX_TOOLS, Bridge
@@ -6,41 +8,36 @@ from gateway.tunnel.names import Names
 
 
 class SilentTrail:
-    async def intent(self, event: str, **fields: object) -> None:
-        raise AssertionError(event)
+    """Nobody reads what a bridge without a link would write."""
 
-    def note(self, event: str, **fields: object) -> None:
-        raise AssertionError(event)
-
-
-def make(names: Names, bridge_id: str) -> Bridge:
-    return Bridge("alice", bridge_id, bridge_id, names=names, limits=Limits(), trail=SilentTrail(), changed=_nobody)
+    def note(self, what: str, **detail: object) -> None:
+        raise AssertionError(what)
 
 
-def _nobody(bridge: Bridge, what: str) -> None:
-    """Nobody listens."""
-
-
-def catalogue(*tools: str) -> dict[str, object]:
-    return {"revision": "1", "tools": [{"name": name, "server": "fs"} for name in tools]}
-
-
-def test_a_bridge_that_brings_other_tools_each_time_does_not_fill_the_memory() -> None:
+@pytest.mark.attack(51)
+def test_a_server_that_names_its_tools_anew_each_time_fills_no_table() -> None:
     names = Names()
-    laptop = make(names, "laptop")
-    for revision in range(20):
-        laptop.adopt(catalogue("fs_read", *(f"tool_{revision}_{n}" for n in range(MAX_TOOLS - 1))))
-        assert len(names.given("laptop")) <= MAX_NAMES + MAX_TOOLS
-        assert {spec.name for spec in laptop.specs()} <= set(names.given("laptop").values())
-    assert names.route("fs_read") == ("laptop", "fs_read")
-    assert names.route("tool_0_0") is None
+    made = [
+        Bridge("alice", f"b{n}", "laptop", names=names, limits=Limits(), trail=SilentTrail(), changed=lambda *_: None)
+        for n in (1, 2)
+    ]
+    made[0].adopt({"tools": [{"name": "fs_read"}]})
+    made[1].adopt({"tools": [{"name": "fs_read"}]})
+    for turn in range(6):
+        made[0].adopt({"tools": [{"name": f"t{turn}_{number}"} for number in range(MAX_TOOLS)]})
+        assert {spec.name for spec in made[0].specs()} == {f"t{turn}_{number}" for number in range(MAX_TOOLS)}
+        assert all(names.route(spec.name) == ("b1", spec.name) for spec in made[0].specs())
+        assert len(names.given("b1")) <= MAX_NAMES
+    assert [spec.name for spec in made[1].specs()] == ["laptop_fs_read"]
+    assert names.route("laptop_fs_read") == ("b2", "fs_read")
 
 
-def test_a_name_stays_while_its_tool_is_away_for_a_moment() -> None:
+def test_a_name_stays_with_its_bridge_while_there_is_room() -> None:
     names = Names()
-    laptop, desktop = make(names, "laptop"), make(names, "desktop")
-    laptop.adopt(catalogue("fs_read"))
-    laptop.adopt(catalogue())
-    desktop.adopt(catalogue("fs_read"))
-    assert [spec.name for spec in desktop.specs()] == ["desktop_fs_read"]
-    assert names.route("fs_read") == ("laptop", "fs_read")
+    for bridge_id, own in (("b1", "fs_read"), ("b2", "fs_read"), ("b1", "fs_write")):
+        names.claim(bridge_id, "laptop", own)
+    names.forget_old("b1", {"fs_write"}, 2)
+    assert names.claim("b1", "laptop", "fs_read") == "fs_read"
+    names.free("b1")
+    assert names.route("fs_read") is None and names.route("fs_write") is None
+    assert names.claim("b2", "laptop", "fs_read") == "laptop_fs_read"
