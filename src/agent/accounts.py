@@ -188,10 +188,11 @@ class Accounts:
         self._database.execute("BEGIN")
         try:
             kept = [self._database.execute(_INSERT, row).rowcount > 0 for row in rows]
+            self._database.execute("COMMIT")
         except BaseException:  # whatever it was: an open transaction would spoil the next batch
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # some refusals of the disk end it by themselves
+                self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
         return kept
 
     async def forget(self, user: str) -> None:

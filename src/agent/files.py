@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.llm.fair import FairShare
 from agent.pdf_text import MISSING
 from agent.ports.media import MediaReader, MediaStore
 from agent.ports.tools import ToolResult
@@ -34,6 +35,8 @@ IMAGE_BYTES = 8 * 1024 * 1024
 MAX_IMAGES = 10
 PDF_PAGES = 200
 PDF_SECONDS = 20.0
+PDF_READERS = FairShare(2)
+"""Processes at once, over all people, who take turns: each may take a gibibyte."""
 MAX_KEPT = 16
 """Files of one tool result that are kept; more are named."""
 
@@ -77,7 +80,8 @@ async def text_of(ref: MediaRef, media: MediaReader, owner: str, characters: int
     if ref.mime.startswith(READ_AS_TEXT):
         return (await media.read(ref, owner)).decode("utf-8", "replace")
     if ref.mime == PDF:
-        return await _read_pdf(await media.read(ref, owner), characters)
+        async with PDF_READERS.slot(owner):
+            return await _read_pdf(await media.read(ref, owner), characters)
     return None
 
 

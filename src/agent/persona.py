@@ -44,17 +44,27 @@ class Personas:
         self._kept: dict[Path, tuple[int, str]] = {}
         self._looked = float("-inf")
         self._found = False
+        self._skilled = False
 
     async def text(self, agent_id: str, actor: Actor) -> str:
         """What goes behind the system prompt; '' where nobody wrote anything."""
         return await asyncio.to_thread(self._text, agent_id, actor.user) if self._any() else ""
 
     def _any(self) -> bool:
+        self._look()
+        return self._found
+
+    def has_skills(self) -> bool:
+        """Whether there is a skill to read, as far as was seen a moment ago."""
+        self._look()
+        return self._skilled
+
+    def _look(self) -> None:
         now = time.monotonic()
         if now - self._looked >= self._look_seconds:
             self._looked = now
             self._found = any((self._home / name).is_dir() for name in ("agents", "users", "skills"))
-        return self._found
+            self._skilled = self._found and any((self._home / "skills").glob("*/SKILL.md"))
 
     def _text(self, agent_id: str, user: str) -> str:
         parts = [self._read(self._home / "agents" / _name(agent_id) / "AGENTS.md", FILE_CHARS)]
@@ -71,6 +81,7 @@ class Personas:
         try:
             changed = file.stat().st_mtime_ns
         except OSError:
+            self._kept.pop(file, None)
             return ""
         kept = self._kept.get(file)
         if kept is None or kept[0] != changed:
@@ -81,6 +92,7 @@ class Personas:
         """Take away what one person wanted. Raises OSError."""
         if _name(user) == user:
             folder = self._home / "users" / user
+            self._kept.pop(folder / "AGENTS.md", None)
             (folder / "AGENTS.md").unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something else lies there, or nothing did
                 folder.rmdir()

@@ -108,7 +108,8 @@ class TurnRunner:
             async with asyncio.timeout(None) as scope:
 
                 def changed() -> None:
-                    scope.reschedule(None if turn.clock.paused else loop.time() + turn.clock.remaining())
+                    if not scope.expired():  # else its time is over, whoever is asked now
+                        scope.reschedule(None if turn.clock.paused else loop.time() + turn.clock.remaining())
 
                 turn.clock_changed = changed
                 changed()
@@ -116,6 +117,8 @@ class TurnRunner:
                     return await self._supervisor.run(turn)
         except TimeoutError as error:
             raise TimedOut(f"the answer took longer than {self._limits.turn_seconds:g} seconds") from error
+        finally:
+            turn.clock_changed = _nothing  # a question that is answered late moves no deadline any more
 
     # ------------------------------------------------------------ the ends
 
@@ -251,3 +254,7 @@ class TurnRunner:
             session=event.session, message_id=event.message_id, seq=event.seq, code=error.code,
             message=error.message, retryable=True, retry_after_ms=5000, trace_id=context.current_trace_id(),
         )  # fmt: skip
+
+
+def _nothing() -> None:
+    """The turn is over."""

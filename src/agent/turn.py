@@ -40,13 +40,13 @@ class Turn:
         self.spending = Spending(pending.message, pending.progress)
         self.mode = ""
         self.model = ""
-        self.last_round = ""
-        """The text of the round that streams now."""
         self._pending = pending
         self._key = lane.key
         self._id = pending.message.message_id
         self._parts: list[str] = []
         self._joint = False
+        self._round_at = 0
+        """Where in the parts the round begins that streams now."""
         self.clock_changed: Callable[[], None] = _nothing
         """Called when `clock` stands still or goes on."""
         self.began = False
@@ -81,6 +81,11 @@ class Turn:
         """The answer so far: the deltas since the last start, joined."""
         return "".join(self._parts)
 
+    @property
+    def last_round(self) -> str:
+        """The text of the round that streams now."""
+        return "".join(self._parts[self._round_at :])
+
     def begin(self, mode: str, model: str, reason: str = "") -> None:
         """Record and announce an attempt. Rounds of an earlier attempt are streamed again from the log."""
         self.mode, self.model, self.began = mode, model, True
@@ -111,7 +116,7 @@ class Turn:
     def next_round(self) -> None:
         """What comes now is another round: it is joined to the text before by an empty line."""
         self._joint = bool(self._parts)
-        self.last_round = ""
+        self._round_at = len(self._parts) + self._joint
 
     def delta(self, text: str) -> None:
         """A piece of the answer. The hot path: no await, no lookup, no copy."""
@@ -120,7 +125,6 @@ class Turn:
         if self._joint:
             self._joint = False
             self._delta(JOINT)
-        self.last_round += text
         self._delta(text)
 
     def _delta(self, text: str) -> None:

@@ -138,6 +138,7 @@ async def _live(gateway: Gateway, listener: Listener, stop: Stop, say: Say, begu
             group.create_task(gateway.loop.run(), name="loop"),
         ]
         services += [group.create_task(keep(name, run), name=name) for name, run in kept_services(gateway).items()]
+        services.append(group.create_task(keep("certificate", listener.renew), name="certificate"))
         await gateway.loop.accepting.wait()
         state_files.announce(home, listener.url)
         gateway.phase.ready = True
@@ -208,10 +209,13 @@ async def _finish_work(gateway: Gateway) -> None:
 
 
 async def _care(gateway: Gateway) -> None:
-    """Once an hour: ephemeral sessions and keyed calls whose day is over."""
+    """Once an hour: ephemeral sessions with their files, and keyed calls, whose day is over."""
+    sweeps: dict[str, Callable[[], Awaitable[object]]] = {
+        "sessions": gateway.store.sweep, "keyed calls": gateway.toolbox.kept_calls.sweep, "files": gateway.media.sweep,
+    }  # fmt: skip
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        for name, sweep in (("sessions", gateway.store.sweep), ("keyed calls", gateway.toolbox.kept_calls.sweep)):
+        for name, sweep in sweeps.items():
             try:
                 await sweep()
             except GatewayError as error:

@@ -32,6 +32,8 @@ log = logging.getLogger("gateway.server")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PEER: web.RequestKey[str] = web.RequestKey("peer", str)
 GOING_AWAY = 1012
+CERTIFICATE_SECONDS = 60.0
+"""Between two looks at whether the certificate was renewed."""
 GUEST_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-Session-Key",
@@ -49,7 +51,7 @@ def peer_of(request: web.Request) -> str:
 
 
 class Listener:
-    """The port. `house` is what sockets stand on; `open_for` says whether new sockets are taken in."""
+    """The port. `house` is what sockets stand on; `taking_in` says whether new sockets are taken in."""
 
     def __init__(
         self, settings: ServerSettings, *, house: House, authenticator: Authenticator, doors: Doors,
@@ -64,6 +66,7 @@ class Listener:
         self._waiting = Waiting()
         self._runner: web.AppRunner | None = None
         self._servers: list[asyncio.Server] = []
+        self._context: ssl.SSLContext | None = None
         self._app = web.Application(middlewares=[self._middleware()], client_max_size=2**40)
         self._app.router.add_get("/ws", self.websocket)
         self._app.add_routes(routes)
@@ -83,7 +86,7 @@ class Listener:
             return GuardedHandler(manager, self._waiting, loop=loop, **_HANDLER_OPTIONS)
 
         host = None if self._settings.host == "*" else self._settings.host
-        context = tls_context(self._settings)
+        self._context = context = tls_context(self._settings)
         server = await loop.create_server(
             handler, host, self._settings.port, ssl=context, backlog=1024, reuse_address=True,
             ssl_handshake_timeout=None if context is None else REQUEST_SECONDS,
@@ -92,6 +95,27 @@ class Listener:
         self._runner = runner
         self._servers.append(server)
         self.port = server.sockets[0].getsockname()[1]
+
+    async def renew(self) -> None:
+        """Take over a renewed certificate, until cancelled: the one of the start is over long before the house is."""
+        if self._context is None:
+            await asyncio.Event().wait()
+            return
+        known = _mark(self._settings)
+        while True:
+            await asyncio.sleep(CERTIFICATE_SECONDS)
+            found = await asyncio.to_thread(_mark, self._settings)
+            if found == known or not found:
+                continue
+            try:
+                # first aside: half a pair would spoil the one in use
+                await asyncio.to_thread(tls_context, self._settings)
+                tls_context(self._settings, self._context)
+            except UnusableTls as error:  # its other half is still being written, or it is none
+                log.warning("the renewed certificate is not taken over: %s", error)
+                continue
+            known = found
+            log.info("a renewed certificate is in use")
 
     @property
     def scheme(self) -> str:
@@ -215,12 +239,24 @@ class UnusableTls(OSError):
     """The configured certificate and key cannot be used; the message says which and why. A mistake in the settings."""
 
 
-def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
-    """The server's TLS context, or None. Raises UnusableTls."""
+def _mark(settings: ServerSettings) -> tuple[tuple[int, int], ...]:
+    """What differs when certificate or key were written or replaced; nothing where one is missing."""
+    try:
+        found = [path.stat() for path in (settings.tls.cert, settings.tls.key) if path is not None]
+    except OSError:
+        return ()
+    return tuple((status.st_mtime_ns, status.st_ino) for status in found)
+
+
+def tls_context(settings: ServerSettings, context: ssl.SSLContext | None = None) -> ssl.SSLContext | None:
+    """The server's TLS context, a new one or `context` with what the files hold now; None without TLS.
+
+    Raises UnusableTls.
+    """
     cert, key = settings.tls.cert, settings.tls.key
     if cert is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = context or ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(cert, key, password="")  # else OpenSSL asks the terminal for it, and waits

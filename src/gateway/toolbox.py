@@ -14,8 +14,7 @@ from agent.ports.tools import QuestionAsked, Report, ToolCall
 from agent.tools.builtin.catalogue import Builtins, builtins
 from agent.tools.builtin.memory_book import MemoryBook
 from agent.tools.builtin.schedule_book import Scheduler
-from agent.tools.builtin.skill import SkillTool
-from agent.tools.registry import BuiltinTools
+from agent.tools.builtin.skill import Skills
 from bridge.audit.trail import AuditTrail
 from bus.context import new_id
 from bus.events import JsonObject
@@ -130,9 +129,8 @@ async def open_toolbox(
     cloud = CloudMcp(settings.mcp_servers, folder=home / "mcp", ask=ask, sign_in=sign_in)
     made = builtins(home, settings.tools)
     personas = Personas(home)
-    skills = BuiltinTools([SkillTool(personas)] if personas.skills() else [])
     guard = Guard(
-        [made.source, skills, cloud, bridge_tools], desk=desk, trail=trail, platforms=platforms,
+        [made.source, Skills(personas), cloud, bridge_tools], desk=desk, trail=trail, platforms=platforms,
         rules=[rule_of(settings.tools.rules)] if settings.tools.rules else [], standing=people.may_use_tools,
     )  # fmt: skip
     return Toolbox(

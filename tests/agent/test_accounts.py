@@ -110,3 +110,22 @@ async def test_the_budget_shown_is_the_one_that_holds(tmp_path: Path) -> None:
         shown = [(await accounts.usage(user, 1, role))["budget"]["daily_usd"] for user, role in
                  (("alice", "user"), ("bob", "service"), ("carl", "service"))]  # fmt: skip
     assert shown == [5, 1, 2]
+
+
+async def test_a_commit_that_was_refused_spoils_no_later_one(tmp_path: Path) -> None:
+    """As a full disk does it; here by what SQLite itself puts off until the end of a transaction."""
+    file = tmp_path / "usage.sqlite"
+    async with Accounts(file, BudgetSettings()) as accounts:
+        with contextlib.closing(sqlite3.connect(file)) as other:
+            other.executescript(
+                "CREATE TABLE owner (id INTEGER PRIMARY KEY);"
+                "CREATE TABLE owned (id INTEGER REFERENCES owner (id) DEFERRABLE INITIALLY DEFERRED);"
+                "CREATE TRIGGER refuse AFTER INSERT ON charges BEGIN INSERT INTO owned VALUES (7); END;"
+            )
+        await accounts._do(lambda: accounts._database.execute("PRAGMA foreign_keys = ON"))
+        with pytest.raises(sqlite3.IntegrityError):
+            await accounts.charge([charge(ALICE, 1, 10)])
+        with contextlib.closing(sqlite3.connect(file)) as other:
+            other.execute("DROP TRIGGER refuse")
+        await accounts.charge([charge(ALICE, 2, 5)])
+        assert (await accounts.usage("alice", 7))["total"]["total_tokens"] == 5

@@ -8,6 +8,7 @@ from agent.agents import Agents, route, tools_of
 from agent.persona import Personas
 from agent.ports.tools import ToolSpec
 from agent.settings import AgentProfile, Binding
+from agent.tools.builtin.skill import Skills
 from bus.errors import NotFound
 from bus.events import Actor
 from bus.keys import SessionKey
@@ -90,3 +91,32 @@ async def test_a_persona_that_cannot_be_read_costs_its_words_and_no_turn(
     for _ in range(3):
         assert await personas.text("main", Actor(user="alice")) == ""
     assert len([one for one in caplog.records if "cannot be read" in one.getMessage()]) == 2
+
+
+async def test_a_skill_laid_down_while_the_house_runs_can_be_read(tmp_path: Path) -> None:
+    personas, alice = Personas(tmp_path, look_seconds=0), Actor(user="alice")
+    skills = Skills(personas)
+    assert list(await skills.list_tools(alice)) == [] and skills.find_tool(alice, "skill") is None
+    (tmp_path / "skills/tea").mkdir(parents=True)
+    (tmp_path / "skills/tea/SKILL.md").write_text("Boil.")
+    assert "tea" in await personas.text("main", alice)
+    assert [spec.name for spec in await skills.list_tools(alice)] == ["skill"]
+    assert skills.find_tool(alice, "skill") is not None
+    (tmp_path / "skills/tea/SKILL.md").unlink()
+    assert list(await skills.list_tools(alice)) == []
+
+
+async def test_what_a_person_wanted_is_forgotten_in_memory_too(tmp_path: Path) -> None:
+    personas = Personas(tmp_path, look_seconds=0)
+    for way in ("forgotten", "taken away by hand"):
+        file = tmp_path / "users/alice/AGENTS.md"
+        file.parent.mkdir(parents=True)
+        file.write_text("Call me A.")
+        assert "Call me A." in await personas.text("main", Actor(user="alice"))
+        if way == "forgotten":
+            personas.forget("alice")
+        else:
+            file.unlink()
+            assert await personas.text("main", Actor(user="alice")) == ""
+            file.parent.rmdir()
+        assert not personas._kept

@@ -2,9 +2,11 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.ports.tools import ApprovalAsked, ToolCall, ToolResult
 from agent.sessions.session import file_of
 from bus.errors import IdempotencyConflict, NotFound, Overloaded
 from bus.events import Actor, ChatDelta, ChatDone, ChatError, ChatMessage, ChatStarted
@@ -328,3 +330,24 @@ async def test_a_long_queue_is_answered_in_order_after_a_restart_each_message_fo
         assert (await agent.end(late)).text.endswith("taken up")
         ends = [event.message_id for event in agent.events if isinstance(event, ChatDone)]
         assert ends == [accepted.message_id for accepted in (*sent, late)]
+
+
+class AsksTooLate(Tools):
+    """A source whose question comes when the turn's time is over and the call is being given up."""
+
+    async def call(self, call: ToolCall, *, deadline: Any, report: Any) -> ToolResult:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            report(ApprovalAsked(approval_id="a", tool=call.name, arguments={}, risk="", expires_at=""))
+            raise
+        raise AssertionError("nobody waits so long")
+
+
+async def test_a_question_that_comes_too_late_is_no_fault_of_ours(tmp_path: Path) -> None:
+    tools = AsksTooLate()
+    tools.add("slow", lambda call: None)
+    model = ScriptedModel(("", [("c1", "slow", "{}")]))
+    async with running(Agent(tmp_path, model, tools, limits={"turn_seconds": 0.1})) as agent:
+        end = await agent.ask("go")
+    assert (end.code, end.message) == (1004, "the answer took longer than 0.1 seconds")

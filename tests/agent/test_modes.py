@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from agent.accounts import Accounts
 from agent.llm.demo import DemoModel
 from agent.llm.fallback import ModelPool
 from agent.modes.multi import MAX_PARTS
+from agent.ports.models import ModelReply, ModelRequest
 from agent.ports.tools import ToolCall
 from agent.settings import BudgetSettings, ModelSettings
 from bus.errors import ToolDenied
 from bus.events import AgentNote, ChatDelta, ChatDone, ChatError, ChatStarted, ToolFinished, ToolStarted
 from bus.keys import default_key
 from tests.agent.harness import Agent, Tools, running
+from tests.fakes.models import EchoModel
 from tests.fakes.openai_server import OpenAIServer
 
 PLAN = 'say {"parts": [{"title": "one", "task": "task-one"}, {"title": "two", "task": "task-two"}]}'
@@ -289,3 +292,26 @@ async def test_what_each_turn_was_and_why_is_counted(server: OpenAIServer, tmp_p
         await agent.ask("/mode multi")
         end = await agent.ask("read the file for me")
         assert (started(agent, end).mode, started(agent, end).reason) == ("multi", "asked for")
+
+
+class PagesModel(EchoModel):
+    """Writes megabytes, and notes how much memory one more word takes."""
+
+    peak = 0
+
+    async def stream(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelReply:
+        for _ in range(2_000):
+            on_delta("p" * 1_000)
+        tracemalloc.start()
+        on_delta("end")
+        self.peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return ModelReply(text="", finish_reason="stop", model="pages")
+
+
+async def test_a_word_of_a_long_answer_copies_nothing_of_it(tmp_path: Path) -> None:
+    model = PagesModel()
+    async with running(Agent(tmp_path, model)) as agent:
+        done = await agent.ask("write")
+    assert len(done.text) == 2_000_003
+    assert model.peak < 100_000

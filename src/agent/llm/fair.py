@@ -1,7 +1,7 @@
 """A fair share of one model for each person: so many rounds at once, and those who wait take turns by person.
 
-Used by `fallback.py`, one share for each entry. Somebody with fifty sub-agents waits behind his own rounds, not
-everybody else behind his.
+Used by `fallback.py`, one share for each entry, and for the processes that read pages and PDFs (`web_text.py`,
+`files.py`). Somebody with fifty sub-agents waits behind his own rounds, not everybody else behind his.
 """
 
 import asyncio

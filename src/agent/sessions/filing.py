@@ -1,8 +1,8 @@
 """From the journal into the files: each committed entry is added to its session's file.
 
-Used by the writer's thread behind every batch, and by recovery. A file that can't be
-written now is no reason to refuse anything: its entries wait here, in their order, and
-are safe in the journal, which is not cut before they have arrived.
+Used by the filer's thread behind the batches, by the writer while that one stands still, and by recovery. A file that
+can't be written now is no reason to refuse anything: its entries wait here, in their order, and are safe in the
+journal, which is not cut before they have arrived.
 """
 
 import logging

@@ -16,7 +16,7 @@ from agent.sessions.entry import Entry
 from agent.sessions.history import Cut, find_cut, page
 from agent.sessions.log import SessionLog
 from agent.sessions.search import Wanted, hits
-from agent.sessions.summary import Summary
+from agent.sessions.summary import MAX_REPLACING, Summary
 from agent.sessions.view import View
 from bus.context import timestamp
 from bus.errors import BadParameters, Conflict, Overloaded
@@ -25,7 +25,8 @@ from bus.keys import SessionKey
 
 EPHEMERAL_SECONDS = 24 * 3600.0
 SEARCH_SECONDS = 5.0
-_CUTS_KEPT = 512
+_CUTS_KEPT = 4 * MAX_REPLACING
+"""More than one session can have: else reading that one would push out what is looked for next."""
 
 
 class JsonlStore(SessionLog):
@@ -117,12 +118,19 @@ class JsonlStore(SessionLog):
         )
 
     def _cuts_of(self, view: View, summary: Summary) -> list[Cut]:
-        """What the session's edits hide, found once each. In a reader's thread."""
-        out = []
-        for seq, replaced in summary.replacing:
-            place = (summary.key.identity, seq, replaced)
+        """What the session's edits hide, found once each, the newest first. In a reader's thread.
+
+        An edit within what a later one hides adds nothing where that one hid its message too, and else only what
+        lies before: who asks the same thing a thousand times has one cut, and nobody reads his log as often.
+        """
+        out: list[Cut] = []
+        for seq, replaced in reversed(summary.replacing):
+            around = next((cut for cut in out if cut.first <= seq < cut.end), None)
+            if around is not None and replaced in around.turns:
+                continue
+            place = (summary.key.identity, seq if around is None else around.first, replaced)
             if place not in self._cuts:
-                self._cuts[place] = find_cut(view, seq, replaced)
+                self._cuts[place] = find_cut(view, place[1], replaced)
                 if len(self._cuts) > _CUTS_KEPT:
                     self._cuts.popitem(last=False)
             cut = self._cuts.get(place)

@@ -22,7 +22,8 @@ class Overlay:
         self.live: dict[str, Summary | None] = {}
         """None: taken away."""
         self._cached: OrderedDict[str, Summary | None] = OrderedDict()
-        self._on_the_way: deque[Entry] = deque()
+        self._on_the_way: deque[tuple[Entry, bool]] = deque()
+        """Each with whether its session was `live` when it set out."""
         self._unwritten: dict[str, list[Entry]] = {}
         self.epoch = 0
         """Goes up when something leaves for the index: what was read there before may be older."""
@@ -57,16 +58,16 @@ class Overlay:
     def add(self, entry: Entry) -> None:
         """An entry sets out."""
         identity = entry.key.identity
+        self._on_the_way.append((entry, identity in self.live))
         self.live[identity] = entry.after
         self._cached.pop(identity, None)
-        self._on_the_way.append(entry)
         self._unwritten.setdefault(identity, []).append(entry)
         for used in entry.keys:
             self._keys[used.user, used.key] = (used, entry)
 
     def committed(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if self._on_the_way and self._on_the_way[0] is entry:
+            if self._on_the_way and self._on_the_way[0][0] is entry:
                 self._on_the_way.popleft()
             for used in entry.keys:
                 self._keys[used.user, used.key] = (used, None)
@@ -75,13 +76,21 @@ class Overlay:
     def refused(self, error: Exception) -> None:
         """All that isn't committed: as if it had never been."""
         while self._on_the_way:
-            entry = self._on_the_way.pop()
-            self.live[entry.key.identity] = entry.before
+            entry, was_live = self._on_the_way.pop()
+            self._take_back(entry.key.identity, entry.before, was_live)
             self._arrived(entry)
             for used in entry.keys:
                 if self._keys.get((used.user, used.key), (None, None))[1] is entry:
                     del self._keys[used.user, used.key]
             entry.settle(error)
+
+    def _take_back(self, identity: str, before: Summary | None, was_live: bool) -> None:
+        """As it was. What the index knew stays for no longer than that: no checkpoint would ever let go of it."""
+        if was_live:
+            self.live[identity] = before
+        else:
+            del self.live[identity]
+            self.remember(identity, before)
 
     def written(self, entries: Iterable[Entry]) -> None:
         for entry in entries:

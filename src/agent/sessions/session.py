@@ -1,6 +1,6 @@
 """A file per session: its name, its first line, and the ways in which it changes.
 
-Above it the writer thread, which alone changes files. A file grows by whole lines; it
+Above it the filer (and before it starts, recovery), which alone changes files. A file grows by whole lines; it
 is replaced as a whole only when its session is deleted (a tombstone) or begins anew.
 Nothing is synced here: the journal holds every record until the checkpoint has synced
 the file. A tail that a crash tore is cut, and kept aside in `<name>.corrupt`.

@@ -211,12 +211,13 @@ class TurnTools:
 
     def _text(self, call: ToolCall, result: ToolResult) -> str:
         """What the model gets: cut with a handle to read on, and told when it turns in a circle."""
-        text = text_of(result.content, result.structured_content) or "(no output)"
+        whole = text_of(result.content, result.structured_content)
+        text = whole or "(no output)"
         if call.name != READ_RESULT:
             short = self._executor.results.shorten(self._owner, text)
             self._cut = self._cut or short is not text
             text = short
-        times = self._loops.saw(call.name, call.arguments, text_of(result.content, result.structured_content))
+        times = self._loops.saw(call.name, call.arguments, whole)
         self._worst = max(self._worst, times)
         return text + reminder(call.name, times) if times >= TOLD_AFTER else text
 

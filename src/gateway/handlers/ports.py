@@ -1,4 +1,4 @@
-"""What the methods need from their neighbours. `gateway/app.py` hands the implementations in.
+"""What the methods need from their neighbours. `gateway/composition.py` hands the implementations in.
 
 A neighbour that is not composed is `None`: its lists are then empty and its things not found.
 """

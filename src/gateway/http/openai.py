@@ -91,7 +91,7 @@ class OpenAiRoutes:
     # ------------------------------------------------------------ the message
 
     async def _message(self, call: Call, asked: Asked, request: web.Request) -> InboundMessage:
-        media = await self._pictures(asked, call.who)
+        media = await self._pictures(asked, call.who, passing=SESSION_HEADER not in request.headers)
         known = {str(entry["name"]) for entry in self._models()}
         options = TurnOptions(
             history=() if SESSION_HEADER in request.headers else tuple(asked.history), tools=tuple(asked.tools),
@@ -108,9 +108,9 @@ class OpenAiRoutes:
             raise BadParameters("Idempotency-Key: at most 255 printable characters")
         return self._chat.compose(call, found.key, asked.text, media=media, options=options, idempotency_key=once)
 
-    async def _pictures(self, asked: Asked, who: Principal) -> tuple[MediaRef, ...]:
+    async def _pictures(self, asked: Asked, who: Principal, *, passing: bool) -> tuple[MediaRef, ...]:
         return tuple([
-            await self._media.save(data, mime=mime, name=f"image{number}", owner=who.user)
+            await self._media.save(data, mime=mime, name=f"image{number}", owner=who.user, passing=passing)
             for number, (mime, data) in enumerate(asked.pictures, start=1)
         ])  # fmt: skip
 

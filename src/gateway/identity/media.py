@@ -3,18 +3,21 @@
 A file is found by its `media_id` alone, which says nothing about its name and cannot be guessed; the
 same bytes under the same name of the same owner get the same id, so that a repeated message stays the
 same message. Each has a neighbour `<id>.json` with owner, type and name. Nothing a person gives ever
-becomes part of a path. To anyone but its owner a file does not exist.
+becomes part of a path. To anyone but its owner a file does not exist. What belongs to a session that is kept for a
+day has a neighbour `<id>.passing` too, and goes with it.
 """
 
 import asyncio
 import errno
 import hashlib
 import hmac
+import logging
 import mimetypes
 import os
 import re
 import secrets
 import threading
+import time
 from pathlib import Path
 
 import orjson
@@ -24,6 +27,10 @@ from bus.errors import BadParameters, NotFound, Overloaded, TooLarge
 from bus.events import JsonObject, MediaRef
 from gateway.identity.document import NO_LINK, write_private
 
+log = logging.getLogger("gateway.media")
+
+PASSING_SECONDS = 24 * 3600.0
+_PASSING = ".passing"
 _ID = re.compile(r"med_[0-9a-f]{40}\Z")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}\Z")
 _NAME_CHARS = 255
@@ -45,17 +52,20 @@ class MediaFolder:
         self._writing = threading.Lock()
         """Files come in threads; two at once may be the same file, or the first two, for which the salt is made."""
 
-    async def save(self, data: bytes, *, mime: str, name: str, owner: str) -> MediaRef:
-        """Keep `data` for `owner`. Raises TooLarge (1006), Overloaded (1007) where the disk refuses."""
+    async def save(self, data: bytes, *, mime: str, name: str, owner: str, passing: bool = False) -> MediaRef:
+        """Keep `data` for `owner`, or for a day after the last time where it is only `passing`.
+
+        Raises TooLarge (1006), Overloaded (1007) where the disk refuses.
+        """
         if len(data) > self._max_bytes:
             raise TooLarge(f"a file has at most {self._max_bytes} bytes here")
-        return await asyncio.to_thread(self._save_alone, data, mime, name, owner)
+        return await asyncio.to_thread(self._save_alone, data, mime, name, owner, passing)
 
-    def _save_alone(self, data: bytes, mime: str, name: str, owner: str) -> MediaRef:
+    def _save_alone(self, data: bytes, mime: str, name: str, owner: str, passing: bool) -> MediaRef:
         with self._writing:
-            return self._save(data, mime, name, owner)
+            return self._save(data, mime, name, owner, passing)
 
-    def _save(self, data: bytes, mime: str, name: str, owner: str) -> MediaRef:
+    def _save(self, data: bytes, mime: str, name: str, owner: str, passing: bool) -> MediaRef:
         kept_name = clean_name(name)
         kept_mime = clean_mime(mime)
         if kept_mime == _UNKNOWN:
@@ -69,8 +79,13 @@ class MediaFolder:
         media_id = "med_" + hmac.new(self._key(), b"\x00".join(parts), hashlib.sha256).hexdigest()[:40]
         path = self._path(media_id)
         ref = MediaRef(media_id=media_id, mime=kept_mime, name=kept_name, size=len(data))
-        about = path.with_suffix(".json")
-        if not about.exists():
+        about, mark = path.with_suffix(".json"), path.with_suffix(_PASSING)
+        there = about.exists()
+        if passing and (mark.exists() or not there):  # first: what a crash leaves behind goes, too
+            write_private(mark, b"")
+        elif not passing:
+            mark.unlink(missing_ok=True)
+        if not there:
             write_private(path, data)
             row: JsonObject = {
                 "owner": owner, "mime": kept_mime, "name": kept_name, "size": len(data), "created_at": timestamp(),
@@ -135,8 +150,29 @@ class MediaFolder:
                 except (NotFound, ValueError):
                     continue
                 if row.get("owner") == owner:
-                    about.with_suffix("").unlink(missing_ok=True)
-                    about.unlink(missing_ok=True)
+                    self._remove(about)
+
+    @staticmethod
+    def _remove(about: Path) -> None:
+        """The mark last: a removal that is broken off goes on with it the next time."""
+        for path in (about.with_suffix(""), about, about.with_suffix(_PASSING)):
+            path.unlink(missing_ok=True)
+
+    async def sweep(self, now: float | None = None) -> int:
+        """Take away what was only passing and not seen for a day; how many. `now` in seconds since the epoch."""
+        return await asyncio.to_thread(self._sweep, (time.time() if now is None else now) - PASSING_SECONDS)
+
+    def _sweep(self, before: float) -> int:
+        gone = 0
+        for mark in self._folder.glob(f"??/med_*{_PASSING}"):
+            try:
+                with self._writing:
+                    if mark.stat().st_mtime < before:
+                        self._remove(mark.with_suffix(".json"))
+                        gone += 1
+            except OSError as error:  # one that can't be taken away keeps no other
+                log.warning("a file that was only passing stays: %s", error.strerror)
+        return gone
 
 
 def clean_name(name: str) -> str:

@@ -2,7 +2,7 @@
 
 The sender is shown the code at most once in ten minutes; an admin approves it, once. Kept in
 `pairing.json`, so that `gateway pair approve` works on a stopped gateway too. Wall-clock seconds
-are passed in as `now`. Whom an approved code makes the sender is `handlers/pairing.py`'s matter.
+are passed in as `now`. Whom an approved code makes the sender is the gatekeeper's matter.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the tunnel needs from the rest of the gateway. `app.py` hands it in."""
+"""What the tunnel needs from the rest of the gateway. `toolbox.py` hands it in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.llm.stream import ReplyStream
+from agent.llm.stream_calls import CallAssembler
 from agent.llm.stream_limits import Assembled, StreamBroken
 
 
@@ -355,3 +357,15 @@ def test_members_of_wrong_types() -> None:
     )
     (found,) = whole(data + CALLS).calls
     assert (found.name, found.arguments) == ("", '{"a":1}')
+
+
+def test_names_with_each_fragment_cost_no_more_than_the_fragments() -> None:
+    calls = CallAssembler()
+    begun = time.thread_time()
+    calls.add({"function": {"name": "write", "arguments": '{"text": "'}})
+    for _ in range(20_000):
+        calls.add({"function": {"name": "write", "arguments": "four"}})
+    calls.add({"function": {"name": "write", "arguments": '"}'}})
+    calls.add({"function": {"name": "read", "arguments": "{}"}})
+    assert time.thread_time() - begun < 0.5
+    assert [(call.name, len(call.arguments)) for call in calls.calls()] == [("write", 80_012), ("read", 2)]

@@ -212,3 +212,21 @@ async def test_the_real_disk_appends_what_it_syncs(folder: Path) -> None:
         assert (folder / "file").read_bytes() == b"one\ntwo\n" + b"three\n" * 100_000
     finally:
         real.close(fd)
+
+
+async def test_what_is_refused_leaves_nothing_in_memory(folder: Path, disk: RefusingDisk) -> None:
+    async with JsonlStore(folder, disk=disk) as store:
+        await store.append(KEY, [said(1), answered(2, "m1")], head=head_of(KEY))
+        await store.checkpoint()
+        await settled(store, "live")
+        disk.refuses = {"write", "sync_data"}
+        for n in range(20):
+            with pytest.raises(Overloaded):
+                await store.append(key_of(f"user{n}"), [said(1)], head=head_of(key_of(f"user{n}")))
+            both = [store.append(KEY, [said(3)]), store.append(KEY, [said(4)])]
+            assert all(isinstance(one, Overloaded) for one in await asyncio.gather(*both, return_exceptions=True))
+        disk.refuses = set()
+        assert store.stats()["live"] == 0
+        assert await store.state(key_of("user1")) is None
+        await store.append(KEY, [said(3)])
+        assert await seqs(store) == [1, 2, 3]

@@ -18,7 +18,7 @@ from agent.tools.builtin.addresses import is_public
 from agent.tools.builtin.web_extract import simple
 from agent.tools.builtin.web_fetch import WebFetch
 from agent.tools.builtin.web_search import WebSearch
-from tests.agent.tools.helpers import text, use
+from tests.agent.tools.helpers import BOB, text, use
 from tests.fakes.search_engines import KEY, SearchEngines
 
 ARTICLE = (
@@ -304,3 +304,33 @@ async def test_engines_that_are_not_set_up() -> None:
     assert WebSearch(WebSearchSettings(base_url="http://127.0.0.1:9")).engine == "searxng"
     gone = WebSearch(WebSearchSettings(base_url="http://127.0.0.1:9"))
     assert "cannot be reached" in text(await use(gone, query="x"))
+
+
+async def test_so_many_pages_are_read_at_once_and_everybody_has_his_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = most = 0
+    begin = asyncio.create_subprocess_exec
+
+    async def counted(*command: Any, **more: Any) -> Any:
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        process = await begin(*command, **more)
+        ended.append(asyncio.create_task(gone(process)))
+        return process
+
+    async def gone(process: Any) -> None:
+        nonlocal alive
+        await process.wait()
+        alive -= 1
+
+    ended: list[asyncio.Task[None]] = []
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", counted)
+    async with Site() as site:
+        fetch = WebFetch(allow_private=[("127.0.0.1", site.port)])
+        pages = [asyncio.create_task(use(fetch, url=f"{site.url}/article")) for _ in range(10)]
+        await asyncio.sleep(0.05)
+        bobs = await use(fetch, BOB, url=f"{site.url}/article")
+        assert not all(page.done() for page in pages), "who came last waited behind another's ten"
+        assert all("On bridges" in text(found) for found in (bobs, *await asyncio.gather(*pages)))
+        await asyncio.gather(*ended)
+    assert most <= 5  # one may still be leaving

@@ -1,7 +1,9 @@
 """The OpenAI-compatible routes through the real client: streaming or not, tools of both sides, lost clients."""
 
 import asyncio
+import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from gateway.identity.media import PASSING_SECONDS, MediaFolder
 from tests.fakes.openai_server import OpenAIServer
 from tests.gateway.edge.harness import TOKENS, Running, bearer, running
 
@@ -231,3 +234,20 @@ async def test_a_model_that_fails_is_an_error_for_the_client_too(tmp_path: Path)
             with pytest.raises(openai.APIError):
                 async for _ in stream:
                     pass
+
+
+async def test_pictures_of_a_request_without_a_session_go_with_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway, client(gateway) as ai:
+
+        async def show(picture: bytes, **headers: str) -> None:
+            url = "data:image/png;base64," + base64.b64encode(picture).decode()
+            parts: Any = [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": url}}]
+            messages: Any = [{"role": "user", "content": parts}]
+            await ai.chat.completions.create(model="demo", messages=messages, extra_headers=headers)
+
+        await show(b"of nobody")
+        await show(b"of a session", **{"X-Session-Key": "pictures"})
+        media = MediaFolder(tmp_path / "media", max_bytes=1)
+        assert await media.sweep(time.time() + PASSING_SECONDS + 60) == 1
+    left = [path.read_bytes() for path in (tmp_path / "media").rglob("med_*") if not path.suffix]
+    assert left == [b"of a session"]

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ from bus.errors import (
     TokenExpired,
     TooLarge,
 )  # fmt: skip
+from bus.events import MediaRef
 from gateway.identity import codes
 from gateway.identity.document import CorruptDocument, Document
 from gateway.identity.links import Links
 from gateway.identity.logins import Logins
-from gateway.identity.media import MediaFolder, clean_name
+from gateway.identity.media import PASSING_SECONDS, MediaFolder, clean_name
 from gateway.identity.pairing import Pairing
 from gateway.identity.roles import ROLES, may_grant, scopes_of
 from gateway.identity.tokens import Tokens
@@ -288,3 +290,27 @@ def test_what_the_disk_refused_has_not_happened_and_can_be_tried_again(tmp_path:
     with pytest.raises(NotAuthenticated):
         tokens(tmp_path).verify(text, NOW)
     assert [one.user for one in Users(Document(tmp_path / "users.json")).all()] == ["dave"]
+
+
+async def test_a_file_that_is_only_passing_stays_for_a_day_after_the_last_time(tmp_path: Path) -> None:
+    media = MediaFolder(tmp_path / "media", max_bytes=100)
+
+    async def keep(data: bytes, **more: bool) -> MediaRef:
+        return await media.save(data, mime="image/png", name="a.png", owner="alice", **more)
+
+    passing, kept, both, later = (
+        await keep(b"passing", passing=True), await keep(b"kept"), await keep(b"both", passing=True),
+        await keep(b"later"),
+    )  # fmt: skip
+    assert await keep(b"both") == both and await keep(b"later", passing=True) == later  # once for good is for good
+    now = time.time()
+    assert await media.sweep(now + PASSING_SECONDS - 60) == 0
+    assert await media.sweep(now + PASSING_SECONDS + 60) == 1
+    for ref in (kept, both, later):
+        assert await media.read(ref, "alice")
+    with pytest.raises(NotFound):
+        await media.find(passing.media_id, "alice")
+    assert not [path for path in (tmp_path / "media").rglob("*") if passing.media_id in path.name]
+    assert await keep(b"passing", passing=True) == passing and await media.read(passing, "alice") == b"passing"
+    await media.forget("alice")
+    assert not list((tmp_path / "media").rglob("med_*"))

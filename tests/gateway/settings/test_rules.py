@@ -81,6 +81,14 @@ def test_tls_opens_a_public_address(tmp_path: Path):
     assert attempt(tmp_path, f"server: {{host: 0.0.0.0, {tls}}}\n").settings.server.tls.cert
 
 
+def test_certificates_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("x")
+    tls = attempt(tmp_path, "server: {tls: {cert: ~/cert.pem, key: ~/key.pem}}\n").settings.server.tls
+    assert (tls.cert, tls.key) == (tmp_path / "cert.pem", tmp_path / "key.pem")  # as whoever reads them opens them
+
+
 def test_warnings_are_for_people(tmp_path: Path):
     loaded = attempt(
         tmp_path,

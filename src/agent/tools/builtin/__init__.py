@@ -1,1 +1,1 @@
-"""The built-in tools: clock, calculator, web_fetch, web_search, memory, schedule."""
+"""The built-in tools: clock, calculator, web_fetch, web_search, memory, schedule, skill."""

@@ -1,10 +1,14 @@
 """`skill`: reads one of the skills that the operator laid down as folders. Only there where there are some."""
 
+from collections.abc import Sequence
+
 from agent.persona import Personas
 from agent.ports.tools import ToolCall, ToolSpec
-from agent.tools.registry import ToolProblem
+from agent.tools.registry import BuiltinTools, ToolProblem
 from bus.deadline import Deadline
 from bus.errors import NotFound
+from bus.events import Actor
+from bus.keys import SessionKey
 
 
 class SkillTool:
@@ -32,3 +36,17 @@ class SkillTool:
             return await self._personas.skill(str(call.arguments["name"]))
         except NotFound as error:
             raise ToolProblem(error.message) from None
+
+
+class Skills(BuiltinTools):
+    """A `ToolSource` of that tool: it comes and goes with the skills, which may be laid down while the house runs."""
+
+    def __init__(self, personas: Personas) -> None:
+        super().__init__([SkillTool(personas)])
+        self._personas = personas
+
+    async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]:
+        return await super().list_tools(actor, session) if self._personas.has_skills() else ()
+
+    def find_tool(self, actor: Actor, name: str) -> ToolSpec | None:
+        return super().find_tool(actor, name) if self._personas.has_skills() else None

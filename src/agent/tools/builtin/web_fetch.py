@@ -74,7 +74,8 @@ class WebFetch:
                 page = await self._get(checked_url(str(call.arguments["url"])))
         except TimeoutError:
             raise ToolProblem(f"The page did not come within {seconds:.0f} seconds.") from None
-        title, text = await readable(page.body, page.mime, page.charset, max(0.1, deadline.remaining()))
+        seconds = max(0.1, deadline.remaining())
+        title, text = await readable(page.body, page.mime, page.charset, seconds, call.actor.user)
         most = int(call.arguments.get("max_chars", 20_000))
         found: JsonObject = {"url": page.url, "status": page.status, "title": title, "text": text[:most]}
         if page.cut or len(text) > most:
