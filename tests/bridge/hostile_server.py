@@ -141,6 +141,13 @@ def call(number: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any]
         for each in range(50_000):
             send({"jsonrpc": "2.0", "id": f"f{each}", "method": method, "params": params})
         text(number, "done")
+    elif name == "ask_and_go_on":
+        params = {"message": "Which colour?", "requestedSchema": {"type": "object"}}
+        send({"jsonrpc": "2.0", "id": "g1", "method": "elicitation/create", "params": params})
+        time.sleep(0.2)
+        text(number, "did not wait")
+        assert NOTE is not None
+        NOTE.write_text(json.dumps(answer_to("g1")))
     elif name == "ask":
         schema = arguments.get("schema", {"type": "object", "properties": {"colour": {"type": "string"}}})
         params = {"message": "Which colour?", "requestedSchema": schema}

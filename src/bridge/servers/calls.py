@@ -45,6 +45,7 @@ class Clock:
         self._timeout = asyncio.timeout(seconds)
         self._paused = 0
         self._left: float | None = seconds
+        self._over = False
 
     async def __aenter__(self) -> "Clock":
         await self._timeout.__aenter__()
@@ -53,6 +54,7 @@ class Clock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over = True  # a question of this call may still be open, whose end resumes it
         await self._timeout.__aexit__(kind, error, trace)
 
     def left(self) -> float | None:
@@ -63,14 +65,14 @@ class Clock:
         return max(0.0, end - asyncio.get_running_loop().time())
 
     def pause(self) -> None:
-        if self._paused == 0 and not self._timeout.expired():
+        if self._paused == 0 and not self._over and not self._timeout.expired():
             self._left = self.left()
             self._timeout.reschedule(None)
         self._paused += 1
 
     def resume(self) -> None:
         self._paused -= 1
-        if self._paused == 0 and self._left is not None and not self._timeout.expired():
+        if self._paused == 0 and self._left is not None and not self._over and not self._timeout.expired():
             self._timeout.reschedule(asyncio.get_running_loop().time() + self._left)
 
 
