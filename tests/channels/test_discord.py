@@ -76,7 +76,8 @@ async def test_a_private_message_comes_in_and_an_answer_goes_out(discord: FakeDi
     ("event", "data"),
     [
         ("MESSAGE_CREATE", {"id": "1"}), ("MESSAGE_UPDATE", {}), ("GUILD_CREATE", {"id": "5", "channels": [7]}),
-        ("GUILD_CREATE", {"id": "5", "roles": [{"tags": 3}]}), ("THREAD_CREATE", []), ("INTERACTION_CREATE", {"id": "2"}),
+        ("GUILD_CREATE", {"id": "5", "roles": [{"tags": 3}]}), ("THREAD_CREATE", []),
+        ("INTERACTION_CREATE", {"id": "2"}),
     ],
 )  # fmt: skip
 async def test_an_event_without_shape_costs_nothing_but_itself(discord: FakeDiscord, event: str, data: Any) -> None:
