@@ -110,12 +110,15 @@ class Bridge:
         self, aggregator: Aggregator, calls: Calls, identity: BridgeIdentity, outbox: Outbox, ledger: Ledger
     ) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                continue  # `nohup` means what it says
             try:
                 loop.add_signal_handler(number, self.stop)
             except NotImplementedError:  # Windows: the loop is told from the handler
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
-            except RuntimeError:
+            except (RuntimeError, ValueError):
                 continue  # not the main thread
         unwatch = aggregator.watch(lambda: self._tell(aggregator))
         refused: list[BaseException] = []

@@ -54,14 +54,20 @@ BY_NAME: dict[str, Command] = {command.name: command for command in COMMANDS}
 def parse(text: str) -> tuple[Command, str] | None:
     """The command and its argument text, or None where `text` is none of ours.
 
-    `/stop@my_bot` is `/stop`, as Telegram writes it in groups; case does not matter.
+    `/stop@my_bot` is `/stop`, as Telegram writes it in groups; case does not matter. A Chinese or Japanese keyboard
+    writes the slash and the space in full width (`／link　CODE`), and a line may end behind the word.
     """
-    if not text.startswith("/"):
+    if not is_slash(text):
         return None
-    word, _, rest = text[1:].partition(" ")
-    name = word.partition("@")[0].strip().lower()
+    word, *rest = text[1:].split(None, 1)[:2] or [""]
+    name = word.partition("@")[0].lower()
     command = BY_NAME.get(name)
-    return None if command is None else (command, rest.strip())
+    return None if command is None or text[1:2].isspace() else (command, rest[0].strip() if rest else "")
+
+
+def is_slash(text: str) -> bool:
+    """Whether `text` begins as a command does, known or not."""
+    return text.startswith(("/", "\uff0f"))
 
 
 def help_text(language: str, *, admin: bool) -> str:

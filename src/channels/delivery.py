@@ -45,6 +45,7 @@ from channels.items import (
     Wait,
 )
 from channels.streaming import append, cut_last, draft_due, lay_out, restart
+from channels.text import is_blank
 
 TYPING_COST = 0.25
 BREATH_SECONDS = 0.001
@@ -239,7 +240,8 @@ class ChatDelivery(ChatItems):
         pieces, live = lay_out(turn, self._take, self._can.max_chars)
         if turn.mode == "draft":
             self._lay(turn, pieces[: len(turn.taken)], final=True)
-            turn.draft = Body(markdown=live, activity=turn.activity, final=False)
+            if not is_blank(live) or turn.activity:  # a preview of nothing is refused
+                turn.draft = Body(markdown=live, activity=turn.activity, final=False)
         elif pieces or turn.activity:
             self._lay(turn, pieces or [""], final=False)
 

@@ -152,6 +152,7 @@ class InboundPipeline:
             except GatewayError:
                 pass
             else:
+                await self._keep(job, new_id("msg"))  # offered once more he is no stranger, and the code is spent
                 self._chats.notice(job.to, say("linked", incoming.identity.language, user=user))
                 return
         if isinstance(admission, Hint):

@@ -6,6 +6,7 @@
 import hashlib
 import time
 
+from bus.commands import is_slash
 from bus.errors import GatewayError, Overloaded, RateLimited
 from bus.events import InboundMessage
 from bus.keys import take_apart
@@ -69,7 +70,7 @@ def digest_of(incoming: Incoming) -> str:
 
 def quoting(text: str, quoted: str) -> str:
     """`text` after what it answers to or passes on, as a quotation; a command stays alone."""
-    if not quoted or text.startswith("/"):
+    if not quoted or is_slash(text):
         return text
     lines = "\n".join(f"> {line}" for line in quoted[:_QUOTED_CHARS].split("\n"))
     return f"{lines}\n\n{text}" if text else lines

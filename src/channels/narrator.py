@@ -29,7 +29,7 @@ from channels.delivery import ChatDelivery
 from channels.forms import Form
 from channels.items import Item, Turn
 from channels.ledger import OpenApproval
-from channels.text import clean
+from channels.text import clean, is_blank
 from channels.wording import decided, say
 
 _ACTIVITY_CHARS = 140
@@ -94,8 +94,8 @@ def ending(event: ChatDone | ChatError, turn: Turn) -> str:
         return f"{partial}\n\n{sign}" if partial else sign
     text = clean(event.text).strip("\n")
     if event.finish_reason == "cancelled":
-        return f"{text}\n\n{say('stopped', turn.language)}" if text.strip() else say("stopped", turn.language)
-    if not text.strip():
+        return f"{text}\n\n{say('stopped', turn.language)}" if not is_blank(text) else say("stopped", turn.language)
+    if is_blank(text):
         return say("empty", turn.language)
     return f"{text}\n\n{say('cut', turn.language)}" if event.finish_reason == "length" else text
 

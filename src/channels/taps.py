@@ -4,6 +4,7 @@ They pass the same gate as messages. What a button stands for is in the ledger,
 who may decide is checked here and once more by the desk.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
 from bus.errors import GatewayError, NotFound
@@ -49,9 +50,9 @@ class Taps:
         asked = await self._ledger.asked(pressed[0])
         if not isinstance(admission, Admitted) or asked is None or asked.channel != channel.name:
             return ""
-        actor = admission.actor
-        if not may_answer(asked, str(tap.identity), actor):
+        if not may_answer(asked, str(tap.identity), admission.actor):
             return ""
+        actor = replace(admission.actor, language=asked.language)  # Feishu does not say which one who presses reads
         await self._questions.located(asked, tap.message_id)
         if answer is not None:
             told = await self._questions.pressed(*answer, actor)

@@ -44,6 +44,11 @@ def clean(text: str) -> str:
     return _CONTROLS.sub("", _SURROGATES.sub("\ufffd", text)).replace("\r\n", "\n").replace("\r", "\n")
 
 
+def is_blank(text: str) -> bool:
+    """Whether nobody would see it: spaces, and what has no width. Telegram refuses such a message."""
+    return all(unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp") for c in text)
+
+
 def take_piece(markdown: str, limit: int, measure: Measure) -> tuple[str, str]:
     """The first piece, and the Markdown that remains: splitting that gives the further pieces."""
     if len(markdown) <= 2 * limit and measure(markdown) <= limit:

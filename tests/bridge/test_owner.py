@@ -336,21 +336,22 @@ async def test_a_server_that_asks_without_end_and_never_listens_fills_no_memory(
         assert owner.state == "ready"
 
 
-async def test_an_answer_to_a_question_whose_call_is_over_still_goes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    answered = asyncio.Event()
+@pytest.mark.attack(45)
+async def test_a_question_may_outlive_its_call(tmp_path: Path) -> None:
+    """The server asks, and answers its call without waiting: what the person says then still reaches it."""
+    said = asyncio.Event()
+    note = tmp_path / "answer"
 
     async def person(question: Question) -> dict[str, Any]:
-        await answered.wait()
+        await said.wait()
         return {"action": "accept", "content": {}}
 
-    async with running(hostile(note=tmp_path / "note")) as owner:
-        assert first_text(await call(owner, "ask_and_go_on", on_question=person, timeout=5)) == "did not wait"
-        answered.set()
-        await until(lambda: (tmp_path / "note").exists() and (tmp_path / "note").read_text())
-        assert json.loads((tmp_path / "note").read_text()) == {"action": "accept", "content": {}}
-    assert "never retrieved" not in caplog.text
+    async with running(hostile()) as owner:
+        assert first_text(await call(owner, "ask_and_go", {"note": str(note)}, on_question=person)) == "went on"
+        said.set()
+        await until(lambda: note.exists() and note.read_text() != "")
+        assert json.loads(note.read_text()) == {"action": "accept", "content": {}}
+        assert first_text(await call(owner, "good")) == "good"
 
 
 @pytest.mark.parametrize("schema", [{"properties": {"a": True}}, {"properties": ["a"]}, {"required": 7}, "form"])

@@ -157,3 +157,21 @@ async def test_nothing_that_comes_after_what_did_not_fit_is_done_before_it() -> 
     assert done == ["slow 0", "slow 1", "look back"]
     assert lanes.put("a", late)
     await lanes.close()
+
+
+def test_a_sticker_and_a_poll_are_said_in_words() -> None:
+    """Neither is a file that we could take, and what somebody sends is not passed over in silence."""
+    message = {"id": "1", "channel_id": "2", "author": {"id": "7", "username": "u"}, "content": "", "type": 0}
+
+    async def nothing(limit: int) -> bytes:
+        return b""
+
+    def read(**more: object) -> str:
+        found = parse_message({**message, **more}, Self("900"), Where("", "2"), lambda _: nothing)
+        assert isinstance(found, Incoming)
+        return found.text
+
+    assert read(sticker_items=[{"id": "5", "name": "Wave", "format_type": 1}]) == "[sticker Wave]"
+    poll = {"question": {"text": "Tea?"}, "answers": [{"poll_media": {"text": "yes"}}, {"poll_media": {"text": "no"}}]}
+    assert read(poll=poll) == "[poll] Tea?\n- yes\n- no"
+    assert read(content="hi", sticker_items=[{"id": "5", "name": "Wave"}]) == "hi\n[sticker Wave]"

@@ -5,6 +5,7 @@ Each handler is named after method and first word of the path. Stands on
 """
 
 import json
+import re
 import time
 from collections import deque
 from typing import Any
@@ -98,6 +99,12 @@ class Rest:
                               "verify_key": "0" * 64, "team": None, "flags": 1 << 19, "rpc_origins": []})  # fmt: skip
 
     async def _put_applications(self, words: list[str], body: list[Object], request: web.Request) -> web.Response:
+        names = [command["name"] for command in body]
+        wrong = [c for c in body if not re.fullmatch(r"[-_\w]{1,32}", c["name"]) or c["name"] != c["name"].lower()]
+        texts = [t for c in body for t in (c["description"], *c.get("description_localizations", {}).values())]
+        texts += [option["description"] for c in body for option in c.get("options", ())]
+        if wrong or len(set(names)) < len(names) or len(names) > 100 or not all(1 <= len(t) <= 100 for t in texts):
+            return refused(400, 50035, "Invalid Form Body")
         self.commands = [{**command, "id": snowflake(), "application_id": words[0]} for command in body]
         return json_response(self.commands)
 
@@ -128,6 +135,8 @@ class Rest:
         if limited is not None:
             return limited
         nonce = str(body.get("nonce", ""))
+        if len(nonce) > 25:
+            return refused(400, 50035, "Invalid Form Body")
         known = self.world.nonces.get((words[0], nonce)) if body.get("enforce_nonce") else None
         if known is not None:
             return json_response(without_guild(known))
@@ -189,6 +198,11 @@ class Rest:
         if len(words) > 3:
             self.world.reactions = [r for r in self.world.reactions if r != (words[2], words[4])]
             return web.Response(status=204)
+        gone = self.world.find(words[0], words[2])
+        if gone is None:
+            return refused(404, 10008, "Unknown Message")
+        if gone["author"]["id"] != self.world.bot["id"]:
+            return refused(403, 50003, "Cannot execute action on a DM channel")
         self.world.messages[words[0]] = [m for m in self.world.messages[words[0]] if m["id"] != words[2]]
         return web.Response(status=204)
 
@@ -275,6 +289,12 @@ def invalid(body: Object) -> web.Response | None:
     if len(content) > MAX_CHARS:
         return refused(400, 50035, "Invalid Form Body", {"content": {"_errors": [
             {"code": "BASE_TYPE_BAD_LENGTH", "message": "Must be 2000 or fewer in length."}]}})  # fmt: skip
+    buttons = [button for row in body.get("components") or () for button in row["components"]]
+    ids = [button["custom_id"] for button in buttons]
+    wrong = [b for b in buttons if not 1 <= len(b["label"]) <= 80 or not 1 <= len(b["custom_id"]) <= 100]
+    rows = body.get("components") or ()
+    if wrong or len(set(ids)) < len(ids) or len(rows) > 5 or any(not 1 <= len(r["components"]) <= 5 for r in rows):
+        return refused(400, 50035, "Invalid Form Body")
     if not content.strip() and not body.get("attachments") and not body.get("embeds"):
         return refused(400, 50006, "Cannot send an empty message")
     return None

@@ -159,6 +159,7 @@ class Rest:
             card.body["config"] |= json.loads(body["settings"])["config"]
             return done({})
         if len(words) == 1 and method == "PUT":
+            self.world.check_entity(json.loads(body["card"]["data"]))
             card.advance(body["sequence"])
             card.body = json.loads(body["card"]["data"])
             return done({})

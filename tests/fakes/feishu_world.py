@@ -6,6 +6,7 @@ a rising sequence, a streaming card closed when it says so); no sockets.
 
 import itertools
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,7 @@ class Card:
     body: Object
     sequence: int = 0
     updates: int = 0
+    sent: bool = False
     uuids: set[str] = field(default_factory=set)
 
     @property
@@ -76,6 +78,8 @@ class World:
     def send(self, chat_id: str, body: Object, *, parent: Object | None = None) -> Object:
         """The bot sends. Raises Refused."""
         uuid = body.get("uuid")
+        if uuid and len(uuid) > 50:
+            raise Refused(99992402, "field validation failed: uuid")
         if uuid and uuid in self.uuids:
             return self.uuids[uuid]
         if chat_id not in self.chats:
@@ -105,6 +109,11 @@ class World:
         data = json.loads(content)
         if data.get("type") == "card" and data["data"]["card_id"] not in self.cards:
             raise Refused(230099, "Failed to create card content, ext=ErrCode: 11310; card entity not found")
+        if data.get("type") == "card":
+            card = self.cards[data["data"]["card_id"]]
+            if card.sent:
+                raise Refused(230099, "Failed to create card content; a card entity is sent once only")
+            card.sent = True
 
     def replace(self, message_id: str, content: str, msg_type: str = "interactive") -> None:
         """PATCH of a card, PUT of a text. Raises Refused."""
@@ -138,11 +147,21 @@ class World:
         """A card entity. Raises Refused."""
         if len(data.encode()) > 30_000:
             raise Refused(300301, "card content exceeds the limit")
+        self.check_entity(json.loads(data))
         card = Card(new("card"), json.loads(data))
         if card.body.get("schema") != "2.0":
             raise Refused(200621, "only schema 2.0")
         self.cards[card.card_id] = card
         return card
+
+    @staticmethod
+    def check_entity(body: Object) -> None:
+        """Element ids are unique, begin with a letter and have 20 characters; a card has few tables. Raises Refused."""
+        ids = [element["element_id"] for element in walk(body) if "element_id" in element]
+        if len(set(ids)) < len(ids) or not all(re.fullmatch("[a-zA-Z][a-zA-Z0-9_]{0,19}", each) for each in ids):
+            raise Refused(300305, "element_id is invalid")
+        if too_many_tables(body):
+            raise Refused(300305, "ErrMsg: element exceeds the limit; card table number over limit")
 
     def find_card(self, card_id: str) -> Card:
         """Raises Refused."""
@@ -163,6 +182,8 @@ class World:
             raise Refused(300313, "element not found")
         if len(body["content"]) > 100_000 or not body["content"]:
             raise Refused(300301, "content must have 1 to 100000 characters")
+        if too_many_tables({"tag": "markdown", "content": body["content"]}):
+            raise Refused(300305, "ErrMsg: element exceeds the limit; card table number over limit")
         card.advance(body["sequence"])
         card.uuids.add(body.get("uuid", ""))
         element["content"] = body["content"]
@@ -224,9 +245,27 @@ def card_text(card: Object) -> str:
     return "\n".join(text for text in texts if text.strip("\u200b"))
 
 
+def too_many_tables(card: Object) -> bool:
+    """Whether a card holds more tables than Feishu shows: more than three, by what people met."""
+    rule = re.compile(r"^[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+    tables = 0
+    for element in walk(card):
+        if element["tag"] != "markdown":
+            continue
+        fenced, before = False, ""
+        for line in element["content"].split("\n"):
+            fenced ^= line.lstrip(" >-*").startswith(("```", "~~~"))
+            tables += bool(not fenced and "|" in before and "|" in line and rule.match(line))
+            before = line
+    return tables > 3
+
+
 def check(msg_type: str, content: str) -> None:
     """Feishu's limits: 150 KB for a text, 30 KB for a card or post. Raises Refused."""
     if len(content.encode()) > (150_000 if msg_type == "text" else 30_000):
         raise Refused(230025, "The length of the message content reaches its limit.")
+    if msg_type == "interactive" and too_many_tables(json.loads(content)):
+        why = "ErrCode: 11310; ErrMsg: card table number over limit; ErrorValue: table; "
+        raise Refused(230099, f"Failed to create card content, ext={why}")
     if msg_type == "text" and not json.loads(content).get("text"):
         raise Refused(230001, "invalid request: text is empty")

@@ -1,8 +1,17 @@
 """The Bot API's methods on messages and files, with its limits and refusals. `telegram_server.py` serves them."""
 
+import re
+import unicodedata
+
 from tests.fakes.telegram_world import Chat, Json, Refused, World, utf16
 
 MAX_TEXT = 4096
+MAX_CAPTION = 1024
+ACTIONS = {"typing", "upload_photo", "upload_document", "upload_voice", "upload_video", "record_voice"}
+EMOJI = set(
+    "👍👎❤🔥🥰👏😁🤔🤯😱🤬😢🎉🤩🤮💩🙏👌🕊🤡🥱🥴😍🐳🌚🌭💯🤣⚡🍌🏆💔🤨😐🍓🍾💋🖕😈😴😭🤓👻👀🎃🙈😇😨🤝✍🤗🫡🎅🎄☃💅🤪🗿🆒💘🙉🦄😘💊🙊😎👾🤷😡"
+)
+"""Some of the emoji that a bot may react with; ✅ and ⏳ are not among them."""
 
 
 class BotMethods:
@@ -26,7 +35,7 @@ class BotMethods:
 
     def _checked_text(self, p: Json) -> tuple[str, list[Json]]:
         text, entities = str(p.get("text", "")), p.get("entities") or []
-        if not text.strip():
+        if all(unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp") for c in text):
             raise Refused(400, "Bad Request: message text is empty")
         if utf16(text) > MAX_TEXT:
             raise Refused(400, "Bad Request: message is too long")
@@ -39,6 +48,8 @@ class BotMethods:
         rows = (p.get("reply_markup") or {}).get("inline_keyboard", [])
         for row in rows:
             for button in row:
+                if not button["text"].strip():
+                    raise Refused(400, "Bad Request: can't parse inline keyboard button: Text must be non-empty")
                 if not 1 <= len(button["callback_data"].encode()) <= 64:
                     raise Refused(400, "Bad Request: BUTTON_DATA_INVALID")
         return list(rows)
@@ -89,27 +100,46 @@ class BotMethods:
             raise Refused(400, "Bad Request: drafts are for private chats")
         if int(p["draft_id"]) == 0:
             raise Refused(400, "Bad Request: draft_id must be non-zero")
-        if utf16(str(p.get("text", ""))) > MAX_TEXT:
-            raise Refused(400, "Bad Request: message is too long")
+        if not str(p.get("text", "")).strip():
+            raise Refused(400, "Bad Request: text must be non-empty")
+        self._checked_text(p)
+        self._where(room, p)
         room.drafts[int(p["draft_id"])] = str(p.get("text", ""))
         return True
 
     def _sendChatAction(self, p: Json) -> bool:
-        self._room(p).actions.append(str(p["action"]))
+        if p["action"] not in ACTIONS:
+            raise Refused(400, "Bad Request: wrong parameter action in request")
+        room = self._room(p)
+        self._where(room, p)
+        room.actions.append(str(p["action"]))
         return True
 
     def _setMessageReaction(self, p: Json) -> bool:
         shown = self._room(p).messages.get(int(p["message_id"]))
         if shown is None:
             raise Refused(400, "Bad Request: message to react not found")
+        if any(each["emoji"] not in EMOJI for each in p.get("reaction") or []):
+            raise Refused(400, "Bad Request: REACTION_INVALID")
         shown.reactions = [each["emoji"] for each in p.get("reaction") or []]
         return True
 
     def _answerCallbackQuery(self, p: Json) -> bool:
+        if str(p["callback_query_id"]) not in self.world.open_taps:
+            raise Refused(400, "Bad Request: query is too old and response timeout expired or query ID is invalid")
+        if utf16(str(p.get("text", ""))) > 200:
+            raise Refused(400, "Bad Request: MESSAGE_TOO_LONG")
         self.world.answered_taps.append((str(p["callback_query_id"]), str(p.get("text", ""))))
         return True
 
     def _setMyCommands(self, p: Json) -> bool:
+        for command in p["commands"]:
+            if not re.fullmatch("[a-z0-9_]{1,32}", command["command"]):
+                raise Refused(400, "Bad Request: BOT_COMMAND_INVALID")
+            if not 1 <= len(command["description"]) <= 256:
+                raise Refused(400, "Bad Request: BOT_COMMAND_DESCRIPTION_INVALID")
+        if len(p["commands"]) > 100:
+            raise Refused(400, "Bad Request: too many bot commands specified")
         self.world.commands[str(p.get("language_code", ""))] = p["commands"]
         return True
 
@@ -127,6 +157,12 @@ class BotMethods:
     def _upload(self, kind: str, p: Json) -> Json:
         room = self._room(p)
         data = next((v for v in p.values() if isinstance(v, bytes)), b"")
+        if not data:
+            raise Refused(400, "Bad Request: file must be non-empty")
+        if len(data) > 52_428_800:
+            raise Refused(413, "Request Entity Too Large")
+        if utf16(str(p.get("caption", ""))) > MAX_CAPTION:
+            raise Refused(400, "Bad Request: message caption is too long")
         if kind == "photo" and not data.startswith((b"\x89PNG", b"\xff\xd8")):
             raise Refused(400, "Bad Request: IMAGE_PROCESS_FAILED")
         return self.world.new_message(

@@ -20,7 +20,16 @@ from tests.fakes.faults import Fault, Faults, json_response
 from tests.fakes.telegram_methods import BotMethods
 from tests.fakes.telegram_world import Json, Refused, World
 
-SENDS = {"sendMessage", "editMessageText", "sendPhoto", "sendDocument", "sendVoice", "sendAudio", "sendVideo"}
+SENDS = {
+    "sendMessage",
+    "sendMessageDraft",
+    "editMessageText",
+    "sendPhoto",
+    "sendDocument",
+    "sendVoice",
+    "sendAudio",
+    "sendVideo",
+}
 
 
 class FakeTelegram(BotMethods):
@@ -36,6 +45,8 @@ class FakeTelegram(BotMethods):
         self.calls: list[tuple[float, str, Json]] = []
         self.most_per_second = most_per_second
         self.revoked = False
+        self.trickle = 0.0
+        """Seconds between two bytes of a file."""
         self._polls: set[asyncio.Event] = set()
         self._runner: web.AppRunner | None = None
         self._pushing: asyncio.Task[None] | None = None
@@ -134,7 +145,17 @@ class FakeTelegram(BotMethods):
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         data = self.world.files.get(request.match_info["path"].removeprefix("files/"))
+        if data is not None and self.trickle:
+            return await self._trickled(request, data)
         return web.Response(status=404) if data is None else web.Response(body=data)
+
+    async def _trickled(self, request: web.Request, data: bytes) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for at in range(len(data)):
+            await answer.write(data[at : at + 1])
+            await asyncio.sleep(self.trickle)
+        return answer
 
     # ------------------------------------------------------------ methods: updates
 

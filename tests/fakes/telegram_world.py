@@ -73,6 +73,8 @@ class World:
         self.files: dict[str, bytes] = {}
         self.commands: dict[str, list[Json]] = {}
         self.answered_taps: list[tuple[str, str]] = []
+        self.open_taps: set[str] = set()
+        """Callback queries that may be answered: Telegram lets go of one after about 15 s."""
         self.webhook: Json = {}
         self.confirmed_up_to = 0
         self._ids = itertools.count(100)
@@ -154,6 +156,7 @@ class World:
     def tap_data(self, chat: int | str, message_id: int, data: str, *, user: int | str | None = None) -> str:
         room = self.chat(chat)
         identifier = str(next(self._query_ids))
+        self.open_taps.add(identifier)
         sender = int(user if user is not None else abs(int(chat)))
         self._put({"callback_query": {
             "id": identifier, "from": _user(sender, {}), "chat_instance": "1", "data": data,
@@ -181,6 +184,13 @@ class World:
         self.chat(new, "supergroup").title = room.title
         number = self._next_id(room)
         self._put({"message": self._message(room, number, 1, {}) | {"migrate_to_chat_id": int(new)}})
+        self.moved_here(chat, new)
+
+    def moved_here(self, chat: int | str, new: int | str) -> None:
+        """What a supergroup begins with, when it was a group."""
+        there = self.chat(new, "supergroup")
+        message = self._message(there, self._next_id(there), 1087968824, {"is_bot": True})
+        self._put({"message": message | {"sender_chat": self._chat_json(there), "migrate_from_chat_id": int(chat)}})
 
     def person_deletes(self, chat: int | str, message_id: int | str) -> None:
         self.chat(chat).messages.pop(int(message_id), None)

@@ -80,7 +80,7 @@ def parse_message(data: Object, me: Self, where: Where, fetcher: Fetcher) -> Inc
     place = where.place(me.user, identity.peer)
     if data.get("type", 0) not in _SPOKEN:
         return Reaction(key=data["id"], identity=identity, place=place, what=f"message type {data['type']}")
-    text = _readable(content, data, me)
+    text = "\n".join(part for part in (_readable(content, data, me), *_described(data)) if part)
     return Incoming(
         key=data["id"],
         identity=identity,
@@ -219,6 +219,16 @@ def _readable(content: str, data: Object, me: Self) -> str:
         return f"@{name}" if name else match[0]
 
     return _MENTION.sub(replaced, content).strip()
+
+
+def _described(data: Object) -> list[str]:
+    """What is neither text nor a file, in words."""
+    words = [f"[sticker {sticker.get('name', '')}]" for sticker in data.get("sticker_items") or ()]
+    poll = data.get("poll")
+    if poll:
+        words.append(f"[poll] {(poll.get('question') or {}).get('text', '')}")
+        words += [f"- {(answer.get('poll_media') or {}).get('text', '')}" for answer in poll.get("answers") or ()]
+    return words
 
 
 def _snapshots(data: Object) -> list[Object]:

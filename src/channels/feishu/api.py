@@ -39,6 +39,8 @@ _STALE_TOKEN = frozenset({99991661, 99991663, 99991664, 99991665, 99991668, 9999
 _REFUSED_APP = frozenset({10003, 10012, 10013, 10014, 99991543, 99991662, 99991401})
 _TOO_MANY = frozenset({99991400, 230020, 11232, 11233, 11247, 1000004, 1000005})
 _CONTENT = frozenset({230001, 230025, 230099, 11310})
+_UNDER_WAY = frozenset({230049})
+"""The message of this uuid is still being sent: asked again later, it comes back."""
 _GONE = frozenset({230011, 230110, 231003})
 _FROZEN = frozenset({230031, 230072, 230054, 300302, 200740})
 """Still seen, but no longer to be changed: too old, edited 20 times, its card has expired."""
@@ -187,6 +189,8 @@ def refusal(code: int, status: int, headers: Mapping[str, str]) -> ChannelError:
     reason = f"Feishu refuses this: code {code}, status {status}"
     if status == 429 or code in _TOO_MANY:
         return RateLimited(_seconds(headers))
+    if code in _UNDER_WAY:
+        return OutcomeUnknown(f"Feishu is still sending this (code {code})")
     if code in _REFUSED_APP:
         return ChannelAuthFailed(f"Feishu refuses app_id or app_secret, or the app is not enabled (code {code})")
     if code in _STALE_TOKEN:

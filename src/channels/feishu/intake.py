@@ -7,6 +7,7 @@ nobody wants, it is answered at once. Decides nothing about who may speak.
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
@@ -14,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from bus.errors import Overloaded
 from channels.arrivals import Lanes
 from channels.base import Incoming, Reaction, Tap
-from channels.errors import ChannelError
+from channels.errors import ChannelError, DeliveryRejected, RateLimited
 from channels.feishu.api import FeishuApi
 from channels.feishu.names import Names
 from channels.feishu.outgoing import Outgoing
@@ -44,6 +45,9 @@ _log = logging.getLogger("channels.feishu")
 _PRIVATE_CHATS = 20_000
 _TAP_SECONDS = 2.5
 """Feishu waits 3 s for what a tapped button shows."""
+_PARENT_SECONDS = (0.5, 30.0)
+"""The first wait, and for how long the message replied to is asked for: in a group nothing else may tell that we are
+spoken to."""
 _DONE, _AGAIN, _FULL = 200, 500, 503
 
 
@@ -137,12 +141,18 @@ class Intake:
             return Parent()
         if self._outgoing.is_ours(message_id):
             return Parent(ours=True)
-        try:
-            items = (await self._api.call("GET", f"/im/v1/messages/{message_id}")).get("items") or []
-        except ChannelError as error:
-            _log.info("the message replied to cannot be read: %s", error.reason)
-            return Parent()
-        return parse_parent(items[0], self.me) if items else Parent()
+        began, delay = time.monotonic(), _PARENT_SECONDS[0]
+        while True:
+            try:
+                items = (await self._api.call("GET", f"/im/v1/messages/{message_id}")).get("items") or []
+            except ChannelError as error:
+                if isinstance(error, DeliveryRejected) or time.monotonic() - began > _PARENT_SECONDS[1]:
+                    _log.info("the message replied to cannot be read: %s", error.reason)
+                    return Parent()
+                await asyncio.sleep(error.retry_after if isinstance(error, RateLimited) else delay)
+                delay = min(2 * delay, 5.0)
+            else:
+                return parse_parent(items[0], self.me) if items else Parent()
 
     def _fetcher(self, message_id: str, key: str, kind: str) -> Fetch:
         async def fetch(limit: int) -> bytes:

@@ -30,6 +30,9 @@ _NAMED = {"sticker": "[sticker]", "location": "[location]", "share_chat": "[a sh
           "system": "", "todo": "[a task]", "vote": "[a poll]", "video_chat": "[a call]"}  # fmt: skip
 
 
+_FILES = frozenset({"image", "audio", "media", "file"})
+
+
 @dataclass(frozen=True, slots=True)
 class Self:
     """Who the assistant is here: the app, and its open_id as people mention it."""
@@ -172,7 +175,7 @@ def _text(kind: str, content: Object) -> str:
         return str(content.get("text") or "")
     if kind == "post":
         return _post_text(content)
-    return _NAMED.get(kind, "")
+    return _NAMED.get(kind, "" if kind in _FILES else f"[{kind}]")
 
 
 def _post_text(content: Object) -> str:
@@ -196,6 +199,8 @@ def _post_piece(piece: Object) -> str:
         return f"[{piece.get('text', '')}]({piece.get('href', '')})"
     if tag == "at":
         return str(piece.get("user_id") or "")
+    if tag == "emotion":
+        return f"[{piece.get('emoji_type', '')}]"
     if tag == "code_block":
         return f"\n```{str(piece.get('language') or '').lower()}\n{piece.get('text', '')}\n```\n"
     return str(piece.get("text") or "")
@@ -251,7 +256,11 @@ def _media(kind: str, content: Object, message_id: str, fetcher: Fetcher) -> lis
         return []
     pieces = [piece for paragraph in _paragraphs(content) for piece in paragraph if isinstance(piece, dict)]
     keys = [str(piece["image_key"]) for piece in pieces if piece.get("tag") == "img" and piece.get("image_key")]
-    return [handle("image", "image/png", key, f"image-{n}.png", "image") for n, key in enumerate(keys, start=1)]
+    films = [str(piece["file_key"]) for piece in pieces if piece.get("tag") == "media" and piece.get("file_key")]
+    return [
+        *(handle("image", "image/png", key, f"image-{n}.png", "image") for n, key in enumerate(keys, start=1)),
+        *(handle("video", "video/mp4", key, f"video-{n}.mp4", "file") for n, key in enumerate(films, start=1)),
+    ]
 
 
 def _name(content: Object, otherwise: str) -> str:

@@ -12,6 +12,7 @@ errors, `polling.py` and `webhook.py` are the two ways in.
 
 import json
 import logging
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -156,7 +157,8 @@ class TelegramChannel(BaseChannel):
 
     async def _migrated(self, old: str, new: str) -> None:
         self._moved[self._home(old)] = new
-        await self.inbound.notes.keep_note(self._note("moved"), json.dumps(self._moved))
+        with suppress(sqlite3.Error):  # Telegram says so again at every call to the old id; what is sent now goes on
+            await self.inbound.notes.keep_note(self._note("moved"), json.dumps(self._moved))
 
     async def _tell(self, query: str, text: str) -> None:
         try:

@@ -6,6 +6,7 @@ connection carries httpx's exception as its cause, which tells whether the reque
 can have left. The token is part of every URL: below a warning, the log lines of httpx and of the SDK are turned off.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -48,6 +49,8 @@ POLL_SECONDS = 25
 POLL_GRACE_SECONDS = 10.0
 CALL_SECONDS = 20.0
 UPLOAD_SECONDS = 60.0
+DOWNLOAD_SECONDS = 120.0
+"""A whole file. What trickles would hold up its chat, and after 100 more updates, by the offset, all chats."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -198,13 +201,17 @@ class Client:
     async def _stream(self, url: str, limit: int) -> bytes:
         data = bytearray()
         try:
-            async with httpx.AsyncClient(timeout=CALL_SECONDS) as client, client.stream("GET", url) as answer:
+            async with (
+                asyncio.timeout(DOWNLOAD_SECONDS),
+                httpx.AsyncClient(timeout=CALL_SECONDS) as client,
+                client.stream("GET", url) as answer,
+            ):
                 if answer.status_code != httpx.codes.OK:
                     raise ChannelUnavailable(f"a file could not be fetched ({answer.status_code})")
                 async for piece in answer.aiter_bytes():
                     data += piece
                     if len(data) > limit:
                         raise TooLarge
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise ChannelUnavailable(f"a file could not be fetched ({type(error).__name__})") from error
         return bytes(data)

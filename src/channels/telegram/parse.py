@@ -62,6 +62,8 @@ def parse_message(message: JsonObject, me: Me, fetch: Fetch, *, edited: bool = F
     chat, sender = message["chat"], message.get("from")
     if "migrate_to_chat_id" in message:
         return Migrated(str(chat["id"]), str(message["migrate_to_chat_id"]))
+    if "migrate_from_chat_id" in message:  # the same, told in the new chat: the other may come later, or never
+        return Migrated(str(message["migrate_from_chat_id"]), str(chat["id"]))
     if sender is None or chat.get("type") == "channel" or message.get("is_automatic_forward"):
         return None
     identity, place = _identity(sender, me), _place(chat, me)
@@ -211,6 +213,10 @@ def _quoted(message: JsonObject, replied: JsonObject) -> str:
     return str(part or replied.get("text") or replied.get("caption") or "")
 
 
+_UNREAD = ("story", "game", "paid_media", "giveaway", "invoice")
+"""Sent by people, and nothing that we could read: at least that it came is said."""
+
+
 def _described(message: JsonObject) -> str:
     """What is neither text nor a file, in words."""
     if "location" in message:
@@ -223,7 +229,17 @@ def _described(message: JsonObject) -> str:
         return f"[sticker {message['sticker'].get('emoji', '')}]"
     if "dice" in message:
         return f"[dice {message['dice'].get('value')}]"
-    return ""
+    if "poll" in message:
+        poll = message["poll"]
+        return "\n".join(
+            [f"[poll] {poll.get('question', '')}", *(f"- {o.get('text')}" for o in poll.get("options", ()))]
+        )
+    if "checklist" in message:
+        tasks = message["checklist"]
+        return "\n".join(
+            [f"[checklist] {tasks.get('title', '')}", *(f"- {t.get('text')}" for t in tasks.get("tasks", ()))]
+        )
+    return next((f"[{kind.replace('_', ' ')}]" for kind in _UNREAD if kind in message), "")
 
 
 _FILES: tuple[tuple[str, Literal["image", "voice", "audio", "video", "file"], str, str], ...] = (

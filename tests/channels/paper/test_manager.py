@@ -232,3 +232,16 @@ async def test_what_happens_before_a_channel_is_made_is_shown_once_it_is(
         await shown(paper, ECHO, "You said: from the browser")
     finally:
         await rig.crash()
+
+
+async def test_a_link_code_that_the_platform_brings_again_is_answered_once(paper: PaperPlatform, rig: Rig) -> None:
+    """The first time it ties the stranger; by then he is none, and the code is spent."""
+    code = rig.links.offer("alice", time.time())["code"]
+    await paper.person_says(f"/link {code}", person="666")
+    async with asyncio.timeout(5):
+        while not await paper.visible(person="666"):
+            await asyncio.sleep(0.01)
+    await paper.deliver_again()
+    await paper.person_says("hello", person="666")
+    await until(lambda: rig.agent.messages)
+    assert rig.agent.texts == ["hello"]
