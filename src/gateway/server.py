@@ -73,7 +73,7 @@ class Listener:
     # ------------------------------------------------------------ life
 
     async def open(self) -> None:
-        """Bind the port. Raises OSError."""
+        """Bind the port. Raises OSError, UnusableTls."""
         runner = web.AppRunner(self._app, handle_signals=False, shutdown_timeout=1.0, **_HANDLER_OPTIONS)
         await runner.setup()
         assert runner.server is not None
@@ -209,11 +209,22 @@ class HttpRefusal(RpcError):
             self.answer_headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 
+class UnusableTls(OSError):
+    """The configured certificate and key cannot be used; the message says which and why. A mistake in the settings."""
+
+
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
-    """The server's TLS context, or None. Raises OSError and ssl.SSLError for files that cannot be used."""
-    if settings.tls.cert is None:
+    """The server's TLS context, or None. Raises UnusableTls."""
+    cert, key = settings.tls.cert, settings.tls.key
+    if cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls.cert, settings.tls.key)
+    try:
+        context.load_cert_chain(cert, key, password="")  # else OpenSSL asks the terminal for it, and waits
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        raise UnusableTls(f"server.tls: {cert} and {key} are no certificate and key that fit ({reason})") from error
+    except OSError as error:
+        raise UnusableTls(f"server.tls: {cert} or {key} can't be read: {error.strerror}") from error
     return context

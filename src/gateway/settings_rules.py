@@ -102,7 +102,7 @@ def _tls(settings: "GatewaySettings") -> Iterator[tuple[str, str]]:
         yield "server.tls", "needs both cert and key"
         return
     for name, path in (("cert", tls.cert), ("key", tls.key)):
-        if path is not None and not path.expanduser().is_file():
+        if path is not None and not path.is_file():
             yield f"server.tls.{name}", "no such file"
 
 

@@ -45,12 +45,16 @@ Network = Annotated[str, AfterValidator(_network)]
 """An address or a network in CIDR form."""
 
 
+HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A file; `~` is the home folder of whoever runs the gateway."""
+
+
 class TlsSettings(_Strict):
     """`server.tls`: PEM files. `client_ca` turns on mutual TLS."""
 
-    cert: Path | None = None
-    key: Path | None = None
-    client_ca: Path | None = None
+    cert: HomePath | None = None
+    key: HomePath | None = None
+    client_ca: HomePath | None = None
 
 
 class ServerSettings(_Strict):

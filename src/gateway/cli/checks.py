@@ -27,6 +27,7 @@ from gateway.cli.running import (
     process_exists,
     read_running_file,
 )
+from gateway.database import check_database
 from gateway.identity.document import CorruptDocument, Document
 from gateway.settings import Loaded
 
@@ -154,12 +155,17 @@ def _admin_token(loaded: Loaded, running: Running) -> Iterator[Finding]:
 
 
 def _documents(home: Path) -> Iterator[Finding]:
-    """What is kept of people: where one cannot be read, nothing starts."""
+    """What is kept of people, and the databases: where one cannot be read, nothing starts."""
     for path in sorted((home / "identity").glob("*.json")):
         try:
             Document(path)
         except CorruptDocument as error:
             yield Finding("people", "failed", str(error), f"gateway restore FILE, or mv {path} {path}.bad")
+    for path in sorted(home.glob("*.db")):
+        try:
+            check_database(path)
+        except CorruptDocument as error:
+            yield Finding("database", "failed", str(error), f"gateway restore FILE, or mv {path} {path}.bad")
 
 
 def _taken(host: str, port: int) -> bool:
@@ -184,12 +190,12 @@ def _certificate(loaded: Loaded) -> Iterator[Finding]:
     tls = loaded.settings.server.tls
     if tls.cert is None or tls.key is None:
         return
-    import ssl
+    from gateway.server import UnusableTls, tls_context
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
-    except (ssl.SSLError, OSError) as error:
-        yield Finding("certificate", "failed", f"{tls.cert}: {error}", "set server.tls.cert and server.tls.key")
+        tls_context(loaded.settings.server)
+    except UnusableTls as error:
+        yield Finding("certificate", "failed", str(error), "set server.tls.cert and server.tls.key")
     else:
         yield Finding("certificate", "ok", str(tls.cert))
 

@@ -127,7 +127,9 @@ def _tools(body: JsonObject) -> list[JsonObject]:
 
 def _parameters(body: JsonObject) -> JsonObject:
     out = {name: body[name] for name in PASSED_ON if body.get(name) is not None}
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    limit = body.get("max_completion_tokens")
+    if limit is None:  # some clients write every member they know, as null
+        limit = body.get("max_tokens")
     if limit is not None:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise BadParameters("max_tokens: a positive integer")

@@ -81,6 +81,14 @@ async def test_the_clients_messages_are_the_history(tmp_path: Path) -> None:
             assert picture in json.dumps(shown[4])
             assert (asked["temperature"], asked["seed"]) == (0.5, 4)
             assert 77 in (asked.get("max_tokens"), asked.get("max_completion_tokens"))
+            nothing: Any = None
+            await ai.chat.completions.create(
+                model="m", messages=[user("third")], max_tokens=66, max_completion_tokens=nothing
+            )
+            asked = model.requests[-1]
+            assert 66 in (asked.get("max_tokens"), asked.get("max_completion_tokens")), (
+                "null is as if it were not there"
+            )
 
 
 async def test_tools_that_the_client_brings_are_handed_back(tmp_path: Path) -> None:
