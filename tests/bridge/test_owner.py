@@ -316,6 +316,27 @@ async def test_a_question_goes_to_the_person_and_stops_the_clock() -> None:
 
 
 @pytest.mark.attack(45)
+@pytest.mark.parametrize("what", ["ping", "question"])
+async def test_a_server_that_asks_without_end_and_never_listens_fills_no_memory(what: str) -> None:
+    most = 0
+
+    async def person(question: Question) -> dict[str, Any]:
+        nonlocal most
+        most = max(most, len(asyncio.all_tasks()))
+        await asyncio.sleep(30)
+        return {"action": "cancel"}
+
+    async with running(hostile()) as owner:
+        flood = asyncio.create_task(call(owner, "ask_flood", {"what": what}, on_question=person, timeout=30))
+        while not flood.done():
+            most = max(most, len(asyncio.all_tasks()))
+            await asyncio.sleep(0.01)
+        assert first_text(await flood) == "done"
+        assert most < 1100
+        assert owner.state == "ready"
+
+
+@pytest.mark.attack(45)
 async def test_a_question_may_outlive_its_call(tmp_path: Path) -> None:
     """The server asks, and answers its call without waiting: what the person says then still reaches it."""
     said = asyncio.Event()
