@@ -18,7 +18,7 @@ from bridge.servers.calls import Call, read_progress, unlimited
 from bridge.servers.elicitation import answer_input, ask_somebody
 from bridge.servers.handshake import CAPABILITIES, CLIENT, META, METHOD_NOT_FOUND, MODERN_VERSION, agree, listen
 from bridge.servers.jsonrpc import Answered, Asked, Invalid, JsonObject, Noise, Notified, Peer, Refused, Reply, Stray
-from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Post, Unanswered
+from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Post, Unanswered, Unreadable
 from bridge.servers.results import check_result
 
 _MAX_ROUNDS = 10
@@ -208,6 +208,8 @@ class Session:
             if incoming.id in self._open:
                 self._settle(incoming.id, LinkLost(incoming.reason, sent=incoming.seen))
             return
+        elif isinstance(incoming, Unreadable):
+            effects = (Invalid(incoming.id, "the answer is no valid JSON-RPC"),)
         else:
             effects = self._peer.too_long(incoming.start, incoming.end, incoming.size)
         for effect in effects:
