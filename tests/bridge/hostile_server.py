@@ -19,6 +19,7 @@ MISDEEDS = [
     "good", "echo", "crash", "never", "late", "twice", "wrong_id", "nan", "no_newline", "medium", "huge", "flood",
     "noise", "invalid", "error", "progress", "big", "ask", "sample", "change", "cancelled", "slow", "environment",
     "close_stdout", "exit_after", "is_error", "big_broken", "progress_flood", "daemon", "note", "ask_and_go",
+    "ping_flood",
 ]  # fmt: skip
 version = [1]
 
@@ -140,10 +141,15 @@ def call(number: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any]
         params = {"message": "Which colour?", "requestedSchema": schema}
         send({"jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": params})
         text(number, json.dumps(answer_to("q1")))
+    elif name == "ping_flood":
+        for ping in range(30_000):
+            send({"jsonrpc": "2.0", "id": f"p{ping}", "method": "ping"})
+        text(number, "pinged")
     elif name == "ask_and_go":
         send({"jsonrpc": "2.0", "id": "q2", "method": "elicitation/create", "params": {
             "message": "Never mind?", "requestedSchema": {"type": "object"},
         }})  # fmt: skip
+        time.sleep(0.1)
         text(number, "went on")
         if arguments.get("note"):
             Path(arguments["note"]).write_text(json.dumps(answer_to("q2")))

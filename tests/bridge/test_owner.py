@@ -316,6 +316,14 @@ async def test_a_question_goes_to_the_person_and_stops_the_clock() -> None:
 
 
 @pytest.mark.attack(45)
+async def test_a_server_that_asks_and_never_reads_piles_nothing_up() -> None:
+    async with running(hostile()) as owner:
+        assert first_text(await call(owner, "ping_flood")) == "pinged"
+        assert len(asyncio.all_tasks()) < 1200
+        assert first_text(await call(owner, "good")) == "good"
+
+
+@pytest.mark.attack(45)
 async def test_a_question_may_outlive_its_call(tmp_path: Path) -> None:
     """The server asks, and answers its call without waiting: what the person says then still reaches it."""
     said = asyncio.Event()

@@ -24,6 +24,7 @@ from bridge.servers.results import check_result
 _MAX_ROUNDS = 10
 _MAX_PAGES = 1000
 _MAX_ITEMS = 10_000
+_MAX_ASKED = 1000
 Settle: TypeAlias = Callable[[Reply | Exception], None]
 """Told what came of a request: its answer, or McpError, ToolResultInvalid, LinkLost."""
 
@@ -265,6 +266,8 @@ class Session:
             self._changed(method.split("/")[1])
 
     def _asked(self, number: int | str, method: str, params: JsonObject) -> None:
+        if len(self._tasks) + len(self._questions) >= _MAX_ASKED:
+            return  # it asks and asks, and does not read what it is told
         if method == "ping":
             self._spawn(self._tell(jsonrpc.answer(number, {})))
         elif method == "elicitation/create" and number not in self._questions:
