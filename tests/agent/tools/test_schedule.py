@@ -298,7 +298,7 @@ async def test_a_zone_that_this_machine_does_not_know_costs_nobody_his_reminders
         assert "stretch" in text(await use(house.tool, action="list"))
 
 
-class SlowDisk(Scheduler):
+class LongWriting(Scheduler):
     """Each writing of the file takes a while, in the middle of it."""
 
     def _write(self, tasks: dict[str, Task]) -> None:
@@ -310,7 +310,7 @@ class SlowDisk(Scheduler):
 
 
 async def test_who_leaves_while_the_file_is_written_spoils_nothing(tmp_path: Path) -> None:
-    scheduler = SlowDisk(tmp_path, Clock())
+    scheduler = LongWriting(tmp_path, Clock())
     leaver = asyncio.create_task(scheduler.add(ALICE, None, "tea", due=START + 60))
     await asyncio.sleep(0.05)
     leaver.cancel()
