@@ -156,7 +156,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
 
     # the agent
     bus = MemoryBus()
-    metered = MeteredBus(bus, MessageRate(settings.limits.messages_per_minute))
+    metered = MeteredBus(bus, MessageRate(settings.limits.messages_per_minute), known=store.duplicate)
     media = MediaFolder(home / "media", max_bytes=settings.server.max_media_bytes)
     model = ModelPool(settings.models, DemoModel())
     stack.push_async_callback(model.close)

@@ -37,7 +37,7 @@ class MessageRate:
         sent.append(now)
 
     def give_back(self, user: str, now: float) -> None:
-        """The message counted at `now` was not taken after all (1007) and comes again: it counts once."""
+        """The message counted at `now` was not taken after all (1007), or was a repeat: it counts once."""
         sent = self._sent.get(user)
         if sent is not None and now in sent:
             sent.remove(now)

@@ -1,35 +1,55 @@
 """The bus as everyone but the agent sees it: with the rate of messages in front of `submit`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from bus.errors import Overloaded
+from bus.errors import IdempotencyConflict, Overloaded, RateLimited
 from bus.events import Accepted, Event, InboundMessage
 from bus.message_bus import Acceptor, Handler, MessageBus, Overflow, Selector, Sink, Subscription
 from gateway.limits import MessageRate
 
 
-class MeteredBus:
-    """Implements `MessageBus` over another."""
+Known = Callable[[str, str], Awaitable[object | None]]
 
-    def __init__(self, inner: MessageBus, rate: MessageRate, now: Callable[[], float] = time.monotonic) -> None:
+
+async def _nothing_is_known(user: str, idempotency_key: str) -> None:
+    return None
+
+
+class MeteredBus:
+    """Implements `MessageBus` over another. `known` tells what a user did under an idempotency key, or None."""
+
+    def __init__(
+        self, inner: MessageBus, rate: MessageRate, now: Callable[[], float] = time.monotonic, *,
+        known: Known = _nothing_is_known,
+    ) -> None:  # fmt: skip
         self._inner = inner
         self._rate = rate
+        self._known = known
         self._now = now
 
     async def submit(self, message: InboundMessage) -> Accepted:
         """As the bus does; raises RateLimited (1005) too. What only becomes context is not counted, nor what is
-        refused because we are overloaded (1007): its sender is asked to repeat it."""
+        refused because we are overloaded (1007): its sender is asked to repeat it. A repeat is no message of its own:
+        who lost his connection gets his answer, however much he had said before."""
         if not message.wants_reply:
             return await self._inner.submit(message)
         user, now = message.actor.user, self._now()
-        self._rate.take(user, now)
         try:
+            self._rate.take(user, now)
+        except RateLimited:
+            if message.idempotency_key is None or await self._known(user, message.idempotency_key) is None:
+                raise
             return await self._inner.submit(message)
-        except Overloaded:
+        try:
+            accepted = await self._inner.submit(message)
+        except (Overloaded, IdempotencyConflict):
             self._rate.give_back(user, now)
             raise
+        if accepted.repeated:
+            self._rate.give_back(user, now)
+        return accepted
 
     def accept_with(self, acceptor: Acceptor) -> Callable[[], None]:
         return self._inner.accept_with(acceptor)
