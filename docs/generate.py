@@ -108,7 +108,7 @@ def default_of(field: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if isinstance(value, tuple | list) and not value:
+    if isinstance(value, tuple | list | frozenset) and not value:
         return "`[]`"
     return f"`{value}`"
 

@@ -21,6 +21,12 @@ def test_the_generated_pages_are_up_to_date():
     assert done.returncode == 0, done.stderr
 
 
+def test_defaults_are_told_as_yaml_and_not_as_python():
+    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    for word in ("frozenset", "`None`", "`True`", "`False`", "()`", "SecretStr", "PydanticUndefined"):
+        assert word not in text, word
+
+
 def test_every_number_that_a_test_carries_is_a_case_of_the_list():
     listed = {int(number) for number in re.findall(r"(?m)^\| (\d+) \|", (ROOT / "docs/attacks.md").read_text())}
     carried = {

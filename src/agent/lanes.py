@@ -7,10 +7,11 @@ so that a thousand finished sessions cost what a few dozen do.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent.lane import Lane, Pending
-from agent.ports.sessions import SessionStore
+from agent.ports.sessions import Record, SessionStore
+from agent.sessions import records as kinds
 from agent.settings import AgentSettings
 from agent.window import RELEVANT, Window
 from bus.events import Event
@@ -19,6 +20,8 @@ from bus.keys import SessionKey
 WARM_TOKENS = 200_000
 """All warm windows together, in estimated tokens: some hundred kilobytes."""
 WARM_SESSIONS = 256
+MAX_PAGES = 32
+"""How far back a session is read whose last turns were long, each page being twice a window's messages."""
 
 
 class Lanes:
@@ -70,12 +73,22 @@ class Lanes:
     async def _load(self, key: SessionKey, since: int | None = None) -> Window:
         """The end of the log; with `since`, all from there on, and as much before it as a window holds."""
         window = self._empty(key)
-        limit = self._settings.window_messages * 2
-        before = None if since is None else since + 1
-        window.apply_all(await self._store.read(key, before_seq=before, limit=limit, types=RELEVANT, newest=True))
+        window.apply_all(await self._latest(key, None if since is None else since + 1))
         if since is not None:
             window.apply_all(await self._store.read(key, after_seq=since, types=RELEVANT))
         return window
+
+    async def _latest(self, key: SessionKey, before: int | None) -> Sequence[Record]:
+        """As many records as a window holds. What sub-agents did is not in it, and a long turn is not cut in two."""
+        limit = self._settings.window_messages * 2
+        found: list[Record] = []
+        for _ in range(MAX_PAGES):
+            page = await self._store.read(key, before_seq=before, limit=limit, types=RELEVANT, newest=True)
+            found[:0] = (one for one in page if not one.data.get("agent"))
+            if len(page) < limit or (len(found) >= limit and any(one.type == kinds.MESSAGE for one in found)):
+                break
+            before = page[0].seq
+        return found
 
     async def reload(self, lane: Lane, *waiting: Pending) -> None:
         """Read the window again so that it holds every message that waits for its turn."""

@@ -35,8 +35,10 @@ class _Entry:
     ended: bool = False
     hidden: bool = False
     """It waited or was answered when an edit or `/new` came: from then on only its own turn sees it."""
-    files: list[MediaRef] = field(default_factory=list)
-    """What came along with the message."""
+    numbers: list[int] = field(default_factory=list)
+    """Of the records behind `messages`, one for each."""
+    files: dict[str, list[MediaRef]] = field(default_factory=dict)
+    """What came along with the messages, by message."""
     said: dict[str, JsonObject] = field(default_factory=dict)
     """The person's messages that the turn answers, by id: its own one and those that joined it."""
 
@@ -69,6 +71,8 @@ class Window:
                 self._round(data["message_id"], data["round"])
             case kinds.TOOL_FINISHED if not data.get("agent"):
                 self._result(data["message_id"], data)
+            case kinds.DONE if data.get("into"):
+                self._merged(data["message_id"], data["into"])
             case kinds.DONE:
                 self._end(data["message_id"], data.get("last_text") or data.get("text") or "")
             case kinds.ERROR:
@@ -99,11 +103,34 @@ class Window:
         entry, turn = self._find(message_id), self._find(into)
         if entry is None or turn is None:
             return
+        place = len(turn.messages)
+        if turn.waiting:  # a crash left a round without its results: they come behind it, and nothing in between
+            asking = next(iter(turn.waiting.values()))
+            place = next(at for at, message in enumerate(turn.messages) if message is asking)
+        self._join(entry, turn, place)
+
+    def _join(self, entry: _Entry, turn: _Entry, place: int) -> None:
         self._entries.remove(entry)
-        turn.messages += entry.messages
+        turn.messages[place:place] = entry.messages
+        turn.numbers[place:place] = entry.numbers
         turn.tokens += entry.tokens
-        turn.files += entry.files
+        turn.files |= entry.files
         turn.said |= entry.said
+
+    def _merged(self, message_id: str, into: str) -> None:
+        """A message had another's turn. Read from the log, it joins that now, before what was said to both.
+
+        Without that turn, whose answer isn't held either, it is left out.
+        """
+        entry, turn = self._find(message_id), self._find(into)
+        if entry is None:
+            return
+        if turn is None or entry.hidden or turn.hidden:
+            self._entries.remove(entry)
+            return
+        said = enumerate(zip(turn.messages, turn.numbers, strict=True))
+        later = (at for at, (one, number) in said if one["role"] == "assistant" and number > entry.seq)
+        self._join(entry, turn, next(later, len(turn.messages)))
 
     def _message(self, seq: int, data: JsonObject) -> None:
         if data.get("command"):
@@ -112,14 +139,19 @@ class Window:
         if replaced:
             for index, entry in enumerate(self._entries):
                 if replaced in entry.said:
+                    if replaced != entry.message_id:  # what it had joined was said before, and stays
+                        self._take_back(entry, replaced)
+                        index += 1
                     self._hide(index)
                     break
         text = data.get("text") or ""
         if self.group:
             text = f"[{data.get('actor', {}).get('user', '')}] {text}"
         entry = _Entry(data["message_id"], seq)
-        entry.files = [_ref(one) for one in data.get("media") or ()]
-        names = [f"[file {f.name}, {f.mime}, {f.size} bytes] (attachment {f.media_id})" for f in entry.files]
+        files = [_ref(one) for one in data.get("media") or ()]
+        if files:
+            entry.files[entry.message_id] = files
+        names = [f"[file {f.name}, {f.mime}, {f.size} bytes] (attachment {f.media_id})" for f in files]
         text = "\n".join(part for part in (text, *names) if part)
         self._add(entry, {"role": "user", "content": text})
         entry.said[entry.message_id] = entry.messages[0]
@@ -133,8 +165,19 @@ class Window:
         for entry in self._entries[first:]:
             entry.hidden = True
 
+    @staticmethod
+    def _take_back(entry: _Entry, message_id: str) -> None:
+        """Forget a message that joined the turn, and all that came in it behind that."""
+        place = next(at for at, message in enumerate(entry.messages) if message is entry.said[message_id])
+        del entry.messages[place:], entry.numbers[place:]
+        entry.waiting = {}
+        entry.tokens = sum(map(estimate_message, entry.messages))
+        entry.said = {one: said for one, said in entry.said.items() if any(said is m for m in entry.messages)}
+        entry.files = {one: refs for one, refs in entry.files.items() if one in entry.said}
+
     def _add(self, entry: _Entry, message: JsonObject) -> None:
         entry.messages.append(message)
+        entry.numbers.append(self.covered)
         entry.tokens += estimate_message(message)
 
     def _round(self, message_id: str, step: JsonObject) -> None:
@@ -167,11 +210,10 @@ class Window:
             self._entries.remove(entry)
         self._cut()
 
-    @staticmethod
-    def _settle(entry: _Entry) -> None:
+    def _settle(self, entry: _Entry) -> None:
         """A round that was broken off: its calls get a result each, so that the pairs are whole."""
         for call_id in entry.waiting:
-            entry.messages.append({"role": "tool", "tool_call_id": call_id, "content": "cancelled: no result"})
+            self._add(entry, {"role": "tool", "tool_call_id": call_id, "content": "cancelled: no result"})
         entry.waiting = {}
 
     def _cut(self) -> None:
@@ -235,7 +277,7 @@ class Window:
     @property
     def files(self) -> dict[str, MediaRef]:
         """What came along with the messages that are held, by handle."""
-        return {ref.media_id: ref for entry in self._entries for ref in entry.files}
+        return {ref.media_id: ref for entry in self._entries for refs in entry.files.values() for ref in refs}
 
     @property
     def turns(self) -> int:

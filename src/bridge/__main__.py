@@ -8,7 +8,10 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"]:
-        signal.signal(signal.SIGTERM, _leave)  # until the bridge is put together and stops in its own way
+        for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # until the bridge is put together and stops in its own way
+            number = getattr(signal, name, None)
+            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                signal.signal(number, _leave)  # `nohup` means what it says
     try:
         from bridge.running import plain_run, run_plainly
 

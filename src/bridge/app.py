@@ -86,9 +86,9 @@ class Bridge:
                 pins=definitions,
             )  # fmt: skip
             definitions.agreed = aggregator.refresh
-            outbox = Outbox()
+            outbox, ledger = Outbox(), Ledger(database)
             parts = Parts(
-                executor=aggregator, ledger=Ledger(database), confirmations=Confirmations(database, self._policy),
+                executor=aggregator, ledger=ledger, confirmations=Confirmations(database, self._policy),
                 definitions=definitions, audit=audit, outbox=outbox, policy=self._policy,
             )  # fmt: skip
             calls = Calls(parts)
@@ -99,21 +99,26 @@ class Bridge:
             calls.recover()
             stack.callback(remove_status, folder)
             try:
-                await self._serve(aggregator, calls, identity, outbox)
+                await self._serve(aggregator, calls, identity, outbox, ledger)
             finally:
                 await (
                     calls.close()
                 )  # also where the gateway refused us: what is gathered is written, and nothing runs on
             audit.note("bridge.stopped")
 
-    async def _serve(self, aggregator: Aggregator, calls: Calls, identity: BridgeIdentity, outbox: Outbox) -> None:
+    async def _serve(
+        self, aggregator: Aggregator, calls: Calls, identity: BridgeIdentity, outbox: Outbox, ledger: Ledger
+    ) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                continue  # `nohup` means what it says
             try:
                 loop.add_signal_handler(number, self.stop)
             except NotImplementedError:  # Windows: the loop is told from the handler
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
-            except RuntimeError:
+            except (RuntimeError, ValueError):
                 continue  # not the main thread
         unwatch = aggregator.watch(lambda: self._tell(aggregator))
         refused: list[BaseException] = []
@@ -125,6 +130,7 @@ class Bridge:
                     group.create_task(self._keep_servers(aggregator), name="servers"),
                     group.create_task(self._keep_status(aggregator, calls), name="status"),
                     group.create_task(self._keep_configuration(aggregator), name="configuration"),
+                    group.create_task(ledger.keep_tidy(), name="ledger"),
                 ]
                 await self._stop.wait()
                 self._say("stopping")

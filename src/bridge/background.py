@@ -186,19 +186,22 @@ def _without_window(executable: str) -> str:
 
 
 def install(wanted: Plan) -> None:
-    """Write the files and run the commands. Raises OSError, CalledProcessError."""
+    """Write the files and run the commands. Raises OSError, and one of a sentence where a command failed."""
     for path, text in wanted.files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding=wanted.encoding)
     for command in wanted.commands:
-        subprocess.run(command, check=True)
+        code = subprocess.run(command, check=False).returncode
+        if code:
+            raise OSError(f"{shlex.join(command)} ended with {code}")
 
 
 def uninstall(wanted: Plan) -> list[Path]:
     """Stop it and remove the files that `install` wrote; those that were there. Raises OSError."""
-    for command in wanted.undo:
-        subprocess.run(command, check=False)  # what isn't there need not be stopped
     there = [path for path in wanted.files if path.exists()]
+    heard = None if there else subprocess.DEVNULL  # that there is nothing to stop is told in one sentence, by us
+    for command in wanted.undo:
+        subprocess.run(command, check=False, stdout=heard, stderr=heard)  # what isn't there need not be stopped
     for path in there:
         path.unlink()
     return there

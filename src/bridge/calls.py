@@ -229,12 +229,12 @@ class Calls:
                 task.uncancel()  # whoever wanted the end of this call gets an answer, not the end of the task
             effect = "unknown" if call.started else "none"
             answer = error_answer(CallCancelled(effect=effect) if call.cancelled else TimedOut(effect=effect))
-        except BridgeError as error:
-            effect = error.effect
-            answer = error_answer(error)
-        except Exception as error:  # whatever the executor did, the call must be answered and the bridge go on
+        except BridgeError as failure:
+            error = call.ended_by(failure)
+            answer, effect = error_answer(error), error.effect
+        except Exception as problem:  # whatever the executor did, the call must be answered and the bridge go on
             effect = "unknown" if call.started else "none"
-            answer = error_answer(ServerDown(f"the call failed: {type(error).__name__}", effect=effect))
+            answer = error_answer(ServerDown(f"the call failed: {type(problem).__name__}", effect=effect))
         finally:
             call.clock.stop()
             call.phase, call.task = "ending", None  # a cancel that comes while the answer is written down is too late

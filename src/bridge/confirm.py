@@ -44,9 +44,16 @@ class Question:
 @dataclass(slots=True)
 class _Open:
     question: Question
-    answered: "asyncio.Future[tuple[str, str]]"
+    answered: "asyncio.Future[str]"
     expires: float
     local: bool
+    until: float
+    """Monotonic: a wall clock that is set back gives nobody more time."""
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return min(self.expires - time.time(), self.until - time.monotonic())
 
 
 class Confirmations:
@@ -69,6 +76,11 @@ class Confirmations:
         self._grants: set[tuple[str, str, str]] = {
             (user, tool, session) for user, tool, session in database.read("SELECT user, tool, session FROM grants")
         }
+        self._terminal_grants: set[tuple[str, str, str]] = {
+            (user, tool, session)
+            for user, tool, session in database.read("SELECT user, tool, session FROM terminal_grants")
+        }
+        """Those of them that the terminal gave: under `confirm: local` no others count."""
 
     # ------------------------------------------------------------ asking
 
@@ -79,24 +91,25 @@ class Confirmations:
         """
         settings = self._settings()
         local = settings.confirm == "local"
-        future: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         bound = (question.call_id, question.content, question.tool, question.user, int(local))
         challenge, expires = self._before.pop(bound, ("", 0.0))
-        asked_before = expires > time.time()
+        asked_before = 0 < expires - time.time() <= settings.ask_timeout
         if not asked_before:
             challenge = "".join(secrets.choice(_ALPHABET) for _ in range(16))
             expires = time.time() + settings.ask_timeout
-        opened = self._open[challenge] = _Open(question, future, expires, local)
+        until = time.monotonic() + expires - time.time()
+        opened = self._open[challenge] = _Open(question, future, expires, local, until)
         try:
             if not asked_before:
                 await self._keep(challenge, opened)
             announce(self._payload(challenge, opened))
-            decision, by = await self._wait(challenge, future, expires)
+            decision, terminal = await self._wait(challenge, opened)
         finally:
             del self._open[challenge]
             if not self.closing:
                 self._database.write(("UPDATE challenges SET spent = 1, shown = '' WHERE challenge = ?", (challenge,)))
-        self._apply(question, decision, by)
+        self._apply(question, decision, terminal=terminal)
 
     async def _keep(self, challenge: str, opened: _Open) -> None:
         question = opened.question
@@ -112,7 +125,7 @@ class Confirmations:
             synced=False,
         )  # fmt: skip
 
-    def _apply(self, question: Question, decision: str, by: str) -> None:
+    def _apply(self, question: Question, decision: str, *, terminal: bool) -> None:
         if decision == "expired":
             raise ToolDenied("nobody allowed it in time")
         if decision == "deny":
@@ -120,21 +133,22 @@ class Confirmations:
         if question.dangerous or decision == "allow_once":
             return
         if decision == "allow_always":
-            self._grant(question.user, question.tool, "")
+            self._grant(question.user, question.tool, "", terminal=terminal)
         elif question.session:
-            self._grant(question.user, question.tool, question.session)
+            self._grant(question.user, question.tool, question.session, terminal=terminal)
 
-    async def _wait(self, challenge: str, future: "asyncio.Future[tuple[str, str]]", expires: float) -> tuple[str, str]:
+    async def _wait(self, challenge: str, opened: _Open) -> tuple[str, bool]:
+        """What was decided, and whether the terminal did."""
         while True:
-            left = expires - time.time()
+            left = opened.left
             if left <= 0:
-                return "expired", ""
-            done, _ = await asyncio.wait({future}, timeout=min(left, _LOOK_SECONDS))
+                return "expired", False
+            done, _ = await asyncio.wait({opened.answered}, timeout=min(left, _LOOK_SECONDS))
             if done:
-                return future.result()
-            rows = self._database.read("SELECT decision, by FROM challenges WHERE challenge = ?", (challenge,))
+                return opened.answered.result(), False
+            rows = self._database.read("SELECT decision FROM challenges WHERE challenge = ?", (challenge,))
             if rows and rows[0][0] is not None:
-                return str(rows[0][0]), str(rows[0][1])
+                return str(rows[0][0]), True
 
     def repeat(self, call_id: str) -> JsonObject | None:
         """The `PROGRESS` of the question that this call waits for, or None: for a gateway that comes back."""
@@ -144,7 +158,7 @@ class Confirmations:
         return None
 
     def _payload(self, challenge: str, opened: _Open) -> JsonObject:
-        left = max(0, int((opened.expires - time.time()) * 1000))
+        left = max(0, int(opened.left * 1000))
         payload = {
             "state": "awaiting_confirm", "challenge": challenge, "risk": opened.question.risk,
             "arguments": _short(opened.question.arguments), "expires_in_ms": left,
@@ -159,14 +173,14 @@ class Confirmations:
         Raises Forbidden where only the terminal's counts (nothing is spent), ToolDenied for a challenge that is
         not this call's.
         """
-        challenge, decision, by = _read(confirm)
+        challenge, decision, _ = _read(confirm)
         opened = self._open.get(challenge)
         if opened is None or opened.question.call_id != call_id or opened.question.content != content:
             raise ToolDenied("this confirmation does not belong to this call")
-        if opened.local and decision != "deny":
+        if (opened.local or self._terminal_only) and decision != "deny":
             raise Forbidden(_TERMINAL_ONLY)
         if not opened.answered.done():
-            opened.answered.set_result((decision, by))
+            opened.answered.set_result(decision)
 
     async def redeem(self, confirm: JsonObject, question: Question) -> None:
         """The chat's answer to a question asked before a restart of the bridge.
@@ -182,35 +196,47 @@ class Confirmations:
         if not rows or rows[0][:3] != (question.call_id, question.content, question.tool):
             raise ToolDenied("this confirmation does not belong to this call")
         _, _, _, expires, local, before, spent = rows[0]
-        if spent or before is not None or expires < time.time():
+        if spent or before is not None or not 0 < expires - time.time() <= self._settings().ask_timeout:
             raise ToolDenied("this confirmation is spent or too late")
-        if local and decision != "deny":
+        if (local or self._terminal_only) and decision != "deny":
             raise Forbidden(_TERMINAL_ONLY)
         self._before = {bound: kept for bound, kept in self._before.items() if kept[0] != challenge}
         await self._database.commit(
             ("UPDATE challenges SET spent = 1, shown = '', decision = ?, by = ? WHERE challenge = ?",
              (decision, by, challenge)),
         )  # fmt: skip
-        self._apply(question, decision, by)
+        self._apply(question, decision, terminal=False)
+
+    @property
+    def _terminal_only(self) -> bool:
+        """What the person's policy says by now: it may have changed since the question was asked."""
+        return self._settings().confirm == "local"
 
     # ------------------------------------------------------------ grants
 
     def granted(self, user: str, tool: str, session: str) -> bool:
         """Whether the person allowed this user this tool for longer."""
-        return (user, tool, "") in self._grants or (session != "" and (user, tool, session) in self._grants)
+        grants = self._terminal_grants if self._terminal_only else self._grants
+        return (user, tool, "") in grants or (session != "" and (user, tool, session) in grants)
 
     def revoke(self, user: str, tool: str | None, session: str | None) -> None:
         """Take grants back: of a tool (or all tools), of a session (or all kinds)."""
         for grant in list(self._grants):
             if grant[0] == user and tool in (None, grant[1]) and session in (None, grant[2]):
                 self._grants.discard(grant)
+                self._terminal_grants.discard(grant)
                 self._database.write(
-                    ("DELETE FROM grants WHERE user = ? AND tool = ? AND session = ?", grant)
-                )  # fmt: skip
+                    ("DELETE FROM grants WHERE user = ? AND tool = ? AND session = ?", grant),
+                    ("DELETE FROM terminal_grants WHERE user = ? AND tool = ? AND session = ?", grant),
+                )
 
-    def _grant(self, user: str, tool: str, session: str) -> None:
-        self._grants.add((user, tool, session))
-        self._database.write(("INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?)", (user, tool, session, time.time())))
+    def _grant(self, user: str, tool: str, session: str, *, terminal: bool) -> None:
+        grant = (user, tool, session)
+        self._grants.add(grant)
+        self._database.write(("INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?)", (*grant, time.time())))
+        if terminal:
+            self._terminal_grants.add(grant)
+            self._database.write(("INSERT OR REPLACE INTO terminal_grants VALUES (?, ?, ?)", grant))
 
 
 def approve(database: Database, challenge: str, decision: Decision = "allow_once", by: str = "terminal") -> bool:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -61,12 +62,20 @@ def _address(url: str) -> str:
     return address
 
 
+def _until(moment: str) -> str:
+    """The gateway's RFC 3339 time on this computer's clock; nothing for what is no time."""
+    try:
+        return f", until {datetime.fromisoformat(moment).astimezone():%H:%M}"
+    except ValueError:
+        return ""
+
+
 def _pair(address: str, name: str, say: Callable[[str], None], *, qr: bool) -> str:
     try:
         offer = request_code(address, name)
         sys.stdout.write(f"code: {offer.code}\n")
         sys.stdout.flush()
-        say(f"confirm it in the chat: /bridge pair {offer.code}   or at {http_base(address)}, until {offer.expires_at}")
+        say(f"confirm it in the chat: /bridge pair {offer.code}   or at {http_base(address)}{_until(offer.expires_at)}")
         if qr and sys.stderr.isatty():
             draw = qr_lines if (sys.stderr.encoding or "").lower().startswith("utf") else qr_lines_of_colours
             for line in draw(f"{http_base(address)}/#pair={offer.code}"):

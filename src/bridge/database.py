@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS grants (
     user TEXT NOT NULL, tool TEXT NOT NULL, session TEXT NOT NULL, since REAL NOT NULL,
     PRIMARY KEY (user, tool, session)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS terminal_grants (
+    user TEXT NOT NULL, tool TEXT NOT NULL, session TEXT NOT NULL, PRIMARY KEY (user, tool, session)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS definitions (tool TEXT PRIMARY KEY, hash TEXT NOT NULL)
 WITHOUT ROWID;
 """

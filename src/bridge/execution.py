@@ -33,6 +33,7 @@ _LOG = logging.getLogger("bridge.calls")
 @dataclass(slots=True)
 class LiveCall:
     """A call under way. `ids` are all the ids it was asked under; `started`: the effect may have begun.
+    `reached`: a server had it, and died.
 
     `phase`: of its task, where it has one: not at its first step yet, at work, or writing down what came of it.
     """
@@ -43,6 +44,7 @@ class LiveCall:
     ids: list[str]
     phase: Literal["waiting", "running", "ending"] = "waiting"
     started: bool = False
+    reached: bool = False
     cancelled: bool = False
     idempotent: bool = False
     task: "asyncio.Task[None] | None" = None
@@ -54,6 +56,10 @@ class LiveCall:
         """As the ledger keeps it."""
         request = self.request
         return Row(request.id, self.content, public_name(request), state, answer, effect)
+
+    def ended_by(self, error: BridgeError) -> BridgeError:
+        """What to say of it: where nothing came of it this time, a server may have died in it before."""
+        return OutcomeUnknown(error.message, effect="unknown") if self.reached and error.effect == "none" else error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,6 +113,7 @@ class Execution:
             except McpError as error:
                 return refusal(request.id, error, longest)
             except OutcomeUnknown as error:
+                call.reached = True
                 if call.idempotent and call.clock.remaining() > 0:
                     await asyncio.sleep(_RESTART_SECONDS)
                     continue

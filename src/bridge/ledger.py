@@ -23,6 +23,7 @@ KEEP_ANSWER_BYTES = 256 * 1024
 """Answers are kept for an hour after they were acknowledged, larger ones no longer than until then; a repetition
 afterwards ends in 2006, effect `done`."""
 _PRUNE_EVERY = 1000
+_PRUNE_SECONDS = 900.0
 _GATHER_SECONDS = 0.03
 """Longer than most calls take under load, so that received, started, done and acknowledged are one row written once.
 What has to be in the file before the effect, or before its answer leaves, does not wait for it (`synced`, `wait`)."""
@@ -178,6 +179,12 @@ class Ledger:
         """Calls that were begun and not finished before a restart, by their keys."""
         rows = self._database.read("SELECT key, id, content, tool FROM calls WHERE state = 'started'")
         return [(key, Row(call_id, content, tool, "started")) for key, call_id, content, tool in rows]
+
+    async def keep_tidy(self, seconds: float = _PRUNE_SECONDS) -> None:
+        """Until cancelled: a bridge that is seldom used keeps nothing for longer than a busy one."""
+        while True:
+            await asyncio.sleep(seconds)
+            self.prune()
 
     def prune(self) -> None:
         """Drop what is older than a day."""

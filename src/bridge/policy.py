@@ -194,16 +194,22 @@ def _matches(
 
 
 def _values(arguments: Any, path: str) -> Iterator[Any]:
-    """The values at a dotted path; a list stands for each of its members."""
-    head, _, rest = path.partition(".")
+    """The values at a dotted path; a list stands for each of its members.
+
+    Both readings of a name with dots count: which one the server takes is not known here, and an argument that it
+    does not know must not stand before the one that it does.
+    """
     if isinstance(arguments, list):
         for item in arguments:
             yield from _values(item, path)
     elif isinstance(arguments, dict):
         if path in arguments:
             yield from _leaves(arguments[path])
-        elif rest and head in arguments:
-            yield from _values(arguments[head], rest)
+        names = path.split(".")
+        for at in range(1, len(names)):
+            head = ".".join(names[:at])
+            if head in arguments:
+                yield from _values(arguments[head], ".".join(names[at:]))
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -79,6 +79,7 @@ class QuickCalls:
         if isinstance(outcome, OutcomeUnknown):
             call.clock.stop()
             call.posted = None
+            call.reached = True
             self._start_over(call, route)
             return
         try:

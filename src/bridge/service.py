@@ -1,7 +1,6 @@
 """`ai-bridge service`: the bridge in the background. Above `background.py`, which knows the operating systems."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ def install(config: Path, *, dry_run: bool, show: Callable[[str], None], say: Ca
     if not dry_run:
         try:
             background.install(wanted)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except OSError as error:
             raise Exit(1, f"that did not work: {error}; next: ai-bridge service install --dry-run") from None
     if wanted.note:
         say(wanted.note)

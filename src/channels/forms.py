@@ -109,7 +109,12 @@ def _choice(label: str, value: Any) -> Choice:
 
 
 def _bound(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON's integers have no end: as good as unbounded
+        return math.inf if value > 0 else -math.inf
 
 
 def question(message: str, form: Form, language: str, *, by_buttons: bool) -> str:
@@ -164,10 +169,11 @@ def read(form: Form, text: str, language: str) -> tuple[Any, str] | None:
             raise Unreadable(say("wrong_length", language, range=_range(form)))
         return said, said
     try:
-        value = int(said) if form.kind == "integer" else float(said.replace(",", "."))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or not _within(form, value):
+        value: float = int(said) if form.kind == "integer" else float(said.replace(",", "."))
+        finite = math.isfinite(value)
+    except (ValueError, OverflowError):  # the latter of an integer beyond every float: no tool reads that back
+        finite = False
+    if not finite or not _within(form, value):
         raise Unreadable(say("wrong_number", language, range=_range(form)))
     return value, said
 

@@ -208,13 +208,14 @@ async def _finish_work(gateway: Gateway) -> None:
 
 
 async def _care(gateway: Gateway) -> None:
-    """Once an hour: ephemeral sessions whose day is over."""
+    """Once an hour: ephemeral sessions and keyed calls whose day is over."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        try:
-            await gateway.store.sweep()
-        except GatewayError as error:
-            log.warning("old sessions could not be swept: %s", error.message)
+        for name, sweep in (("sessions", gateway.store.sweep), ("keyed calls", gateway.toolbox.kept_calls.sweep)):
+            try:
+                await sweep()
+            except GatewayError as error:
+                log.warning("old %s could not be swept: %s", name, error.message)
 
 
 def _greet(gateway: Gateway, listener: Listener, say: Say, seconds: float) -> None:

@@ -18,7 +18,7 @@ NOTE = Path(sys.argv[2]) if len(sys.argv) > 2 else None
 MISDEEDS = [
     "good", "echo", "crash", "never", "late", "twice", "wrong_id", "nan", "no_newline", "medium", "huge", "flood",
     "noise", "invalid", "error", "progress", "big", "ask", "sample", "change", "cancelled", "slow", "environment",
-    "close_stdout", "exit_after", "is_error", "big_broken", "progress_flood", "daemon", "note",
+    "close_stdout", "exit_after", "is_error", "big_broken", "progress_flood", "daemon", "note", "ask_and_go",
 ]  # fmt: skip
 version = [1]
 
@@ -136,10 +136,17 @@ def call(number: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any]
             progress(meta["progressToken"], 1)
         text(number, "done")
     elif name == "ask":
-        schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+        schema = arguments.get("schema", {"type": "object", "properties": {"colour": {"type": "string"}}})
         params = {"message": "Which colour?", "requestedSchema": schema}
         send({"jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": params})
         text(number, json.dumps(answer_to("q1")))
+    elif name == "ask_and_go":
+        send({"jsonrpc": "2.0", "id": "q2", "method": "elicitation/create", "params": {
+            "message": "Never mind?", "requestedSchema": {"type": "object"},
+        }})  # fmt: skip
+        text(number, "went on")
+        if arguments.get("note"):
+            Path(arguments["note"]).write_text(json.dumps(answer_to("q2")))
     elif name == "sample":
         send(
             {

@@ -221,6 +221,27 @@ async def test_a_configuration_that_could_not_be_started_with_changes_nothing(
             assert bridge.process is not None and bridge.process.poll() is None
 
 
+@pytest.mark.attack(83)
+@pytest.mark.parametrize("ignored", [False, True], ids=["a window is closed", "nohup"])
+async def test_a_terminal_that_goes_away(gateway: GatewayRig, make: Callable[[], BridgeProcess], ignored: bool) -> None:
+    """A clean stop, as for Ctrl-C; whoever said `nohup` meant it."""
+    bridge = make()
+    bridge.write({"good": server(str(HOSTILE))})
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        bridge.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert bridge.process is not None
+    await until(lambda: bridge.status().get("link", {}).get("state") == "connected")
+    bridge.process.send_signal(signal.SIGHUP)
+    if ignored:
+        await asyncio.sleep(0.3)
+        assert bridge.process.poll() is None
+    assert await bridge.stop(signal.SIGTERM if ignored else signal.SIGHUP) == 0, bridge.output
+    assert "stopping" in bridge.output
+
+
 async def test_only_one_bridge_a_folder(gateway: GatewayRig, make: Callable[[], BridgeProcess]) -> None:
     bridge = make()
     bridge.write({})

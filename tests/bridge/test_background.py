@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.background import Plan, Program, own_command, plan, uninstall
+from bridge.background import Plan, Program, install, own_command, plan, uninstall
 from tests.fakes.systemd_units import NotAUnit, commands, environment, read_unit
 
 TASK = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
@@ -86,6 +86,19 @@ def test_a_task_that_windows_understands() -> None:
 def test_a_program_of_one_file_starts_itself() -> None:
     assert own_command("bridge", "/usr/bin/ai-bridge", frozen=True) == ["/usr/bin/ai-bridge"]
     assert own_command("bridge", "/usr/bin/python3", frozen=False) == ["/usr/bin/python3", "-m", "bridge"]
+
+
+def test_what_failed_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "unit"
+    wanted = Plan({file: "x"}, [[sys.executable, "-c", "import sys; sys.exit(3)"]], [], "")
+    with pytest.raises(OSError, match=r"-c 'import sys; sys\.exit\(3\)' ended with 3$"):
+        install(wanted)
+
+
+def test_nothing_to_take_away_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    noisy = [sys.executable, "-c", "import sys; sys.exit('no such unit')"]
+    assert uninstall(Plan({tmp_path / "unit": "x"}, [], [noisy], "")) == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_it_is_taken_away_again(tmp_path: Path) -> None:

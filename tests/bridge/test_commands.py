@@ -123,6 +123,25 @@ def test_tools(bridge: Run) -> None:
     assert catalogue["servers"] == [{"name": "fs", "state": "ready"}]
 
 
+def test_nothing_configured_is_said(bridge: Run, config: Path) -> None:
+    write(config, {})
+    for command, code in (("check", 1), ("tools", 0)):
+        done = bridge(command)
+        assert (done.returncode, done.stdout) == (code, "") and "next: ai-bridge import" in done.stderr
+
+
+def test_a_warning_says_which_server(bridge: Run, config: Path) -> None:
+    write(config, {"bad": entry("crash"), "gone": {"command": "no-such-thing"}})
+    lines = bridge("check").stderr.splitlines()
+    assert lines and all("bad: " in line or "gone: " in line for line in lines), lines
+
+
+def test_short_help(bridge: Run) -> None:
+    for command in ([], ["audit"], ["service", "install"], ["call"]):
+        done = bridge(*command, "-h")
+        assert done.returncode == 0 and "--help" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

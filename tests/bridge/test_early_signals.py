@@ -8,7 +8,7 @@ import pytest
 from tests.fakes.early_signal import signalled_while_importing
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
 @pytest.mark.parametrize("module", ["bridge.running", "bridge.settings", "bridge.app"])
 def test_a_signal_while_it_is_still_being_imported(tmp_path: Path, module: str, number: signal.Signals) -> None:
     config = tmp_path / "config.yaml"

@@ -80,7 +80,7 @@ def test_a_wrong_id_resolves_nothing(number: bytes) -> None:
     [
         b'"result":{"x":NaN}', b'"result":{"x":Infinity}', b'"result":5', b'"result":null', b'"result":[1]', b'"x":1',
         b'"result":{},"error":{"code":1,"message":"x"}', b'"error":{}', b'"error":{"code":"1","message":"x"}',
-        b'"error":null', b'"result":{"s":"\xff"}', b'"result":{"s":"\\ud800"}', b'"result":{"a":1',
+        b'"error":null', b'"result":{"s":"\xff"}', b'"result":{"a":1',
     ],
 )  # fmt: skip
 def test_an_invalid_answer_fails_its_call_and_no_other(body: bytes) -> None:
@@ -179,3 +179,31 @@ def test_a_large_result_is_read_by_who_wants_it() -> None:
     number = peer.mint()
     (odd,) = peer.receive(b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (number, body.replace(b"xx", b"\xff\xff")))
     assert isinstance(odd, Invalid)
+
+
+@pytest.mark.attack(32)
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"), (rb"\uDE00x", "\ufffdx"), (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\ude00\ud83d", "\ufffd\ufffd"), (rb"\\ud83d", "\\ud83d"), (rb"\\\ud83d", "\\\ufffd"),
+        (rb"\ud83d\u0041", "\ufffdA"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [0, LARGE])
+def test_half_a_character_costs_no_answer(sent: bytes, read: str, size: int) -> None:
+    """As JavaScript writes texts that were cut within an emoji."""
+    peer = Peer()
+    number = peer.mint()
+    filler = b"x" * size
+    effect = one(peer, b'{"jsonrpc":"2.0","id":%d,"result":{"s":"%b","f":"%b"}}' % (number, sent, filler))
+    assert isinstance(effect, Answered)
+    assert orjson.loads(effect.reply.json()) == effect.reply.value == {"s": read, "f": filler.decode()}
+
+
+def test_a_line_that_is_nested_without_end_is_noise() -> None:
+    peer = Peer()
+    number = peer.mint()
+    deep = b"[" * 100_000
+    assert isinstance(one(peer, b'{"jsonrpc":"2.0","method":"n","params":{"a":' + deep), Noise)
+    assert isinstance(one(peer, b'{"jsonrpc":"2.0","id":%d,"result":{"a":%b' % (number, deep)), Invalid)

@@ -315,6 +315,34 @@ async def test_a_question_goes_to_the_person_and_stops_the_clock() -> None:
         assert json.loads(first_text(await call(owner, "ask"))) == {"action": "cancel"}
 
 
+@pytest.mark.attack(45)
+async def test_a_question_may_outlive_its_call(tmp_path: Path) -> None:
+    """The server asks, and answers its call without waiting: what the person says then still reaches it."""
+    said = asyncio.Event()
+    note = tmp_path / "answer"
+
+    async def person(question: Question) -> dict[str, Any]:
+        await said.wait()
+        return {"action": "accept", "content": {}}
+
+    async with running(hostile()) as owner:
+        assert first_text(await call(owner, "ask_and_go", {"note": str(note)}, on_question=person)) == "went on"
+        said.set()
+        await until(lambda: note.exists() and note.read_text() != "")
+        assert json.loads(note.read_text()) == {"action": "accept", "content": {}}
+        assert first_text(await call(owner, "good")) == "good"
+
+
+@pytest.mark.parametrize("schema", [{"properties": {"a": True}}, {"properties": ["a"]}, {"required": 7}, "form"])
+async def test_a_question_that_is_no_form_is_shown_to_nobody(schema: Any) -> None:
+    async def person(question: Question) -> dict[str, Any]:
+        raise AssertionError("no client can show this")
+
+    async with running(hostile()) as owner:
+        result = await call(owner, "ask", {"schema": schema}, on_question=person)
+        assert json.loads(first_text(result)) == {"action": "cancel"}
+
+
 async def test_a_question_in_calls_of_two_people_is_shown_to_neither() -> None:
     async def person(question: Question) -> dict[str, Any]:
         raise AssertionError("shown to the wrong person")

@@ -191,6 +191,22 @@ async def test_a_call_to_an_http_server_that_went_away_was_surely_not_seen(
         assert (caught.value.code, caught.value.effect) == (2008, "none")
 
 
+async def test_a_call_that_was_given_up_is_not_counted_for_ever(
+    http_server: Callable[[str], HttpServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the modern era no answer ever comes to it: it made every later one look as if it might have been seen."""
+    monkeypatch.setattr("bridge.servers.http._GIVEN_UP_SECONDS", 0.0)
+    server = http_server("http")
+    async with running(server.settings(protocol="2026-07-28")) as owner:
+        with pytest.raises(TimedOut):
+            await call(owner, "slow", {"seconds": 60}, timeout=0.5)
+        assert first_text(await call(owner, "note", {"text": "one"})) == "1"
+        server.kill()
+        with pytest.raises(BridgeError) as caught:
+            await call(owner, "note", {"text": "two"}, timeout=10)
+        assert (caught.value.code, caught.value.effect) == (2008, "none")
+
+
 async def test_an_http_server_that_is_not_there() -> None:
     settings = McpServerSettings(name="gone", url=f"http://127.0.0.1:{free_port()}/mcp")
     async with running(settings, wait=False) as owner:

@@ -77,6 +77,19 @@ async def test_private_messages_can_be_begun_by_the_assistant(discord: FakeDisco
         assert discord.visible("77") == ["news"]
 
 
+async def test_who_ever_wrote_is_not_remembered_for_ever(discord: FakeDiscord, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers too, for as long as the process lives; an answer to somebody forgotten finds its way all the same."""
+    monkeypatch.setattr("channels.discord.people.MOST", 3)
+    notes = Notebook()
+    async with running(discord, notes) as channel:
+        for person in range(80, 90):
+            await discord.says(str(person), "hello")
+        await until(lambda: len(notes.incoming) == 10)
+        assert len(channel._intake.private) == 3
+        await channel.send(Address(kind="direct", chat="80"), Text(markdown="news"))
+        assert discord.visible("80") == ["news"]
+
+
 async def test_guild_channels_are_groups_and_threads_follow_their_parent(discord: FakeDiscord) -> None:
     notes = Notebook()
     async with running(discord, notes) as channel:

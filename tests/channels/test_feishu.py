@@ -203,6 +203,19 @@ async def test_an_odd_event_is_refused_and_does_not_hold_up_the_next(feishu: Fak
         assert odd.code == 500
 
 
+@pytest.mark.attack(23)
+@pytest.mark.parametrize("event", [["x"], {"message": "hello"}, {"message": ["x"]}, "x"])
+async def test_an_event_without_shape_costs_nothing_but_itself(feishu: FakeFeishu, event: Any) -> None:
+    """It would come again on the next connection, and end that too."""
+    notes = Notebook()
+    async with running(feishu, notes):
+        odd = await feishu.happens("im.message.receive_v1", event)
+        await feishu.says("ou_1", "after it")
+        await until(lambda: notes.texts == ["after it"])
+        await until(lambda: odd.code == 200)
+        assert feishu.connection.connections == 1
+
+
 async def test_an_event_in_several_frames_is_put_together(feishu: FakeFeishu) -> None:
     notes = Notebook()
     feishu.connection.split = 100

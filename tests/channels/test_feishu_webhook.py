@@ -75,6 +75,18 @@ async def test_a_genuine_event_is_answered_when_it_is_durable() -> None:
         assert (reply.status, notes.texts) == (200, ["你好"])
 
 
+@pytest.mark.attack(23)
+@pytest.mark.parametrize("odd", [{"header": "x"}, {"header": [1]}, {"event": ["x"]}, {"event": {"message": 1}}])
+async def test_a_genuine_event_without_shape_is_answered_and_done_with(odd: dict[str, Any]) -> None:
+    notes = Notebook()
+    async with open_webhook(notes) as (fake, channel):
+        event = fake.event("im.message.receive_v1", {}) | {"token": fake.verification_token} | odd
+        reply, _ = await call(channel, *fake.webhook.sign(event))
+        assert (reply.status, notes.texts) == (200, [])
+        reply, _ = await call(channel, *fake.webhook.sign(fake.message_event("ou_1", "after it")))
+        assert (reply.status, notes.texts) == (200, ["after it"])
+
+
 async def test_the_challenge_is_answered_signed_or_not() -> None:
     async with open_webhook(Notebook()) as (fake, channel):
         body, headers = fake.webhook.sign(

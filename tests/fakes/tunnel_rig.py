@@ -20,7 +20,7 @@ from bridge.calls import Calls, Parts
 from bridge.confirm import Confirmations
 from bridge.database import Database
 from bridge.definitions import Definitions
-from bridge.errors import McpError, OutcomeUnknown
+from bridge.errors import McpError, NotFound, OutcomeUnknown
 from bridge.ledger import Ledger
 from bridge.policy import standing
 from bridge.ports import JsonObject, OnProgress, OnQuestion, Route
@@ -56,6 +56,7 @@ class CountingServers:
         self.begun = asyncio.Event()
         self.release = asyncio.Event()
         self.deaths = 0
+        self.removed = False
         self.cancelled = 0
         self._watchers: list[Callable[[], None]] = []
 
@@ -152,10 +153,13 @@ class CountingServers:
         raise McpError(-32602, "no such colour")
 
     async def _dies(self, arguments: JsonObject, on_progress: OnProgress, on_question: OnQuestion) -> JsonObject:
-        self._effect(arguments["key"])
+        if self.deaths or not self.removed:
+            self._effect(arguments["key"])
         if self.deaths > 0:
             self.deaths -= 1
             raise OutcomeUnknown("the server died", effect="unknown")
+        if self.removed:
+            raise NotFound("there is no tool named fs_dies")
         return _text("survived")
 
 

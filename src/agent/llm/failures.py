@@ -140,7 +140,9 @@ def _tame(detail: str) -> str:
 def kind_of_status(status: int, code: str, message: str) -> str:
     """What an HTTP error means; `code` and `message` are from the error's body."""
     said = f"{code} {message}".lower()
-    if "context_length" in said or "maximum context" in said or "context window" in said or "too many tokens" in said:
+    if "context_length" in said or "maximum context" in said or "context window" in said:
+        return "context_length"
+    if "too many tokens" in said and status != 429:  # there it means too many in a minute (Bedrock)
         return "context_length"
     if "content_filter" in said or "content_policy" in said:
         return "content_filter"

@@ -17,6 +17,7 @@ import orjson
 
 from agent.llm.deadlines import Deadlines
 from agent.llm.failures import failure, kind_of_status
+from agent.llm.presentable import presentable
 from agent.llm.prices import Price, price_of, usage_of
 from agent.llm.stream import ReplyStream
 from agent.llm.stream_limits import StreamBroken
@@ -211,33 +212,6 @@ def encode(body: JsonObject) -> bytes:
         return orjson.dumps(body)
     except TypeError:
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-
-
-def presentable(messages: Sequence[JsonObject]) -> Sequence[JsonObject]:
-    """The messages with broken arguments of earlier calls left out.
-
-    What a model once wrote stays in the history, but many servers parse it and refuse the whole conversation.
-    """
-    if not any(message.get("tool_calls") for message in messages):
-        return messages
-    return [_with_whole_calls(message) if message.get("tool_calls") else message for message in messages]
-
-
-def _with_whole_calls(message: JsonObject) -> JsonObject:
-    calls = message["tool_calls"]
-    whole = [call if _is_object(call["function"].get("arguments")) else _without_arguments(call) for call in calls]
-    return {**message, "tool_calls": whole}
-
-
-def _without_arguments(call: JsonObject) -> JsonObject:
-    return {**call, "function": {**call["function"], "arguments": "{}"}}
-
-
-def _is_object(text: object) -> bool:
-    try:
-        return isinstance(text, str) and isinstance(orjson.loads(text), dict)
-    except ValueError:
-        return False
 
 
 class _GivenUp(Exception):

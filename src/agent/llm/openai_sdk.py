@@ -142,5 +142,8 @@ def _retry_after(response: aiohttp.ClientResponse) -> float | None:
         except (KeyError, ValueError):
             continue
         return min(max(0.0, seconds), MAX_RETRY_AFTER) if math.isfinite(seconds) else None
-    parsed = parsedate_tz(response.headers.get("retry-after", ""))
-    return min(max(0.0, mktime_tz(parsed) - time.time()), MAX_RETRY_AFTER) if parsed else None
+    try:
+        parsed = parsedate_tz(response.headers.get("retry-after", ""))
+        return min(max(0.0, mktime_tz(parsed) - time.time()), MAX_RETRY_AFTER) if parsed else None
+    except (ValueError, OverflowError):  # a date in the year 99999
+        return None

@@ -16,7 +16,7 @@ import orjson
 
 from agent.llm.stream_calls import CallAssembler
 from agent.llm.stream_document import Document
-from agent.llm.stream_json import Surrogates, loose, thought
+from agent.llm.stream_json import Surrogates, loose, spoken, thought
 from agent.llm.stream_limits import (
     FAILED_FINISH,
     FINISH,
@@ -259,14 +259,14 @@ class ReplyStream:
 
     def _choice(self, choice: JsonObject) -> None:
         self.events += 1
-        delta = choice.get("delta")
+        if isinstance(usage := choice.get("usage"), dict):  # Moonshot's place for it
+            self.usage = usage
+        delta = choice.get("delta", choice.get("message"))  # the latter from servers that stream whole messages
         if isinstance(delta, dict):
-            for name in ("content", "refusal"):
-                text = delta.get(name)
-                if text and isinstance(text, str):
-                    self._emit(self._surrogates.join(text))
-                    if self.done:
-                        return
+            for text in spoken(delta):
+                self._emit(self._surrogates.join(text))
+                if self.done:
+                    return
             if (thoughts := thought(delta)) and len(self._thoughts) < MAX_THOUGHTS:
                 self._thoughts.append(thoughts)
             calls = delta.get("tool_calls")
@@ -277,7 +277,7 @@ class ReplyStream:
         if isinstance(reason, str) and reason:
             if reason in FAILED_FINISH:
                 self._fail("error", reason)
-            self._finish = FINISH.get(reason, "stop")
+            self._finish = FINISH.get(reason.lower(), "stop")
 
     def _emit(self, text: str) -> None:
         room = self._max_chars - self._chars

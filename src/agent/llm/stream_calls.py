@@ -15,12 +15,15 @@ MAX_CALLS = 2_048
 MAX_ARGUMENT_CHARS = 1_048_577
 """One more than what the executor takes, so that it can say that the arguments are too long."""
 MAX_ALL_ARGUMENT_CHARS = 16 * 1024 * 1024
+MAX_LOOK_CHARS = 65_536
+"""Longer arguments are not parsed in mid stream: with a name in each fragment that would be done for each of them."""
 
 
 class _Call:
-    __slots__ = ("chars", "id", "name", "parts")
+    __slots__ = ("chars", "id", "index", "name", "parts")
 
-    def __init__(self) -> None:
+    def __init__(self, index: Any) -> None:
+        self.index = index
         self.id = ""
         self.name = ""
         self.parts: list[str] = []
@@ -45,7 +48,8 @@ class CallAssembler:
         given, named = fragment.get("id"), function.get("name")
         call_id = given if isinstance(given, str) else ""
         name = named if isinstance(named, str) else ""
-        call = self._find(fragment.get("index"), call_id, name)
+        arguments = function.get("arguments")
+        call = self._find(fragment.get("index"), call_id, name, begins=bool(name) and _says_something(arguments))
         if call is None:
             return
         if call_id and not call.id:
@@ -53,13 +57,16 @@ class CallAssembler:
             self._by_id[call_id] = call
         if name and name != call.name:
             call.name = (call.name + name)[:256]
-        self._append(call, function.get("arguments"))
+        self._append(call, arguments)
 
-    def _find(self, index: Any, call_id: str, name: str) -> _Call | None:
+    def _find(self, index: Any, call_id: str, name: str, *, begins: bool) -> _Call | None:
+        """The call that a fragment belongs to; `begins`: it has all that a call begins with."""
         if isinstance(index, int):
             call = self._by_index.get(index)
-            # The index 0 for every call: another id together with a name begins another call.
-            if call is not None and not (call_id and name and call.id and call_id != call.id):
+            # The index 0 for every call: another id together with a name begins another call, and so does a name
+            # with arguments behind a call whose own are whole.
+            other = call is not None and bool(call_id and name and call.id and call_id != call.id)
+            if call is not None and not other and not (begins and _is_whole(call)):
                 return call
         elif call_id:
             call = self._by_id.get(call_id)
@@ -69,7 +76,7 @@ class CallAssembler:
             return self._calls[-1]
         if len(self._calls) >= MAX_CALLS:
             return None
-        call = _Call()
+        call = _Call(index)
         self._calls.append(call)
         if isinstance(index, int):
             self._by_index[index] = call
@@ -93,22 +100,37 @@ class CallAssembler:
         return "".join(piece for call in self._calls for piece in (call.name, *call.parts))
 
     def calls(self) -> tuple[RequestedCall, ...]:
-        """The calls, each with an id of its own. A call without a name keeps the empty one."""
+        """The calls, each with an id of its own. A call without a name keeps the empty one.
+
+        The same call under the same index and id is one: some servers send what they streamed once more as a whole.
+        """
         taken: set[str] = set()
+        told: set[tuple[object, ...]] = set()
         out = []
         for number, call in enumerate(self._calls):
+            arguments = "".join(call.parts) or "{}"
+            whole = (str(call.index), call.id, call.name, arguments)
+            if call.id and whole in told:
+                continue
+            told.add(whole)
             wanted = call.id or f"call_{number}"
             unique, copy = wanted, 2
             while unique in taken:
                 unique, copy = f"{wanted}-{copy}", copy + 1
             taken.add(unique)
-            out.append(RequestedCall(call_id=unique, name=call.name, arguments="".join(call.parts) or "{}"))
+            out.append(RequestedCall(call_id=unique, name=call.name, arguments=arguments))
         return tuple(out)
+
+
+def _says_something(arguments: Any) -> bool:
+    return bool(arguments.strip() if isinstance(arguments, str) else arguments)
 
 
 def _is_whole(call: _Call) -> bool:
     """Whether the arguments so far are a JSON document: then a name begins another call."""
-    if not call.parts:
+    if not call.parts or call.chars > MAX_LOOK_CHARS:
+        return False
+    if call.parts[-1].rstrip()[-1:] not in ("}", "]", "l", ""):  # an object, a list, null
         return False
     try:
         orjson.loads("".join(call.parts))

@@ -54,6 +54,18 @@ def _paired(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def spoken(delta: JsonObject) -> list[str]:
+    """What is said to the person: `content`, a text or a list of parts of which some are text (Mistral), or a refusal.
+
+    Parts of other types, such as `thinking`, are none of it.
+    """
+    content = delta.get("content")
+    parts: list[object] = [content]
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type", "text") == "text"]
+    return [text for text in (*parts, delta.get("refusal")) if isinstance(text, str) and text]
+
+
 def thought(delta: JsonObject) -> str:
     """What models that think aloud write beside the answer: `reasoning_content` (DeepSeek, vLLM) or `reasoning`."""
     text = delta.get("reasoning_content") or delta.get("reasoning")

@@ -22,6 +22,7 @@ MAX_THOUGHTS = 100_000
 FINISH = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",
     "function_call": "tool_calls", "end_turn": "stop", "eos": "stop", "max_tokens": "length",
+    "model_length": "length", "safety": "content_filter",
 }  # fmt: skip
 FAILED_FINISH = frozenset({"error", "insufficient_system_resource"})
 

@@ -5,6 +5,8 @@ from there: so a turn that goes on after a crash takes the same path as one that
 was never cut.
 """
 
+from dataclasses import replace
+
 from agent import prompts
 from agent.modes.work import BEST, Finished, Work, handed_back
 
@@ -21,8 +23,9 @@ async def run(work: Work) -> Finished:
         turn.model = reply.model or turn.model
         if not reply.calls:
             return Finished(reply.finish_reason)
-        if any(call.name in work.client_tools for call in reply.calls):
-            return Finished("tool_calls", handed_back(reply))
+        theirs = tuple(call for call in reply.calls if call.name in work.client_tools)
+        if theirs:  # only these: the client knows no others, and the model can ask again for ours behind their results
+            return Finished("tool_calls", handed_back(replace(reply, calls=theirs)))
         if not await work.use(reply):
             return await _without_tools(work)
         turn.steer()

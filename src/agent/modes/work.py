@@ -122,7 +122,8 @@ class Work:
         if hands is not None:
             tools = hands.for_model()
             if options is not None and hands is self.own:
-                tools = [*tools, *options.tools]
+                theirs = self.client_tools  # of two tools with one name, which servers refuse, the client's is meant
+                tools = [*(tool for tool in tools if tool["function"]["name"] not in theirs), *options.tools]
         request = ModelRequest(
             messages=messages,
             tools=tools,

@@ -18,7 +18,8 @@ from bridge.version import VERSION
 
 app = typer.Typer(
     name="ai-bridge", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
-    rich_markup_mode=None, help="Lends this computer's MCP servers to a chat gateway, under your policy.",
+    context_settings={"help_option_names": ["-h", "--help"]}, rich_markup_mode=None,
+    help="Lends this computer's MCP servers to a chat gateway, under your policy.",
 )  # fmt: skip
 audit_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The hash-chained log of every call.")
 service_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Running in the background.")

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import logging
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.cli.output import Config, Json, say, show
 from bridge.running import Exit
+
+if TYPE_CHECKING:
+    from bridge.loading import Loaded
 
 
 def import_servers(
@@ -32,7 +36,8 @@ def check(config: Config = None, as_json: Json = False) -> int:
     loaded = load(config)
     check_safe(loaded)
     if not loaded.settings.mcp_servers:
-        raise Exit(1, f"{loaded.path}: no MCP server is configured; next: ai-bridge import")
+        raise Exit(1, _nothing_to_start(loaded))
+    _name_whose_warning()
     failed = asyncio.run(check_servers(loaded, say))
     bad = dict(failed)
     enabled = [server.name for server in loaded.settings.mcp_servers if server.enabled]
@@ -44,12 +49,24 @@ def check(config: Config = None, as_json: Json = False) -> int:
     return 1 if failed else 0
 
 
+def _nothing_to_start(loaded: "Loaded") -> str:
+    return f"{loaded.path}: no MCP server is configured; next: ai-bridge import"
+
+
+def _name_whose_warning() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+
+
 def tools(config: Config = None, as_json: Json = False) -> int:
     """List the tools as the gateway sees them. Each with its policy."""
     from bridge.loading import load
     from bridge.local import list_tools
 
-    catalogue = asyncio.run(list_tools(load(config), say))
+    loaded = load(config)
+    if not loaded.settings.mcp_servers:
+        say(_nothing_to_start(loaded))
+    _name_whose_warning()
+    catalogue = asyncio.run(list_tools(loaded, say))
     if as_json:
         show(catalogue)
         return 0
@@ -78,6 +95,7 @@ def call(
         raise Exit(2, f"the arguments are not JSON: {error}") from None
     if not isinstance(given, dict):
         raise Exit(2, "the arguments must be a JSON object")
+    _name_whose_warning()
     present = at_terminal()
     result = asyncio.run(
         call_tool(

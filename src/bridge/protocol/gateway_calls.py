@@ -33,12 +33,15 @@ class CallBook:
     def was_sent(self, call_id: str) -> bool:
         return call_id in self._sent
 
-    def add(self, call: Outgoing) -> list[Send]:
-        """Send a call, or let it wait. Raises Overloaded, BadParameters."""
-        if len(self._queue) >= self._limits.max_queued:
+    def add(self, call: Outgoing, *, there: bool = False) -> list[Send]:
+        """Send a call, or let it wait. Raises Overloaded, BadParameters.
+
+        One that is `there`, at the bridge, since before a restart of the gateway, has its room already.
+        """
+        if not there and len(self._queue) >= self._limits.max_queued:
             raise Overloaded("too many calls wait for this bridge", retry_after_ms=1000)
         self.awaited[call.id] = call
-        if len(self.active) >= self._limits.max_in_flight:
+        if not there and len(self.active) >= self._limits.max_in_flight:
             self._queue[call.id] = None
             return []
         self.active[call.id] = None
@@ -51,8 +54,16 @@ class CallBook:
     def resend(self, listed: Collection[str]) -> list[Send]:
         """On a new connection: what the bridge does not list, and what a person decided meanwhile."""
         frames: list[Send] = []
+        for call_id in [waits for waits in self._queue if waits in listed]:
+            del self._queue[call_id]  # an earlier process of the gateway sent it
+            self.active[call_id] = None
         for call_id in self.active:
             call = self.awaited[call_id]
+            if (
+                call_id in listed
+            ):  # known there, whoever sent it: it may be cancelled, and its late answer is no stranger's
+                call.sent = True
+                self.remember(call_id, 1)
             if call_id not in listed or call.confirm is not None or call.answer is not None:
                 frames.extend(self.transmit(call))
         return [*frames, *self._advance()]

@@ -40,10 +40,7 @@ from bridge.protocol.gateway_effects import (
 )  # fmt: skip
 from bridge.protocol.hello import Hello
 from bridge.protocol.orphans import Orphans
-from bridge.protocol.quota import Quota
-
-_SIZE_OF_ONE = 16 * 1024
-"""A frame that nobody asked for counts once for each of so many characters."""
+from bridge.protocol.quota import Quota, cost_of
 
 
 class GatewaySession:
@@ -118,7 +115,7 @@ class GatewaySession:
         Raises Overloaded where too many wait, BadParameters for arguments that can't be signed.
         """
         call.fresh_chunks = self._orphans.claim(call.id)
-        return list(self._book.add(call))
+        return list(self._book.add(call, there=call.fresh_chunks))
 
     def tell(
         self, call_id: str, *, confirm: JsonObject | None = None, answer: JsonObject | None = None
@@ -182,7 +179,7 @@ class GatewaySession:
             return self._answered(frame.id, frame.payload, frame.size)
         if kind == "CHUNK" and frame.id in self._book.active:
             return self._chunk(link, frame.id, frame.payload)
-        refused = link.refusal(now, 1 + frame.size // _SIZE_OF_ONE)
+        refused = link.refusal(now, cost_of(frame))
         if refused is not None:
             return refused
         if kind == "PROGRESS" and frame.id in self._book.active:

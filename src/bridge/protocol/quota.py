@@ -2,6 +2,13 @@
 
 from typing import Literal, TypeAlias
 
+from bridge.protocol.frames import Frame
+
+_SIZE_OF_ONE = 16 * 1024
+"""A frame counts once for each of so many characters."""
+_TOOLS_OF_ONE = 50
+"""And a catalogue for so many tools: they may be short, and each takes its work."""
+
 Taken: TypeAlias = Literal["ok", "first", "drop", "enough"]
 
 
@@ -28,3 +35,9 @@ class Quota:
         if self._dropped == 1:
             return "first"
         return "enough" if self._dropped > self._burst / 2 else "drop"
+
+
+def cost_of(frame: Frame) -> int:
+    """What a frame counts that nobody asked for."""
+    tools = frame.payload.get("tools") if frame.type == "TOOLS" else None
+    return 1 + frame.size // _SIZE_OF_ONE + (len(tools) // _TOOLS_OF_ONE if type(tools) is list else 0)

@@ -44,6 +44,7 @@ class Clock:
     def __init__(self, seconds: float | None) -> None:
         self._timeout = asyncio.timeout(seconds)
         self._paused = 0
+        self._over = False
         self._left: float | None = seconds
 
     async def __aenter__(self) -> "Clock":
@@ -53,7 +54,12 @@ class Clock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over = True  # a question may outlive its call: the server answered, and did not wait
         await self._timeout.__aexit__(kind, error, trace)
+
+    @property
+    def _counts(self) -> bool:
+        return not self._over and not self._timeout.expired()
 
     def left(self) -> float | None:
         """Seconds that are left."""
@@ -63,14 +69,14 @@ class Clock:
         return max(0.0, end - asyncio.get_running_loop().time())
 
     def pause(self) -> None:
-        if self._paused == 0 and not self._timeout.expired():
+        if self._paused == 0 and self._counts:
             self._left = self.left()
             self._timeout.reschedule(None)
         self._paused += 1
 
     def resume(self) -> None:
         self._paused -= 1
-        if self._paused == 0 and self._left is not None and not self._timeout.expired():
+        if self._paused == 0 and self._left is not None and self._counts:
             self._timeout.reschedule(asyncio.get_running_loop().time() + self._left)
 
 

@@ -31,7 +31,7 @@ async def elicit(server: str, params: JsonObject, call: Call) -> JsonObject:
     message, schema = params.get("message"), params.get("requestedSchema")
     if call.on_question is None or params.get("mode", "form") != "form":
         return {"action": "decline"}
-    if not isinstance(message, str) or not isinstance(schema, dict):
+    if not isinstance(message, str) or not isinstance(schema, dict) or not _is_form(schema):
         return {"action": "cancel"}
     call.clock.pause()
     try:
@@ -42,6 +42,12 @@ async def elicit(server: str, params: JsonObject, call: Call) -> JsonObject:
     if action == "accept" and isinstance(given.get("content"), dict):
         return {"action": "accept", "content": given["content"]}
     return {"action": action if action in ("decline", "cancel") else "cancel"}
+
+
+def _is_form(schema: JsonObject) -> bool:
+    """Whether it is built as MCP's forms are: whoever shows it relies on that, and one of its fields is an object."""
+    fields, required = schema.get("properties", {}), schema.get("required", [])
+    return isinstance(fields, dict) and all(isinstance(f, dict) for f in fields.values()) and isinstance(required, list)
 
 
 async def answer_input(server: str, params: JsonObject, result: JsonObject, call: Call) -> JsonObject:

@@ -7,6 +7,8 @@ task of our own, so that what they cancel is never our owner.
 
 import asyncio
 import logging
+import math
+import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
@@ -25,6 +27,8 @@ from bridge.servers.link import Closed, LinkLost, Message, Receive, Unanswered
 from bridge.settings import McpServerSettings
 
 _CONNECT_SECONDS = 10.0
+_GIVEN_UP_SECONDS = 30.0
+"""A request that nobody waits for any more may still be on its way for so long; afterwards it is forgotten."""
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _FORGOTTEN = ("Session terminated", "Session not found")
 _UNREACHABLE = "the server can't be reached"
@@ -51,7 +55,8 @@ class HttpLink:
         self._version = ""
         self._modern = False
         self._task: asyncio.Task[None] | None = None
-        self._unanswered: set[Any] = set()
+        self._unanswered: dict[Any, float] = {}
+        """Requests by their ids: when each was given up, infinity while it is waited for."""
 
     async def start(self) -> None:
         """Raises LinkLost."""
@@ -65,7 +70,10 @@ class HttpLink:
         if self._reason is not None:
             raise LinkLost(self._reason)
         if "method" in message and "id" in message:
-            self._unanswered.add(message["id"])
+            self._forget()
+            self._unanswered[message["id"]] = math.inf
+        elif message.get("method") == "notifications/cancelled" and message["params"]["requestId"] in self._unanswered:
+            self._unanswered[message["params"]["requestId"]] = time.monotonic()
         metadata = ClientMessageMetadata(headers=self._headers(message)) if self._version else None
         try:
             await self._write.send(SessionMessage(jsonrpc_message_adapter.validate_python(message), metadata))
@@ -115,11 +123,18 @@ class HttpLink:
             reason = "stopped"
         except Exception as error:  # the SDK ends in nests of exception groups; the reason is told and nothing else
             reason = _describe(error)
+            self._forget()
             if reason == _UNREACHABLE and len(self._unanswered) == 1:
                 # nobody listened: what was being sent has not arrived anywhere
-                self._receive(Unanswered(self._unanswered.pop(), reason, seen=False))
+                self._receive(Unanswered(self._unanswered.popitem()[0], reason, seen=False))
         finally:
             self._end(reason)
+
+    def _forget(self) -> None:
+        """No answer comes to what was given up long ago; it would be kept for as long as the connection."""
+        before = time.monotonic() - _GIVEN_UP_SECONDS
+        for number in [number for number, given_up in self._unanswered.items() if given_up <= before]:
+            del self._unanswered[number]
 
     def _end(self, reason: str) -> None:
         if self._reason is None:
@@ -144,7 +159,7 @@ class HttpLink:
     def _hear(self, item: Any) -> None:
         message = item.message if isinstance(item, SessionMessage) else None
         if isinstance(message, JSONRPCError | JSONRPCResponse):
-            self._unanswered.discard(message.id)
+            self._unanswered.pop(message.id, None)
         if isinstance(message, JSONRPCError):
             self._refused(message)
         elif message is not None and (plain := _plain(message)) is not None:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from bridge.errors import ToolResultInvalid
+from bridge.servers.surrogates import whole_characters
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -148,7 +149,8 @@ class Peer:
         try:
             message = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            return (self._broken(line, str(error)),)
+            whole = whole_characters(line)
+            return (self._broken(line, str(error)),) if whole == line else self.receive(whole)
         return self.message(message)
 
     def message(self, message: Any) -> Sequence[Effect]:
@@ -183,7 +185,7 @@ class Peer:
             return None
         if len(body) >= LARGE and body.startswith(b"{") and body.endswith(b"}") and _is_text(body):
             self._waiting.discard(number)
-            return Answered(number, Reply(None, body))
+            return Answered(number, Reply(None, whole_characters(body)))
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -240,7 +242,7 @@ class Peer:
             try:
                 message = json.loads(line)  # takes NaN, lone surrogates and huge numbers, which orjson refuses
                 number = message.get("id") if isinstance(message, dict) else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass
         if isinstance(number, int) and number in self._waiting:
             self._waiting.discard(number)

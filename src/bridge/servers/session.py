@@ -266,7 +266,8 @@ class Session:
         if method == "ping":
             self._spawn(self._tell(jsonrpc.answer(number, {})))
         elif method == "elicitation/create" and number not in self._questions:
-            task = asyncio.get_running_loop().create_task(self._question(number, params))
+            # whose calls are in flight now: the answer to one may stand right behind the question
+            task = asyncio.get_running_loop().create_task(self._question(number, params, self._calls()))
             self._questions[number] = task
             task.add_done_callback(lambda _: self._questions.pop(number, None))
         elif method == "sampling/createMessage":
@@ -274,8 +275,8 @@ class Session:
         else:
             self._spawn(self._tell(jsonrpc.refusal(number, METHOD_NOT_FOUND, f"{method[:100]} is not offered here")))
 
-    async def _question(self, number: int | str, params: JsonObject) -> None:
-        await self._tell(jsonrpc.answer(number, await ask_somebody(self.name, params, self._calls())))
+    async def _question(self, number: int | str, params: JsonObject, calls: list[Call]) -> None:
+        await self._tell(jsonrpc.answer(number, await ask_somebody(self.name, params, calls)))
 
     def _calls(self) -> list[Call]:
         return [call for _, call in self._open.values()]

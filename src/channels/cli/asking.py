@@ -4,6 +4,7 @@ Silence, an empty line and Ctrl-C mean no. `read_line` is given by who owns the 
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -107,14 +108,14 @@ async def ask_question(event: Event, link: Link, screen: Screen, read_line: Read
     screen.notice(say("decline", screen.language))
     schema = event.get("schema") or {}
     content: dict[str, Any] = {}
-    fields = schema.get("properties") or {}
+    fields = _fields(schema)
     try:
         if not fields and (await read_line(say("yes_no", screen.language))).strip().lower() not in _YES:
             raise EOFError  # nothing to fill in: the yes itself is what is asked for
         for name, field in fields.items():
             title = readable(str(field.get("title") or name))
             options = field.get("enum")
-            hint = f" ({' | '.join(map(str, options))})" if options else ""
+            hint = f" ({readable(' | '.join(map(str, options)))})" if isinstance(options, list) else ""
             text = (await read_line(f"{title}{hint}: ")).strip()
             if text:
                 content[name] = _typed(text, str(field.get("type")))
@@ -126,12 +127,18 @@ async def ask_question(event: Event, link: Link, screen: Screen, read_line: Read
     await _tell(link, screen, "question.answer", question_id=question_id, action="accept", content=content)
 
 
+def _fields(schema: Any) -> dict[str, dict[str, Any]]:
+    """The fields of a form; it comes from a stranger's server, by way of a bridge that may be a stranger's, too."""
+    found = schema.get("properties") if isinstance(schema, dict) else None
+    return {name: f for name, f in found.items() if isinstance(f, dict)} if isinstance(found, dict) else {}
+
+
 def _typed(text: str, kind: str) -> Any:
     try:
         if kind == "integer":
             return int(text)
-        if kind == "number":
-            return float(text)
+        if kind == "number" and math.isfinite(number := float(text)):  # JSON has no other
+            return number
     except ValueError:
         return text
     if kind == "boolean":

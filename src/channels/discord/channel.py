@@ -165,10 +165,11 @@ class DiscordChannel(BaseChannel):
         """The Discord channel of an address; a private one is opened, which is the same each time."""
         if to.kind == "group":
             return to.thread or to.chat
-        known = self._intake.private.get(to.chat)
+        known = self._intake.private.of(to.chat)
         if known is None:
             opened = await self._call("POST", "/users/@me/channels", {}, {"recipient_id": to.chat})
-            known = self._intake.private[to.chat] = str(opened["id"])
+            known = str(opened["id"])
+            self._intake.private.met(to.chat, known)
         return known
 
     async def send(

@@ -30,6 +30,7 @@ from channels.discord.parse import (
     parse_tap,
     snowflake_at,
 )
+from channels.discord.people import PrivateChannels
 from channels.discord.refusals import FOREIGN, refusal
 from channels.discord.watermarks import Watermarks
 from channels.errors import ChannelAuthFailed, ChannelError, DeliveryRejected, RateLimited
@@ -75,8 +76,7 @@ class Intake:
         self._client: GatewayClient | None = None
         self.me = Self("")
         self._places: OrderedDict[str, Where] = OrderedDict()
-        self.private: dict[str, str] = {}
-        """The private channel with each person, as far as known."""
+        self.private = PrivateChannels()
         self._lanes = Lanes(self._catch_up)
         self._gate = asyncio.Semaphore(3)
         self.paused = False
@@ -205,7 +205,7 @@ class Intake:
         parsed = parse_message(data, self.me, where, self._fetcher)
         if isinstance(parsed, Incoming):
             if not where.guild:
-                self.private[parsed.identity.peer] = where.channel
+                self.private.met(parsed.identity.peer, where.channel)
             await self._receiver.receive(parsed)
         elif parsed is not None:
             await self._receiver.receive_reaction(parsed)
@@ -295,6 +295,6 @@ class Intake:
         parsed = parse_command_use(data, self.me, await self._where(data))
         if parsed is not None:
             if parsed.place.kind == "direct":
-                self.private[parsed.identity.peer] = data["channel_id"]
+                self.private.met(parsed.identity.peer, data["channel_id"])
             await self._receiver.receive(parsed)
         await interaction.end_promise()

@@ -80,17 +80,22 @@ class Intake:
         await self._lanes.close()
 
     def handle(self, payload: Object, respond: Respond) -> None:
-        """Take in one event; `respond` is called once, later."""
-        kind = event_type(payload)
+        """Take in one event; `respond` is called once, later. Raises nothing, whatever the event looks like."""
+        try:
+            kind, lane = event_type(payload), lane_of(payload)
+        except AttributeError:  # something else stands where an object belongs: nobody will ever understand it
+            _log.warning("an event of feishu is not understood")
+            self._put("", payload, respond, lambda _: _nothing(_DONE))
+            return
         if kind == MESSAGE and not self.paused:
-            self._put(lane_of(payload), payload, respond, self._message)
+            self._put(lane, payload, respond, self._message)
         elif kind == TAP and not self.paused:
-            self._put(lane_of(payload), payload, respond, self._tap)
+            self._put(lane, payload, respond, self._tap)
         elif kind in REACTIONS and not self.paused:
-            self._put(lane_of(payload), payload, respond, self._reaction)
+            self._put(lane, payload, respond, self._reaction)
         else:
             code = _FULL if self.paused else _DONE
-            self._put(lane_of(payload), payload, respond, lambda _: _nothing(code))
+            self._put(lane, payload, respond, lambda _: _nothing(code))
 
     def _put(
         self, lane: str, payload: Object, respond: Respond,

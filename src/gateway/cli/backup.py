@@ -42,4 +42,8 @@ def backup(
     if as_json:
         print_json({"file": str(file), "files": count, "sessions": copied["sessions"]})
     else:
-        print(f"{file}: {copied['sessions']} sessions, {count} files")
+        print(f"{file}: {_so_many(copied['sessions'], 'session')}, {_so_many(count, 'file')}")
+
+
+def _so_many(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -239,7 +239,11 @@ async def _own_gateway(loaded: Any) -> AsyncIterator[str]:
                 raise Failure(f"no gateway runs, and none could be started here{why}")
             try:
                 yield running.websocket_url
+            except BaseException:  # nobody waits for the rest: what runs is cut at once, as by a clean stop
+                stop.hurry.set()
+                raise
             finally:
                 stop.asked.set()
+                await asyncio.wait([served])  # the group would cancel it, and the log would end as in a crash
     finally:
         logs.close()

@@ -21,16 +21,13 @@ def doctor(
     config: ConfigOption = None,
 ) -> None:
     """Look at everything; exit code 1 where something failed."""
-    from gateway.observability.redaction import Redactor, escape_controls
-
-    redactor = Redactor()
     findings = []
     for finding in _findings(config):
         state = str(finding.state)
         if fix and finding.fix is not None:
             finding.fix()
             state = "fixed"
-        row = {"name": finding.name, "state": state, "message": escape_controls(redactor.text(finding.message))}
+        row = {"name": finding.name, "state": state, "message": _readable(finding)}
         if finding.next and state not in ("ok", "fixed"):
             row["next"] = finding.next
         findings.append(row)
@@ -43,6 +40,14 @@ def doctor(
         print_json({"ok": not bad, "checks": findings})
     if bad:
         raise typer.Exit(1)
+
+
+def _readable(finding: "Finding") -> str:
+    """A mistake in the configuration is told without its value, `models[0].api_key: unknown key`: nothing to mask."""
+    from gateway.observability.redaction import Redactor, escape_controls
+
+    mistake = finding.name == "configuration" and finding.state == "failed"
+    return escape_controls(finding.message if mistake else Redactor().text(finding.message))
 
 
 def _findings(config: str | None) -> Iterator["Finding"]:

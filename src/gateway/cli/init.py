@@ -41,11 +41,12 @@ def init(
     if yes:
         answers = _from_environment(os.environ, base_url, model, test=test)
     elif sys.stdin.isatty() and sys.stdout.isatty():
+        from channels.cli.words import language
         from gateway.cli.wizard import ask_everything
 
         found = ask_everything(base_url, model, test=test)
         if found is None:
-            raise Failure("nothing was written")
+            raise Failure("没有写入任何文件" if language() == "zh" else "nothing was written")
         answers = found
     else:
         raise Failure("no terminal to ask on: use --yes (keys come from the environment)", exit_code=2)

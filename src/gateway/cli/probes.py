@@ -6,6 +6,7 @@ with a sentence for people that holds no secret.
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from gateway.cli.running import http
 
@@ -26,7 +27,8 @@ def _ask(url: str, *, body: Any = None, token: str | None = None, headers: dict[
         status, answer = http(url, body=body, token=token, headers=headers, seconds=SECONDS, proxies=not local)
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise ProbeFailed(f"does not answer: {getattr(reason, 'strerror', None) or type(reason).__name__}") from None
+        why = getattr(reason, "strerror", None) or (str(reason) if type(reason) is OSError else type(reason).__name__)
+        raise ProbeFailed(f"does not answer: {why}") from None
     if status in (401, 403, 404):
         raise ProbeFailed(f"refused (HTTP {status})", refused=True)
     if status >= 400:
@@ -47,7 +49,7 @@ def models_of(base_url: str, api_key: str | None) -> Sequence[str]:
 
 def telegram_bot(token: str, base_url: str | None = None) -> str:
     """The bot's name, `@name`."""
-    answer = _ask(f"{(base_url or 'https://api.telegram.org').rstrip('/')}/bot{token}/getMe")
+    answer = _ask(f"{(base_url or 'https://api.telegram.org').rstrip('/')}/bot{quote(token, safe=':')}/getMe")
     return "@" + str(answer.get("result", {}).get("username", "?"))
 
 

@@ -1,7 +1,6 @@
 """`gateway service`: the gateway in the background, by systemd, launchd or a Windows task, for one person."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +36,7 @@ def install(
     if not dry_run:
         try:
             background.install(wanted)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except OSError as error:
             raise Failure(f"that did not work: {error}; next: gateway service install --dry-run") from None
     if wanted.note:
         print(wanted.note, file=sys.stderr)

@@ -59,4 +59,6 @@ def _words(value: Any) -> str:
         return ", ".join(f"{key}: {_words(inner)}" for key, inner in value.items()) or "none"
     if isinstance(value, list):
         return " ".join(_words(each) for each in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return escape_controls("-" if value is None else str(value))

@@ -49,7 +49,7 @@ def list_users(as_json: JsonOption = False, config: ConfigOption = None) -> None
 
 @app.command()
 def remove(user: Name, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Remove a person with all that is his or hers; nothing brings it back."""
+    """Remove a person and all that is theirs, for good."""
     from gateway.cli.office import Office
 
     result = Office(config).ask("user.remove", user=user)
@@ -71,5 +71,6 @@ def invite(user: Name, as_json: JsonOption = False, config: ConfigOption = None)
         return
     url = result.get("url") or f"{office.running.url if office.running else ''}/#login={result.get('code', '')}"
     print(url)
+    typer.echo("It works once, within 24 hours.", err=True)
     if office.running is None:
         typer.echo("It works when the gateway runs: gateway run", err=True)

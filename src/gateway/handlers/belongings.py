@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 
-from bus.errors import NotFound, Overloaded
+from bus.errors import GatewayError, NotFound, Overloaded
 from bus.events import Actor
 from bus.keys import SessionKey
 from gateway.handlers.moves import Owned
@@ -39,10 +39,16 @@ class Belongings:
     async def forget(self, user: str, by: Actor) -> None:
         """Take everything away. Raises Overloaded where the disk refuses: what is left goes when it is asked again."""
         keys = await self._sessions.owned_by(user)
+        refused: Exception | None = None
         for at in range(0, len(keys), AT_ONCE):
-            async with asyncio.TaskGroup() as group:
-                for key in keys[at : at + AT_ONCE]:
-                    group.create_task(self._delete(key, by))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for key in keys[at : at + AT_ONCE]:
+                        group.create_task(self._delete(key, by))
+            except* GatewayError as several:
+                refused = several.exceptions[0]
+            if refused is not None:
+                raise refused
         try:
             for forget in self._forgetters:
                 await forget(user)

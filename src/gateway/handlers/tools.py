@@ -79,15 +79,15 @@ class ToolMethods:
         """Call a tool yourself."""
         if params.idempotency_key is None:
             return await self._run(call, params, new_id("key"))
-        entry = self._remembered.enter((call.who.user, params.idempotency_key), (params.name, params.arguments))
-        if not entry.same((params.name, params.arguments)):
+        key, content = params.idempotency_key, content_of(params.name, params.arguments)
+        entry = self._remembered.enter((call.who.user, key), content)
+        if not entry.same(content):
             raise IdempotencyConflict("this idempotency key was used for another call")
-        key = params.idempotency_key
-        return await entry.once(lambda: self._once(call, params, key))
+        return await entry.once(lambda: self._once(call, params, key, content))
 
-    async def _once(self, call: Call, params: CallTool, key: str) -> JsonObject:
+    async def _once(self, call: Call, params: CallTool, key: str, content: str) -> JsonObject:
         """Make the call, unless it was made before, in whatever run of the house."""
-        user, content, passed = call.who.user, content_of(params.name, params.arguments), f"user:{key}"
+        user, passed = call.who.user, f"user:{key}"
         before = self._kept.find(user, key)
         if before is not None and before.content != content:
             raise IdempotencyConflict("this idempotency key was used for another call")

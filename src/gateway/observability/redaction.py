@@ -18,7 +18,7 @@ MIN_SECRET_CHARS = 6
 
 _SHAPES = re.compile(
     r"(?P<bearer>\b(?:Bearer|Basic|Bot)\s+)[\w.~+/=:-]{6,}"
-    r"|(?P<named>[\"']?\b[\w-]*(?:api[_-]?key|token|secret|password|passwd|authorization|cookie)[\"']?\s*[=:]\s*[\"']?)"
+    r"|(?P<named>(?:api[_-]?key|token|secret|password|passwd|authorization|cookie)[\"']?\s*[=:]\s*[\"']?)"
     r"(?:(?:Bearer|Basic|Bot)\s+)?(?!\*\*\*)[^\s\"'&,;{}\[\]()<>]{6,}"
     r"|(?P<bot>/bot)\d+:[\w-]{10,}"
     r"|(?P<telegram>)\b\d{6,}:[\w-]{30,}\b"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from agent.ports.tools import ToolCall
 from bus.errors import BadParameters, Forbidden, NotFound, Overloaded
 from bus.events import Actor, Decision, JsonObject
 from bus.keys import SessionKey
@@ -77,11 +78,15 @@ class ApprovalDesk:
 
     # ------------------------------------------------------------ asking
 
-    def waiting_for(self, user: str, call_id: str, digest: str) -> Asked | None:
-        """The question that this very call asked before a restart, expired or not, or None."""
+    def waiting_for(self, call: ToolCall, digest: str) -> Asked | None:
+        """The question that this very call asked before a restart, expired or not, or None.
+
+        The id of a call is its turn's: models count their calls anew in each.
+        """
+        this = (call.actor.user, call.session, call.message_id, call.call_id, digest)
         for open_ in self._open.values():
             asked = open_.asked
-            if (asked.user, asked.call_id, asked.digest) == (user, call_id, digest):
+            if (asked.user, asked.session, asked.message_id, asked.call_id, asked.digest) == this:
                 return asked
         return None
 

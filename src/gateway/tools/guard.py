@@ -73,7 +73,9 @@ class Guard:
 
     async def list_tools(self, actor: Actor, session: SessionKey | None = None) -> Sequence[ToolSpec]:
         """What this person may see. With `session`, as it is there: a group where bridges are not lent has none."""
-        return [spec for spec, _ in (await self._table(actor)).values() if self._allowed_in(spec, actor, session)]
+        found = [spec for spec, _ in (await self._table(actor)).values()]
+        bridges = self._bridges_in(actor, session)
+        return found if bridges else [spec for spec in found if spec.source != "bridge"]
 
     async def find(self, actor: Actor, name: str) -> ToolSpec | None:
         """One tool as its source has it, or None."""
@@ -97,7 +99,7 @@ class Guard:
         if not self._standing(call.actor):
             raise Forbidden("this user may not use tools any more")
         spec, source = await self._find(call.actor, call.name)
-        if not self._allowed_in(spec, call.actor, call.session):
+        if spec.source == "bridge" and not self._bridges_in(call.actor, call.session):
             raise ToolDenied("tools of your computer are off in this group: say /bridge on here to lend them")
         hashed = _hashed(call)
         word = dangerous_word(call.name, call.arguments)
@@ -173,9 +175,9 @@ class Guard:
             return spec.policy
         return strictest(spec.policy, *(rule(actor, spec) for rule in self._rules))
 
-    def _allowed_in(self, spec: ToolSpec, actor: Actor, session: SessionKey | None) -> bool:
-        """In a group, a person's bridge is off until that person says `/bridge on` there."""
-        if spec.source != "bridge" or session is None:
+    def _bridges_in(self, actor: Actor, session: SessionKey | None) -> bool:
+        """Whether a person's bridges work there: in a group not before that person has said `/bridge on`."""
+        if session is None:
             return True
         if take_apart(session.text, self._platforms).kind is not KeyKind.GROUP or session.scope:
             return True
@@ -197,7 +199,7 @@ class Guard:
         if not call.attended or call.actor.role == "service":
             raise ConfirmationRequired("this call needs a person's yes, and nobody is there to ask")
         digest = _digest(call, hashed)
-        asked = self._desk.waiting_for(user, call.call_id, digest) or Asked(
+        asked = self._desk.waiting_for(call, digest) or Asked(
             approval_id=new_id("ap"), user=user, call_id=call.call_id, tool=call.name, digest=digest,
             arguments=call.arguments, risk=f"'{word}' is a dangerous word" if word else "this tool asks first",
             expires=time.time() + self._desk.cloud_seconds, session=call.session, message_id=call.message_id,
@@ -232,14 +234,14 @@ class Guard:
             return False
         if not call.repeated:
             return True
-        return self._desk.waiting_for(call.actor.user, call.call_id, _digest(call, hashed)) is not None
+        return self._desk.waiting_for(call, _digest(call, hashed)) is not None
 
     def _still_asking(self, call: ToolCall, hashed: str) -> None:
         """A call of before a restart that may not be made twice: its question is there, so it was not made.
 
         A question is taken away, on the disk, before its call is made. Raises OutcomeUnknown where it is gone.
         """
-        if self._desk.waiting_for(call.actor.user, call.call_id, _digest(call, hashed)) is None:
+        if self._desk.waiting_for(call, _digest(call, hashed)) is None:
             raise OutcomeUnknown("the gateway was restarted while this call was under way")
 
     async def _intend(self, call: ToolCall, hashed: str, *, harmless: bool) -> None:

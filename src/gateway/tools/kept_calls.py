@@ -21,6 +21,7 @@ from gateway.tools.store import Store
 KEPT_SECONDS = 86_400.0
 MAX_ANSWER_BYTES = 1024 * 1024
 """Of a larger answer only is kept that there was one."""
+_OLD = "DELETE FROM calls WHERE at < ?"
 State = Literal["running", "done", "failed", "too_large"]
 
 
@@ -58,7 +59,11 @@ class KeptCalls:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        store.write("DELETE FROM calls WHERE at < ?", (time.time() - KEPT_SECONDS,))
+        store.write(_OLD, (time.time() - KEPT_SECONDS,))
+
+    async def sweep(self) -> None:
+        """Take away the keys whose day is over, with their answers. Raises Overloaded."""
+        await self._store.put(_OLD, (time.time() - KEPT_SECONDS,))
 
     def find(self, user: str, key: str) -> Kept | None:
         """What is known of a key, or None."""

@@ -30,6 +30,8 @@ from gateway.tunnel.ports import Bearer, Trail
 
 MAX_TOOLS = 2000
 MAX_OTHERS = 500
+MAX_NAMES = 2 * MAX_TOOLS
+"""What a bridge may hold of its user's names, with those of tools that it has no more."""
 AUTH_COST = 20.0
 """What an AUTH on a live link counts, in frames that nobody asked for: a token has to be checked for it."""
 DESCRIPTION_CHARS = 1024
@@ -226,6 +228,7 @@ class Bridge:
             own = tool.get("name")
             if isinstance(own, str) and 0 < len(own) <= 256:
                 self._specs[own] = self._spec(own, tool)
+        self._names.forget_old(self.bridge_id, self._specs, MAX_NAMES)
 
     def _spec(self, own: str, tool: JsonObject) -> ToolSpec:
         schema, policy, annotations = tool.get("inputSchema"), tool.get("policy"), tool.get("annotations")

@@ -6,6 +6,7 @@ revoked; a later bridge's tool of the same name is `<bridge>_<server>_<tool>`. R
 
 import hashlib
 import re
+from collections.abc import Collection
 
 _LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
@@ -18,6 +19,7 @@ class Names:
     def __init__(self) -> None:
         self._routes: dict[str, tuple[str, str]] = {}
         self._public: dict[tuple[str, str], str] = {}
+        self._count: dict[str, int] = {}
 
     def claim(self, bridge_id: str, bridge_name: str, own_name: str) -> str:
         """The public name of a tool; the same at every call."""
@@ -34,6 +36,17 @@ class Names:
         """A name that was given before."""
         self._routes[public] = (bridge_id, own_name)
         self._public[bridge_id, own_name] = public
+        self._count[bridge_id] = self._count.get(bridge_id, 0) + 1
+
+    def forget_old(self, bridge_id: str, kept: Collection[str], most: int) -> None:
+        """Where a bridge holds more than `most` names, those that were given first go, but for what it has now.
+
+        A server that names its tools anew each time would otherwise fill the table, and the disk, for ever.
+        """
+        too_many = self._count.get(bridge_id, 0) - most
+        if too_many > 0:
+            for own, public in [pair for pair in self.given(bridge_id).items() if pair[0] not in kept][:too_many]:
+                self._drop(bridge_id, own, public)
 
     def route(self, public: str) -> tuple[str, str] | None:
         """Bridge id and own name behind a public name."""
@@ -46,8 +59,12 @@ class Names:
     def free(self, bridge_id: str) -> None:
         """The bridge was revoked."""
         for own, public in self.given(bridge_id).items():
-            del self._routes[public]
-            del self._public[bridge_id, own]
+            self._drop(bridge_id, own, public)
+
+    def _drop(self, bridge_id: str, own: str, public: str) -> None:
+        del self._routes[public]
+        del self._public[bridge_id, own]
+        self._count[bridge_id] -= 1
 
 
 def legal(name: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 import trustme
 from pydantic import SecretStr, ValidationError
 
+from agent.llm.failures import kind_of_status
 from agent.llm.openai_client import OpenAIModel
 from agent.ports.models import ModelFailed, ModelReply, ModelRequest
 from agent.settings import ModelSettings
@@ -155,6 +156,27 @@ async def test_broken_arguments_in_the_history_do_not_spoil_the_conversation(ser
     assert messages[0]["tool_calls"][0]["function"]["arguments"] == '{"zone": "UT'
 
 
+async def test_names_and_ids_that_servers_refuse_do_not_spoil_the_conversation(
+    server: OpenAIServer, make: Make
+) -> None:
+    long = "chatcmpl-tool-" + "a" * 32
+    calls = [
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for call_id, name in ((long, "clock"), ("b", ""), ("c", "functions.read file"), ("d", "x" * 200))
+    ]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "."} for call in calls]
+    messages = [{"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    await make().stream(ModelRequest(messages=[*messages, {"role": "user", "content": "x"}]), lambda _: None)
+    sent = server.requests[0]["messages"]
+    assert [call["function"]["name"] for call in sent[0]["tool_calls"]] == [
+        "clock", "unknown", "functions_read_file", "x" * 64,
+    ]  # fmt: skip
+    ids = [call["id"] for call in sent[0]["tool_calls"]]
+    assert len(ids[0]) <= 40 and ids[1:] == ["b", "c", "d"]
+    assert [message["tool_call_id"] for message in sent[1:5]] == ids
+    assert calls[0]["id"] == long
+
+
 async def test_half_a_surrogate_pair_in_the_history_is_no_failure(make: Make) -> None:
     reply, _ = await ask(make(), "bad \ud800 half")
     assert reply.text == "You said: bad ? half"
@@ -255,7 +277,17 @@ async def test_rate_limits_tell_when(make: Make) -> None:
     failed = await fail(make(), "!rate-limited 7")
     assert (failed.kind, failed.code, failed.retry_after_ms, failed.retryable) == ("rate_limit", 1005, 7000, True)
     assert (await fail(make(), "!quota")).kind == "quota"
-    for odd, expected in (("nan", None), ("inf", None), ("-5", 0), ("soon", None), ("9e9", 86_400_000)):
+    assert kind_of_status(429, "", "Too many tokens, please wait before trying again.") == "rate_limit"  # Bedrock
+    assert kind_of_status(400, "", "Too many tokens in the prompt") == "context_length"
+    for odd, expected in (
+        ("nan", None),
+        ("inf", None),
+        ("-5", 0),
+        ("soon", None),
+        ("9e9", 86_400_000),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2026 07:28:00 " + "9" * 400, None),
+    ):
         assert (await fail(make(), f"!rate-limited {odd}")).retry_after_ms == expected
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert (await fail(make(), f"!rate-limited {date}")).retry_after_ms in range(25_000, 30_001)

@@ -165,6 +165,23 @@ def test_refusals_are_text_and_reasoning_is_progress_only() -> None:
     assert stream.finish().text == "No."
 
 
+def test_text_in_parts_and_in_whole_messages_is_text() -> None:
+    thoughts = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    parts = [{"type": "text", "text": "Hel"}, thoughts, {"type": "text", "text": "lo"}, 7, {"type": "text", "text": 8}]
+    assert whole(event(chunk({"content": parts})) + STOP).text == "Hello"
+    message = {"role": "assistant", "content": "Hello"}
+    assert whole(event({"choices": [{"message": message, "finish_reason": "stop"}]})).text == "Hello"
+    document = json.dumps({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}).encode()
+    assert whole(document).text == "Hello"
+
+
+def test_reasons_and_counts_in_other_places_and_letters() -> None:
+    assert whole(text("a") + event(chunk({}, "MAX_TOKENS"))).finish_reason == "length"
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": usage}]}
+    assert whole(text("a") + event(end)).usage == usage
+
+
 @pytest.mark.parametrize("error", [{"message": "on fire", "code": 500}, "on fire"])
 def test_an_error_in_the_stream(error: Any) -> None:
     found, given_out = read(text("half ") + event({"error": error}))
@@ -275,6 +292,25 @@ def test_the_id_with_every_fragment() -> None:
     )
     (found,) = whole(data + CALLS).calls
     assert (found.name, found.arguments) == ("clock", '{"a":1}')
+
+
+def test_the_same_index_and_id_or_none_for_every_call() -> None:
+    """A name with arguments behind whole arguments is another call, whatever its number and id."""
+    for more in ({"id": "a"}, {}):
+        data = call(index=0, **more, function={"name": "clock", "arguments": "{}"})
+        data += call(index=0, **more, function={"name": "look", "arguments": '{"a'})
+        data += call(index=0, **more, function={"name": "look", "arguments": '":1}'})
+        data += call(index=0, **more, function={"name": "look", "arguments": ""})
+        found = [(one.name, one.arguments) for one in whole(data + CALLS).calls]
+        assert found == [("clock", "{}"), ("look", '{"a":1}')]
+
+
+def test_a_call_that_is_told_once_more_as_a_whole_is_one() -> None:
+    data = call(index=0, id="a", function={"name": "clock", "arguments": '{"a'})
+    data += call(index=0, function={"arguments": '":1}'})
+    data += call(index=0, id="a", function={"name": "clock", "arguments": '{"a":1}'})
+    (found,) = whole(data + CALLS).calls
+    assert (found.call_id, found.name, found.arguments) == ("a", "clock", '{"a":1}')
 
 
 @pytest.mark.attack(66)

@@ -207,6 +207,24 @@ def test_summer_time() -> None:
     assert len(seen) >= 2
 
 
+@pytest.mark.parametrize(
+    ("cron", "times"),
+    [("30 2 * * *", ["25 02:30", "26 02:30"]), ("0,30 2 * * *", ["25 02:00", "25 02:30", "26 02:00"]),
+     ("0 * * * *", ["25 02:00", "25 02:00", "25 03:00"])],
+)  # fmt: skip
+@pytest.mark.attack(75)
+async def test_an_hour_that_comes_twice_reminds_once(tmp_path: Path, clock: Clock, cron: str, times: list[str]) -> None:
+    """Berlin has 02:00 to 03:00 twice on 2026-10-25; what comes every hour comes in both."""
+    clock.time = datetime(2026, 10, 24, 23, 50, tzinfo=UTC).timestamp()
+    async with House(tmp_path, clock) as house:
+        added(await use(house.tool, action="add", text="wake up", cron=cron, zone="Europe/Berlin"))
+        for _ in times:
+            (task,) = await house.scheduler.of("alice")
+            assert await house.at(task.due + 1 - START) == ["wake up"]
+        told = [datetime.fromtimestamp(due.due, BERLIN).strftime("%d %H:%M") for due in house.due]
+    assert told == times
+
+
 @pytest.mark.attack(75)
 async def test_a_clock_set_back_repeats_nothing(tmp_path: Path, clock: Clock) -> None:
     async with House(tmp_path, clock) as house:

@@ -66,6 +66,7 @@ async def test_sums(expression: str, expected: object) -> None:
         "[1]*10", "'a'*10", "lambda: 1", "1 if 1 else 2", "open('x')", "1e308*10", "(-1)**0.5", "sqrt(-1)", "", "1 +",
         "(" * 900, "abs()", "round(1,2,3)", "1<2<3", "max(*[1])", "pow(2, 100000)", "a.b", "f'{1}'",
         "1j", "exp(1000)", "1_0__", "factorial(-1)", "factorial(2.5)", "0**-1", "gcd(1.5, 2)", "atan2(1)",
+        "round(5, -999999999)", "round(5, 10**4000)",
     ],
 )  # fmt: skip
 async def test_what_has_no_value(expression: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import time
 from typing import Any, cast
 
 import pytest
@@ -11,6 +12,7 @@ from bridge.audit import verify
 from bridge.confirm import approve
 from bridge.database import Database
 from bridge.ledger import Ledger
+from bridge.settings import PolicySettings
 from tests.bridge.tunnel.conftest import Begin
 from tests.fakes.raw_gateway import Link, RawGateway
 from tests.fakes.tunnel_rig import BridgeRig, until
@@ -197,6 +199,15 @@ async def test_a_server_that_dies_in_a_call(begin: Begin) -> None:
     await link.request("c1", "fs_dies", {"key": "a"})
     assert text(await link.answer("c1")) == "survived"
     assert bridge.servers.count() == {"a": 3}
+
+
+async def test_a_server_that_dies_in_a_call_and_does_not_come_back(begin: Begin) -> None:
+    """The person took it out of the configuration: what it had done is unknown, and not nothing."""
+    bridge, link = await begin(rules=ASK)
+    bridge.servers.deaths, bridge.servers.removed = 1, True
+    await link.request("c1", "fs_dies", {"key": "a"})
+    assert error(await link.answer("c1")) == (2006, "unknown")
+    assert bridge.servers.count() == {"a": 1}
 
 
 async def test_a_server_that_dies_in_a_call_not_to_be_repeated(begin: Begin) -> None:
@@ -430,6 +441,65 @@ async def test_what_is_always_allowed_does_not_cover_dangerous_words(begin: Begi
     assert (await link.frame("PROGRESS", "MCP_RESPONSE", call_id="s3"))["type"] == "PROGRESS"
 
 
+@pytest.mark.attack(75)
+async def test_a_clock_that_is_set_back_gives_nobody_more_time(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither to a question that is open, nor to one that was asked before a restart."""
+    bridge, link = await begin(rules=ASK, policy={"default": "allow", "ask_timeout": 0.4})
+    await asked(link)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    assert error(await asyncio.wait_for(link.answer("c1"), 3)) == (2004, "none")
+    assert bridge.servers.count() == {}
+
+
+@pytest.mark.attack(75)
+async def test_a_clock_that_was_set_back_meanwhile_revives_no_question(
+    begin: Begin, raw: RawGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge, link = await begin(rules=ASK)
+    question = await asked(link)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    link = await again(bridge, raw)
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2, confirm=yes(question["challenge"]))
+    assert error(await link.answer("c1")) == (2004, "none")
+    assert bridge.servers.count() == {}
+
+
+async def test_once_only_the_terminal_counts_what_the_chat_allowed_counts_no_more(
+    begin: Begin, raw: RawGateway
+) -> None:
+    """`confirm: local` means that not even the gateway can answer: nor by what it has answered before."""
+    bridge, link = await begin(rules=ASK)
+    question = await asked(link)
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2, confirm=yes(question["challenge"], "allow_always"))
+    assert text(await link.answer("c1")) == "added a"
+    bridge.policy = PolicySettings(default="allow", confirm="local")
+    question = await asked(link, "c2", "b")
+    assert approve(bridge.database, question["challenge"], "allow_always")
+    assert text(await link.answer("c2")) == "added b"
+    await link.request("c3", "fs_add", {"key": "c"})
+    assert text(await link.answer("c3")) == "added c"
+    link = await again(bridge, raw)
+    await link.request("c4", "fs_add", {"key": "d"})
+    assert text(await link.answer("c4")) == "added d"
+    await link.send(type="GRANTS", payload={"revoke": [{"user": "alice", "tool": "fs_add"}]})
+    await asked(link, "c5", "e")
+    assert bridge.servers.count() == dict.fromkeys("abcd", 1)
+
+
+async def test_a_question_that_is_open_while_the_policy_changes_is_the_terminals(begin: Begin) -> None:
+    bridge, link = await begin(rules=ASK)
+    question = await asked(link)
+    bridge.policy = PolicySettings(default="allow", confirm="local")
+    await link.request("c1", "fs_add", {"key": "a"}, attempt=2, confirm=yes(question["challenge"]))
+    refused = await link.frame("ERROR")
+    assert refused["payload"]["code"] == 1002 and "id" not in refused
+    assert approve(bridge.database, question["challenge"])
+    assert text(await link.answer("c1")) == "added a"
+    assert bridge.servers.count() == {"a": 1}
+
+
 # ---------------------------------------------------------------- the audit log, the disk
 
 
@@ -504,6 +574,20 @@ async def test_the_ledgers_own_file(begin: Begin) -> None:
     bridge.database.write(("UPDATE calls SET updated = 0", ()))
     Ledger(bridge.database).prune()
     await until(lambda: bridge.database.read("SELECT state FROM calls") == [])
+
+
+async def test_an_answer_is_not_kept_for_longer_because_no_other_call_comes(begin: Begin) -> None:
+    """Those who read the file months later find what was done that day, and nothing of what was answered."""
+    bridge, link = await begin()
+    await link.request("c1", "fs_add", {"key": "a"}, key="k")
+    await link.answer("c1")
+    await until(lambda: bridge.database.read("SELECT state FROM calls") == [("acknowledged",)])
+    assert bridge.database.read("SELECT answer FROM calls WHERE answer IS NOT NULL") != []
+    bridge.database.write(("UPDATE calls SET updated = updated - 3601", ()))
+    keeping = asyncio.create_task(Ledger(bridge.database).keep_tidy(0.02))
+    await until(lambda: bridge.database.read("SELECT state, answer FROM calls") == [("acknowledged", None)])
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
 
 
 def test_a_newer_database_is_refused(tmp_path: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.protocol import Close, GatewaySession, Hello, Limits, Outgoing, Send, decode, new_key
-from bridge.protocol.gateway_effects import Answered
+from bridge.protocol.gateway_effects import Answered, Catalogue
 
 
 def outgoing(call_id: str = "c1", **more: Any) -> Outgoing:
@@ -113,3 +113,50 @@ def test_many_progress_frames_cost_nobody_else_anything() -> None:
     kinds = [type(effects[0]).__name__ if effects else "" for effects in outcomes]
     assert kinds[:20] == ["Progressed"] * 20 and kinds[20] == "Send" and kinds[31] == "Close"
     assert any(isinstance(e, Answered) for e in give(session, type="MCP_RESPONSE", id="c1", payload={"result": {}}))
+
+
+def cut_by_a_restart(calls: int, **limits: Any) -> GatewaySession:
+    """A gateway after its restart: turns came for their calls before the bridge came back and listed them."""
+    session = GatewaySession("b", Limits(**limits))
+    for number in range(calls):
+        session.call(outgoing(f"c{number}", repeated=True), 0.0)
+    frames = attach(session, in_flight=[(f"c{number}", "running") for number in range(calls)])
+    assert [frame["type"] for frame in frames] == ["AUTH"]
+    return session
+
+
+def test_a_call_that_an_earlier_process_sent_can_be_cancelled_and_its_late_answer_is_no_strangers() -> None:
+    session = cut_by_a_restart(4)
+    for number in range(4):
+        (cancel,) = sent(session.cancel(f"c{number}", "the deadline passed"))
+        assert (cancel["type"], cancel["id"]) == ("CANCEL", f"c{number}")
+        (ack,) = give(session, type="MCP_RESPONSE", id=f"c{number}", payload={"result": {}})
+        assert json.loads(ack.data) == {"type": "ACK", "payload": {"of": f"c{number}"}}
+
+
+def test_calls_that_an_earlier_process_sent_wait_for_no_room() -> None:
+    """They run at the bridge already; their answers end them, also where there are more than a new one may join."""
+    session = cut_by_a_restart(4, max_in_flight=2)
+    for number in (3, 2, 1, 0):
+        effects = give(session, type="MCP_RESPONSE", id=f"c{number}", payload={"result": {}})
+        assert [effect.id for effect in effects if isinstance(effect, Answered)] == [f"c{number}"]
+
+
+def test_a_call_that_is_claimed_after_the_bridge_came_back_waits_for_no_room_either() -> None:
+    session = GatewaySession("b", Limits(max_in_flight=1, max_queued=1))
+    attach(session, in_flight=[("c1", "running"), ("c2", "running")])
+    session.call(outgoing("c1", repeated=True), 0.0)
+    session.call(outgoing("new"), 0.0)
+    session.call(outgoing("c2", repeated=True), 0.0)
+    effects = give(session, type="MCP_RESPONSE", id="c2", payload={"result": {}})
+    assert [effect.id for effect in effects if isinstance(effect, Answered)] == ["c2"]
+
+
+@pytest.mark.attack(51)
+def test_catalogues_without_end_are_a_flood_however_short_their_tools_are() -> None:
+    session = GatewaySession("b")
+    attach(session)
+    tools = [{"name": f"t{number}"} for number in range(1000)]
+    frame = {"type": "TOOLS", "payload": {"tools": tools}}
+    taken = sum(1 for _ in range(300) if any(isinstance(e, Catalogue) for e in give(session, **frame)))
+    assert 50 <= taken <= 100

@@ -206,3 +206,18 @@ def test_what_the_catalogue_shows() -> None:
 def test_idempotent_is_the_persons_word() -> None:
     assert idempotent(rules(idempotent=["read_*"]), "read_file")
     assert not idempotent(rules(allow=["*"]), "read_file")
+
+
+def test_an_argument_with_dots_in_its_name_hides_none_that_is_nested(tmp_path: Path) -> None:
+    """Which of both the server reads is not known: a refusal holds for either, an allowance must hold for both."""
+    secret, harmless = str(tmp_path / "secret" / "key"), str(tmp_path / "open" / "page")
+    denied = rules(deny=[{"paths": {"where.in.path": [str(tmp_path / "secret")]}}], allow=["*"])
+    allowed = rules(allow=[{"paths": {"where.in.path": [str(tmp_path / "open")]}}])
+    forms: list[dict[str, Any]] = [
+        {"where": {"in": {"path": secret}}}, {"where.in": {"path": secret}}, {"where": {"in.path": [secret]}},
+    ]  # fmt: skip
+    for form in forms:
+        for arguments in (form, {"where.in.path": harmless, **form}):
+            assert policy(denied, "read", arguments) == "deny", arguments
+            assert policy(allowed, "read", arguments) == "ask", arguments
+    assert policy(allowed, "read", {"where.in.path": harmless}) == "allow"

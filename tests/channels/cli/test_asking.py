@@ -50,3 +50,39 @@ async def test_a_question_without_fields_is_asked_all_the_same(typed: str, actio
     event = {"type": "question.requested", "question_id": "q1", "message": "Delete everything?",
              "schema": {"type": "object", "properties": {}}}  # fmt: skip
     assert (await told(ask_question, event, typed))["action"] == action
+
+
+@pytest.mark.parametrize(
+    ("schema", "typed", "content"),
+    [
+        ({"properties": {"a": True, "n": {"type": "number"}}}, ["2.5"], {"n": 2.5}),
+        ({"properties": {"n": {"type": "number"}}}, ["nan"], {"n": "nan"}),
+        ({"properties": {"c": {"type": "string", "enum": 5}}}, ["red"], {"c": "red"}),
+        ({"properties": ["a"]}, ["y"], {}),
+        ("no form", ["y"], {}),
+    ],
+)
+async def test_a_question_that_is_badly_made_ends_no_conversation(
+    schema: Any, typed: list[str], content: dict[str, Any]
+) -> None:
+    event = {"type": "question.requested", "question_id": "q1", "message": "How many?", "schema": schema}
+    assert await told(ask_question, event, *typed) == {"question_id": "q1", "action": "accept", "content": content}
+
+
+async def test_what_can_be_chosen_moves_no_cursor() -> None:
+    prompts: list[str] = []
+
+    async def read_line(prompt: str) -> str:
+        prompts.append(prompt)
+        raise EOFError
+
+    schema = {"properties": {"c": {"type": "string", "enum": ["red", "\x1b[2J\x1b]0;root\x07"]}}}
+    event = {"type": "question.requested", "question_id": "q1", "message": "Which?", "schema": schema}
+    async with DroppingGateway() as gateway:
+        link = Link(gateway.url, "token", patience=5)
+        link.session = "S"
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(link.run())
+            await ask_question(event, link, Screen(Console(file=io.StringIO()), "en"), read_line)
+            running.cancel()
+    assert "red" in prompts[0] and "\x1b" not in prompts[0] and "\x07" not in prompts[0]

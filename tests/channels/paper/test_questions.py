@@ -1,6 +1,7 @@
 """Approvals and questions in a chat, on the smallest channel."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -12,6 +13,8 @@ from bus.events import (
     ApprovalResolved,
     QuestionRequested,
 )
+from bus.keys import SessionKey
+from channels import approvals
 from channels.ports import Identity, Place
 from tests.channels.paper.platform import PaperPlatform, shown
 from tests.channels.rig import Rig, until
@@ -223,6 +226,21 @@ async def test_a_forbidden_decision_leaves_the_question_open(
 
 
 @pytest.mark.attack(60)
+def test_a_question_about_megabytes_is_made_at_once() -> None:
+    """They were looked at letter by letter, on the loop, to show the first 1,200."""
+    event = ApprovalRequested(
+        approval_id="a", call_id="c", tool="fs_write", arguments={"text": "\u202e\x07é" * 1_000_000}, risk="",
+        expires_at="", user="u", session=SessionKey("agent:main:paper:direct:42"), message_id="m", seq=1,
+    )  # fmt: skip
+    begun = time.process_time()
+    text = approvals.question(event, "en", by_buttons=True)
+    whole = time.process_time() - begun
+    begun = time.process_time()
+    json.dumps(event.arguments, ensure_ascii=False, indent=1)
+    assert whole < 3 * (time.process_time() - begun) + 0.02
+    assert len(text) < 1500 and "\\u202e" in text and text.endswith(" …\n```")
+
+
 async def test_arguments_cannot_leave_their_fence(paper: PaperPlatform, rig: Rig) -> None:
     async def work(turn: Scripted) -> None:
         turn.publish(

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +86,34 @@ def test_a_reader_that_goes_away_is_no_crash(gateway: Run, served: Served):
         process.stdout.readline()
         process.stdout.close()
         assert "Traceback" not in process.stderr.read() and process.wait(30) == 1
+
+
+@pytest.mark.parametrize("ended_by", ["its reader", "a signal"])
+def test_an_answer_that_is_cut_is_cut_as_by_a_clean_stop(gateway: Run, home: Path, ended_by: str):
+    """The gateway of its own stops like every other: no attempt is used up, and no number is left out."""
+    program = [sys.executable, "-m", "gateway", "chat", "--json", "count to 500"]
+    environ = {**os.environ, "GATEWAY_HOME": str(home)}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for _ in range(5):
+            process.stdout.readline()
+        if ended_by == "a signal":
+            process.send_signal(signal.SIGTERM)
+        else:
+            process.stdout.close()
+        assert process.wait(30) == (0 if ended_by == "a signal" else 1)
+    rows = [
+        json.loads(line) for line in gateway("session", "export", "agent:main:cli:direct:admin").stdout.splitlines()
+    ]
+    assert [row["type"] for row in rows] == ["session", "message", "turn.started", "turn.paused"]
+    cut = rows[-1]["seq"]
+    told = [json.loads(line) for line in gateway("chat", "--json", "hello").stdout.splitlines()]
+    rows = [
+        json.loads(line) for line in gateway("session", "export", "agent:main:cli:direct:admin").stdout.splitlines()
+    ]
+    assert rows[4]["seq"] == cut + 1
+    assert {row["attempt"] for row in rows if row["type"] == "turn.started"} == {1}
+    assert told[-1]["type"] == "chat.done"
 
 
 def test_a_conversation_in_a_terminal(home: Path, tmp_path: Path):

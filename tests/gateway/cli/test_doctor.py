@@ -75,6 +75,14 @@ def test_fix_mends_what_can_be_mended(gateway: Run, home: Path):
     assert not (home / "gateway.json").exists()
 
 
+def test_a_mistake_beside_a_secret_is_told_whole(gateway: Run, tmp_path: Path):
+    """`api_key: unknown key` looks like a secret and is a sentence."""
+    config = tmp_path / "c.yaml"
+    config.write_text("models:\n  - {name: a, model: b, api_key: '${secret:NOPE}', base_key: 1}\n")
+    said = gateway("doctor", "--config", str(config)).stdout
+    assert "***" not in said and "models[0].api_key: secrets.yaml: no such file" in said, said
+
+
 def test_a_configuration_that_does_not_load_is_the_finding(gateway: Run):
     code, found = checks(gateway, GATEWAY__SERVER__PROT="1")
     assert code == 1 and "did you mean 'port'" in found["configuration"]["message"]

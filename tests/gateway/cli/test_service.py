@@ -60,6 +60,7 @@ def test_diag_for_programs(gateway: Run) -> None:
 def test_status_is_readable(gateway: Run, served: Served) -> None:
     text = gateway("status").stdout
     assert "\ntelegram " in text and "{" not in text and "state: off" not in text
+    assert "True" not in text and "False" not in text
 
 
 @pytest.mark.parametrize("piped", [b"say \xff\xfe this", b"\xef\xbb\xbfhello", "你好".encode("gbk")])

@@ -71,6 +71,42 @@ def test_leaving_writes_nothing(home: Path, tmp_path: Path):
     assert not (home / "config.yaml").exists()
 
 
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_leaving_is_told_in_the_persons_language(home: Path, tmp_path: Path, key: str):
+    """The library's own English sentences ("Cancelled by user", "Use arrow keys") are not among ours."""
+    environ = {"LANG": "zh_CN.UTF-8", "LC_ALL": "zh_CN.UTF-8", "OLLAMA_HOST": "127.0.0.1:9", "PYTHONUTF8": "1"}
+    with PseudoTerminal([sys.executable, "-m", "gateway", "init"], cwd=tmp_path, environ=environ) as person:
+        person.expect("方向键选择")
+        person.send(DOWN + "\r")
+        person.expect("API 密钥")
+        person.send(key)
+        person.expect("没有写入任何文件")
+        assert person.wait() == 1
+    assert "Cancelled" not in person.raw and "Use arrow" not in person.raw and "Traceback" not in person.raw
+    assert not (home / "config.yaml").exists()
+
+
+def test_what_is_pasted_may_have_blanks_around_it(home: Path, tmp_path: Path):
+    environ = {"LANG": "C.UTF-8", "OLLAMA_HOST": "127.0.0.1:9"}
+    with lying_endpoint() as endpoint:
+        endpoint.answers["/v1/models"] = (200, {"data": [{"id": "alpha"}]})
+        with PseudoTerminal([sys.executable, "-m", "gateway", "init"], cwd=tmp_path, environ=environ) as person:
+            person.expect("Which model answers")
+            person.send(DOWN + DOWN + "\r")
+            person.expect("Its address")
+            person.send(f" {endpoint.url}/v1/ \r")
+            person.expect("API key")
+            person.send(" sk-canary \r")
+            person.expect("Model:")
+            person.send("\r")
+            person.expect("chat platform")
+            person.send("\r")
+            assert person.wait() == 0
+    [entry] = load_settings(home / "config.yaml", {}).settings.models
+    assert entry.base_url == endpoint.url + "/v1"
+    assert entry.api_key and entry.api_key.get_secret_value() == "sk-canary"
+
+
 def test_a_bot_is_named_and_its_people_chosen(home: Path, tmp_path: Path):
     with lying_endpoint() as endpoint:
         endpoint.answers["/bot1:canary/getMe"] = (200, {"ok": True, "result": {"username": "my_bot"}})

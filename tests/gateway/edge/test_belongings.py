@@ -1,11 +1,13 @@
 """Whoever gets a removed user's name gets nothing that was his, and what others have stays."""
 
 import base64
+import errno
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import websockets
 
 from tests.gateway.edge.harness import Running, running
@@ -108,6 +110,24 @@ async def test_nothing_of_a_removed_user_is_left_for_the_next_of_his_name(tmp_pa
 def _owners(path: Path) -> str:
     """Whose a file is, as far as its text says so."""
     return path.read_bytes()[:2000].decode(errors="replace")
+
+
+async def test_a_full_disk_is_told_as_such_and_the_removal_can_be_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, pace=0.0) as gateway:
+        carol = await _token(gateway, "carol")
+        async with gateway.client(carol) as wire:
+            for key in ("one", "two", "three"):
+                await wire.call("chat.send", text=SECRET, session_key=key)
+        with monkeypatch.context() as full:
+
+            def refuse(*_: object) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            full.setattr("agent.sessions.disk.Disk.write_synced", refuse)
+            assert (await gateway.rpc("user.remove", user="carol"))["error"]["code"] == 1007
+        assert (await gateway.rpc("user.remove", user="carol"))["result"]["removed"] is True
 
 
 async def test_a_user_of_the_configuration_loses_nothing_when_his_removal_is_refused(tmp_path: Path) -> None:

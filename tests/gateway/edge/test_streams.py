@@ -201,6 +201,24 @@ async def test_the_limit_is_the_persons_not_the_sockets(tmp_path: Path) -> None:
             assert await bob.code("chat.send_stream", text="/help") == 0
 
 
+async def test_a_repeat_is_no_further_message(tmp_path: Path) -> None:
+    """Whoever lost his connection gets his answer, though his minute is used up; and repeats use up none of it."""
+    async with running(tmp_path, limits={"messages_per_minute": 2, "drain_seconds": 0.1}) as gateway:
+        async with gateway.client() as wire:
+            for _ in range(4):
+                first = await wire.call("chat.send_stream", text="/help", idempotency_key="one")
+            assert await wire.code("chat.send", text="/status", idempotency_key="one") == 1008
+            assert await wire.code("chat.send", text="/status", idempotency_key="two") == 0
+            assert await wire.code("chat.send", text="/status", idempotency_key="three") == 1005
+            assert await wire.call("chat.send_stream", text="/help", idempotency_key="one") == first
+            assert await wire.code("chat.send", text="/other", idempotency_key="one") == 1008
+            assert await wire.code("chat.send", text="/status", idempotency_key="three") == 1005
+        again = await gateway.rpc("chat.send", "alice", text="/help", idempotency_key="one")
+        assert again["result"]["message_id"] == first["message_id"]
+        other = await gateway.rpc("chat.send", "bob", text="/help", idempotency_key="one")
+        assert other["result"]["message_id"] != first["message_id"]
+
+
 @pytest.mark.attack(29)
 async def test_a_reader_that_stops_reading_is_let_go_and_nobody_else_notices(tmp_path: Path) -> None:
     word = "x" * 500 + " "

@@ -28,6 +28,7 @@ from bus.errors import (
     Forbidden,
     GatewayError,
     NotFound,
+    OutcomeUnknown,
     Overloaded,
     TimedOut,
     ToolDenied,
@@ -306,6 +307,17 @@ async def test_bridges_are_off_in_a_group_until_their_owner_lends_them(house: Ho
     assert len(house.bridge.calls) == 2
 
 
+async def test_a_list_asks_once_whether_bridges_are_lent(house: House) -> None:
+    house.bridge = CountedTools(*(spec(f"fs_{n}", source="bridge", bridge="laptop") for n in range(500)))
+    house.close()
+    house.open()
+    await house.desk.lend("alice", GROUP, True)
+    asked: list[str] = []
+    house.store._reader.set_trace_callback(asked.append)
+    assert len(await house.guard.list_tools(actor(), GROUP)) > 500
+    assert len(asked) == 1
+
+
 async def test_a_private_key_that_looks_like_a_group_is_no_group(house: House) -> None:
     await house.call("fs_read", session=SessionKey(GROUP.text, "alice"))
     await house.call("fs_read", session=SESSION)
@@ -381,6 +393,25 @@ async def test_after_a_restart_the_yes_is_still_bound_to_its_arguments(house: Ho
     task.cancel()
     await asyncio.wait({task})
     assert house.cloud.calls == []
+
+
+@pytest.mark.attack(46)
+async def test_one_yes_is_for_one_call_though_models_number_their_calls_alike(house: House) -> None:
+    """Two talks of one person, in each the first call of the model, with the same arguments."""
+    calls = [
+        replace(tool_call("write", {"text": "x"}, call_id="call_0", session=key), message_id=f"msg-{key.text}")
+        for key in (SESSION, SessionKey("notes", "alice"))
+    ]
+    tasks = [await house.asks("write", call=call) for call in calls]
+    first, second = [update.approval_id for update in house.updates if isinstance(update, ApprovalAsked)]
+    assert first != second
+    await house.desk.resolve(first, "allow_once", actor())
+    assert not (await tasks[0]).is_error
+    assert len(house.cloud.calls) == 1 and not tasks[1].done()
+    await house.restarts(tasks[1])
+    with pytest.raises(OutcomeUnknown):  # it was made: that the other still asks says nothing about it
+        await house.call("write", call=replace(calls[0], repeated=True))
+    assert len(house.cloud.calls) == 1
 
 
 async def test_a_stopped_turn_leaves_no_question_behind(house: House) -> None:

@@ -1,5 +1,7 @@
 """What is written down of people's own calls, for arguments and answers of any kind."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 
 from bus.errors import BadParameters
-from gateway.tools.kept_calls import KeptCalls, content_of
+from gateway.tools.kept_calls import KEPT_SECONDS, KeptCalls, content_of
 from gateway.tools.store import Store
 from tests.gateway.edge.harness import running
 
@@ -42,3 +44,18 @@ async def test_they_are_1000_with_a_key_as_without(tmp_path: Path) -> None:
             asked = {"name": "calculator", "arguments": {"expression": "1", "n": 2**70}} | more
             answer = await gateway.rpc("tools.call", "alice", **asked)
             assert answer["error"]["code"] == 1000, answer
+
+
+async def test_what_is_older_than_a_day_leaves_the_file_while_the_house_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.app.SWEEP_SECONDS", 0.05)
+    async with running(tmp_path):
+        store = Store(tmp_path / "approvals.db")
+        for key, age in (("old", KEPT_SECONDS + 60), ("new", 60.0)):
+            await store.put("INSERT INTO calls VALUES ('alice', ?, 'c', 'done', '{}', ?)", (key, time.time() - age))
+        async with asyncio.timeout(5):
+            while len(store.read("SELECT key FROM calls")) > 1:
+                await asyncio.sleep(0.02)
+        assert store.read("SELECT key FROM calls") == [("new",)]
+        store.close()

@@ -34,7 +34,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 _NAMES: dict[str, Number] = {"pi": math.pi, "e": math.e, "tau": math.tau}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "abs": abs, "round": round, "min": min, "max": max, "sqrt": math.sqrt, "exp": math.exp, "ln": math.log,
+    "abs": abs, "min": min, "max": max, "sqrt": math.sqrt, "exp": math.exp, "ln": math.log,
     "log": math.log, "log2": math.log2, "log10": math.log10, "sin": math.sin, "cos": math.cos, "tan": math.tan,
     "asin": math.asin, "acos": math.acos, "atan": math.atan, "atan2": math.atan2, "sinh": math.sinh,
     "cosh": math.cosh, "tanh": math.tanh, "degrees": math.degrees, "radians": math.radians, "floor": math.floor,
@@ -114,8 +114,10 @@ def _call(name: str, arguments: list[Any]) -> Any:
         return _COUNTING[name](*arguments)
     if name == "pow" and len(arguments) == 2:
         return _power(*arguments)
+    if name == "round":
+        return _round(*arguments)
     if name not in _FUNCTIONS:
-        known = ", ".join(sorted([*_FUNCTIONS, *_COUNTING, "pow"]))
+        known = ", ".join(sorted([*_FUNCTIONS, *_COUNTING, "pow", "round"]))
         raise ToolProblem(f"There is no function “{name[:40]}”. There are: {known}.")
     return _FUNCTIONS[name](*arguments)
 
@@ -127,6 +129,13 @@ def _power(base: Number, exponent: Number) -> Any:
     elif isinstance(exponent, int) and abs(exponent) > 10**9 and isinstance(base, int):
         exponent = exponent % 2 or 2  # of 0, 1 and -1
     return _bounded(base**exponent)
+
+
+def _round(value: Number, digits: int | None = None) -> Any:
+    """Rounding a whole number to `-digits` places makes ten to that power first: minutes of the house's time."""
+    if isinstance(digits, int) and abs(digits) > MAX_DIGITS_SHOWN:
+        raise ToolProblem(f"round takes at most {MAX_DIGITS_SHOWN} places.")
+    return round(value, digits)
 
 
 def _bounded(value: Any) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from agent.tools.builtin.schedule_times import next_time, zone_kept
+from agent.tools.builtin.schedule_times import following_time, zone_kept
 from agent.tools.registry import ToolProblem
 from bus.context import new_id, timestamp
 from bus.events import Actor
@@ -172,7 +172,7 @@ class Scheduler:
                     continue
                 found.append(Due(task=task, due=task.due))
                 # From now on, not from then: times that were missed are made up for once.
-                follower = next_time(task.cron, zone_kept(task.zone), now) if task.cron else None
+                follower = following_time(task.cron, zone_kept(task.zone), now) if task.cron else None
                 if follower is None:
                     del tasks[task.task_id]
                 else:

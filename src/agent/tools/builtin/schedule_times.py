@@ -71,6 +71,18 @@ def next_time(expression: str, zone: ZoneInfo, after: float) -> float | None:
     return found.timestamp()
 
 
+def following_time(expression: str, zone: ZoneInfo, after: float) -> float | None:
+    """The next time of a task that has had one: an hour that comes twice when summer time ends counts once.
+
+    As cron does it: expressions for every hour or minute go on by the real time.
+    """
+    found = next_time(expression, zone, after)
+    if "*" not in "".join(expression.split()[:2]):
+        while found is not None and datetime.fromtimestamp(found, zone).fold:  # the clock has shown this time before
+            found = next_time(expression, zone, found)
+    return found
+
+
 def zone_named(name: str) -> ZoneInfo:
     """The zone of that name, '' being the house's own. Raises ToolProblem."""
     if name:
