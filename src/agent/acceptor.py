@@ -143,7 +143,9 @@ class Acceptor(Conversations):
         seq = lane.take()
         head = None if lane.exists else acceptance.new_head(message, self._platforms)
         held = lane.hold(acceptance.announcement(message, seq) if message.wants_reply else None)
-        durable = lane.append(record(seq, kinds.MESSAGE, acceptance.to_data(message, digest)), head=head)
+        durable = lane.append(
+            record(seq, kinds.MESSAGE, acceptance.to_data(message, digest)), head=head, under=lane.head
+        )
         pending = Pending(message, seq, durable)
         if message.wants_reply:
             lane.queue.append(pending)
@@ -227,7 +229,7 @@ class Acceptor(Conversations):
                               "usage": {}, "command": command}  # fmt: skip
         held = lane.hold(acceptance.announcement(message, first))
         answered = record(last, kinds.DONE, answer)
-        durable = lane.append(record(first, kinds.MESSAGE, question), answered, head=head)
+        durable = lane.append(record(first, kinds.MESSAGE, question), answered, head=head, under=lane.head)
         mode = "command" if command else "told"
         lane.emit(events.ChatStarted(session=key, message_id=message_id, seq=started, mode=mode, model="", attempt=1))
         lane.emit(events.ChatDelta(key, message_id, delta, text))

@@ -142,8 +142,13 @@ class Lane:
         for each in waiting:
             self.release(each)
 
-    def append(self, *records: Record, head: SessionHead | None = None) -> "asyncio.Future[None]":
-        """Write in order, as one. The result is done when they are durable, and has failed where they can't be."""
+    def append(
+        self, *records: Record, head: SessionHead | None = None, under: SessionHead | None = None
+    ) -> "asyncio.Future[None]":
+        """Write in order, as one. The result is done when they are durable, and has failed where they can't be.
+
+        `head` begins the session; `under` does where the record that was to begin it has just been refused.
+        """
         if head is not None:
             self.head = head
             self.exists = True
@@ -153,7 +158,7 @@ class Lane:
                 # For the log no number is reserved now: the turn that goes on reserves again.
                 self.reserved = record.seq
         try:
-            durable = self._store.append(self.key, records, head=head)
+            durable = self._store.append(self.key, records, head=head or under)
         except GatewayError as error:
             durable = asyncio.get_running_loop().create_future()
             durable.set_exception(error)
