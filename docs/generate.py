@@ -35,7 +35,8 @@ says nothing, like the commented example [config/gateway.yaml](../config/gateway
   `~/.ai-bridge/secrets.yaml`, mode 0600). `$${VAR}` stays `${VAR}`.
 - Every mistake is one line with its place, `config.yaml:3:3 server.prot: unknown key (did you mean 'port'?)`, and the
   exit code 2. What would be unsafe is refused with exit code 3: another address than this machine's without TLS (or a
-  proxy that ends it and is named in `trusted_proxies`), or secrets that others can read.
+  proxy that ends it and is named in `trusted_proxies`), or a `secrets.yaml` that others can read. A secret that stands
+  in the configuration itself is taken as it is; `gateway doctor` says where others can read it.
 - Not in this version, and refused when asked for: JWT, mutual TLS, `bus.backend: nats`, `sessions.backend: redis`.
 
 `gateway config check` reads strictly, `gateway config show` prints what is in effect with secrets masked.

@@ -22,6 +22,7 @@ from agent.settings import LimitSettings
 from bus import commands, context, events
 from bus.errors import GatewayError, IdempotencyConflict, Overloaded
 from bus.events import Accepted, InboundMessage, JsonObject
+from bus.keys import SessionKey
 from bus.wording import explain
 
 RunCommand = Callable[["Acceptor", commands.Command, str, InboundMessage], Awaitable[str]]
@@ -50,6 +51,11 @@ class Acceptor(Conversations):
     @abstractmethod
     def _queue(self, lane: Lane) -> str:
         """What a message does in this session that comes while a turn runs."""
+
+    def queue_mode(self, key: SessionKey) -> str:
+        """What a message does there that comes while a turn runs; '' where the session has no work now."""
+        lane = self._lanes.get(key)
+        return "" if lane is None else self._queue(lane)
 
     async def accept(self, message: InboundMessage) -> Accepted:
         """Make `message` durable and give it its turn.
@@ -105,25 +111,32 @@ class Acceptor(Conversations):
     async def _accept_new(self, message: InboundMessage, digest: str) -> Accepted:
         lane = await self._lanes.enter(message.session)
         try:
-            command = commands.parse(message.text)
-            if command is not None and message.wants_reply:
-                return await self._accept_command(lane, message, digest, *command)
-            if message.wants_reply and len(lane.queue) >= self._limits.queued_messages_per_session:
+            command = commands.parse(message.text) if message.wants_reply else None
+            edited = [one for one in lane.queue if one.message.message_id == message.replaces]
+            waiting = len(lane.queue) - len(edited)
+            if message.wants_reply and command is None and waiting >= self._limits.queued_messages_per_session:
                 raise Overloaded("too many messages are waiting in this session", retry_after_ms=2000)
-            for pending in [one for one in lane.queue if one.message.message_id == message.replaces]:
+            for pending in edited:
                 lane.queue.remove(pending)  # edited before its turn came: only the edited one is answered
                 await self._end_queued(lane, pending, "stopped")
-            if self._takes_the_place(lane, message):
+            if self._takes_the_place(lane, message, interrupts=command is None):
                 self._cut(lane, ABORT)
+            if command is not None:
+                return await self._accept_command(lane, message, digest, *command)
             return await self._keep(lane, message, digest)
         finally:
             self._lanes.leave(lane)
 
-    def _takes_the_place(self, lane: Lane, message: InboundMessage) -> bool:
+    def _takes_the_place(self, lane: Lane, message: InboundMessage, *, interrupts: bool) -> bool:
         """Whether the running turn ends for this message: it was edited, or its speaker wants it so."""
         if message.replaces is not None and lane.answering(message.replaces):
             return True
-        return message.wants_reply and lane.speaker == message.actor.user and self._queue(lane) == "interrupt"
+        return (
+            interrupts
+            and message.wants_reply
+            and lane.speaker == message.actor.user
+            and self._queue(lane) == "interrupt"
+        )
 
     async def _keep(self, lane: Lane, message: InboundMessage, digest: str) -> Accepted:
         """Record the message and queue its turn, which may ask the model while the disk works."""

@@ -144,9 +144,8 @@ class CommandRunner:
 
     async def _queue(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         wanted = arguments.strip().lower()
-        state = await self.store.state(message.session)
         if not wanted:
-            queue = "followup" if state is None else state.head.settings.get("queue", "followup")
+            queue = loop.queue_mode(message.session)
             return _say(message.actor, f"Queue: {queue}.", f"排队方式：{queue}。")
         if wanted not in QUEUES:
             raise BadParameters(_say(message.actor, f"one of {', '.join(QUEUES)}", f"可选：{', '.join(QUEUES)}"))

@@ -133,8 +133,6 @@ class Window:
         self._join(entry, turn, next(later, len(turn.messages)))
 
     def _message(self, seq: int, data: JsonObject) -> None:
-        if data.get("command"):
-            return
         replaced = data.get("replaces")
         if replaced:
             for index, entry in enumerate(self._entries):
@@ -144,6 +142,8 @@ class Window:
                         index += 1
                     self._hide(index)
                     break
+        if data.get("command"):
+            return
         text = data.get("text") or ""
         if self.group:
             text = f"[{data.get('actor', {}).get('user', '')}] {text}"

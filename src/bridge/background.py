@@ -185,6 +185,11 @@ def _without_window(executable: str) -> str:
     return str(path.with_name("pythonw.exe")) if path.name.lower() == "python.exe" else executable
 
 
+def told_why(error: OSError) -> str:
+    """In words: Python's own have a number and quotes."""
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
 def install(wanted: Plan) -> None:
     """Write the files and run the commands. Raises OSError, and one of a sentence where a command failed."""
     for path, text in wanted.files.items():

@@ -28,7 +28,9 @@ def install(config: Path, *, dry_run: bool, show: Callable[[str], None], say: Ca
         try:
             background.install(wanted)
         except OSError as error:
-            raise Exit(1, f"that did not work: {error}; next: ai-bridge service install --dry-run") from None
+            raise Exit(
+                1, f"that did not work: {background.told_why(error)}; next: ai-bridge service install --dry-run"
+            ) from None
     if wanted.note:
         say(wanted.note)
 
@@ -38,5 +40,5 @@ def uninstall(config: Path, show: Callable[[str], None]) -> None:
     try:
         removed = background.uninstall(plan(config, os.environ))
     except OSError as error:
-        raise Exit(1, f"that did not work: {error}") from None
+        raise Exit(1, f"that did not work: {background.told_why(error)}") from None
     show("\n".join(f"removed {path}" for path in removed) or "nothing was installed")

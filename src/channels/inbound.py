@@ -116,6 +116,7 @@ class InboundPipeline:
         incoming = job.incoming
         if incoming.identity.bot or await self._seen(job.key) is not None:
             return
+        incoming = (job := await self._in_his_language(job)).incoming
         admission = await self._gate.admit(incoming.identity, incoming.place)
         if not isinstance(admission, Admitted):
             await self._stranger(job, admission)
@@ -139,6 +140,17 @@ class InboundPipeline:
         except sqlite3.Error as error:
             log.error("the channels' file can't be read (%s)", error)
             return None
+
+    async def _in_his_language(self, job: Job) -> Job:
+        """The language in which he spoke there before, if it was he who spoke last."""
+        identity = job.incoming.identity
+        try:
+            person = None if identity.language else await self._ledger.person(job.session.text)
+        except sqlite3.Error:
+            return job
+        if person is None or person[0] != str(identity):
+            return job
+        return Job(job.channel, replace(job.incoming, identity=replace(identity, language=person[2])))
 
     async def _stranger(self, job: Job, admission: object) -> None:
         """Not let in: a link code may still tie this identity to a user; else the hint, or silence."""
@@ -193,7 +205,7 @@ class InboundPipeline:
         if not text.strip() and not media:
             return None
         return InboundMessage(
-            session=job.channel.session_of(incoming),
+            session=job.session,
             actor=actor,
             text=text if wants_reply else f"{name or incoming.identity.peer}: {text}",
             message_id=new_id("msg"),

@@ -29,8 +29,8 @@ class Job:
         self.incoming = incoming
         self.key = self.scoped(incoming.key)
         self.digest = digest_of(incoming)
-        session = channel.session_of(incoming)
-        self.to = address_of(take_apart(session.text, frozenset({channel.name})))
+        self.session = channel.session_of(incoming)
+        self.to = address_of(take_apart(self.session.text, frozenset({channel.name})))
 
     def scoped(self, key: str) -> str:
         """A platform's key made unique over all channels and accounts."""

@@ -20,7 +20,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who said it: `channel:account:peer`, the peer being the platform's immutable id. `name` is for people only."""
+    """Who said it: `channel:account:peer`, the peer being the platform's immutable id. `name` is for people only.
+
+    `language` is '' where neither the platform nor the text tells it: then it is the one he spoke last.
+    """
 
     channel: str
     account: str

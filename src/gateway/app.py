@@ -35,7 +35,7 @@ from gateway.network import web_url
 from gateway.protocol import RpcError
 from gateway.reloading import follow
 from gateway.routes import make_listener
-from gateway.server import Listener
+from gateway.server import Listener, UnusableTls
 from gateway.settings import Loaded
 
 log = logging.getLogger("gateway.app")
@@ -114,7 +114,7 @@ async def serve(loaded: Loaded, say: Say = _print, stop: Stop | None = None, com
             return 1
         except OSError as error:
             complain(_why(error, loaded), error)
-            return 1
+            return 2 if isinstance(error, UnusableTls) else 1
         stack.push_async_callback(listener.close, seconds=0.5)
         await _live(gateway, listener, stop, say, begun)
     return 0

@@ -26,6 +26,7 @@ from bus.message_bus import MemoryBus
 from channels.manager import ChannelManager
 from channels.ports import Identity, Place
 from gateway import __version__
+from gateway.database import naming
 from gateway.handlers.access import Access
 from gateway.handlers.administration import Administration
 from gateway.handlers.asking import AskingMethods
@@ -144,7 +145,8 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     settings, home = loaded.settings, loaded.home
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = await stack.enter_async_context(JsonlStore(home / "sessions"))
-    accounts = await stack.enter_async_context(Accounts(home / "accounts.db", settings.budgets))
+    with naming(home / "accounts.db"):
+        accounts = await stack.enter_async_context(Accounts(home / "accounts.db", settings.budgets))
     audit = AuditLog(home / "audit.jsonl")
     stack.callback(audit.close)
     people = People.open(home, settings.auth)
@@ -175,9 +177,6 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         open_turns=store.open_turns, accountant=accounts,
         compactor=Compactor(model, accounts) if settings.agent.compaction else None,
     )  # fmt: skip
-    moves = Moves(store, loop.update, platforms)
-    gate.tell(moves.begin)
-
     # the channels
     speech = SpeechToText(settings.speech_to_text) if settings.speech_to_text else None
     if speech is not None:
@@ -190,6 +189,8 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
 
     # the methods
     hub = Hub()
+    moves = Moves(store, loop.update, hub.expel, platforms)
+    gate.tell(moves.begin)
     sockets = Sockets(
         settings.server.max_connections, people.authenticator, heartbeat=settings.server.heartbeat_seconds
     )

@@ -52,13 +52,13 @@ class Connection:
 
     __slots__ = (
         "_alone", "_auth_failures", "_auth_timer", "_closing", "_congested", "_flushing", "_full", "_heard", "_house",
-        "_loop", "_outbox", "_peer", "_pinged", "_place", "_requests", "_submission", "_tasks", "_transport", "_unread",
-        "origin", "principal", "socket",
+        "_language", "_loop", "_outbox", "_peer", "_pinged", "_place", "_requests", "_submission", "_tasks",
+        "_transport", "_unread", "origin", "principal", "socket",
     )  # fmt: skip
 
     def __init__(
         self, transport: asyncio.Transport, house: House, principal: Principal | None, place: Place | None, *,
-        max_size: int,
+        max_size: int, language: str = "",
     ) -> None:  # fmt: skip
         # A mebibyte of library that a gateway to which nobody is connected does not need.
         from gateway.websocket import WebSocket
@@ -88,6 +88,7 @@ class Connection:
         self._closing = False
         self.principal: Principal | None = None
         self.origin = new_id("conn")
+        self._language = language
         house.sockets.add(self)
         if principal is not None:
             self._login(principal)
@@ -177,8 +178,9 @@ class Connection:
 
     def _call(self) -> Call:
         return Call(
-            principal=self.principal, origin=self.origin, reader=self, submission=self._submission, login=self._login
-        )
+            principal=self.principal, origin=self.origin, reader=self, submission=self._submission, login=self._login,
+            language=self._language,
+        )  # fmt: skip
 
     def _refuse(self, incoming: Incoming) -> None:
         """Too many requests are under way here."""

@@ -113,12 +113,9 @@ class Hub:
                 future.set_result(event)
 
     def _to_user(self, event: Event) -> None:
-        user = getattr(event, "user", "")
-        readers = self._users.get(user)
-        if readers:
-            packet = Packet(event)
-            for reader in tuple(readers):
-                reader.push(packet)
+        packet = Packet(event)
+        for reader in tuple(self._users.get(getattr(event, "user", ""), ())):
+            reader.push(packet)
 
     def _make_room(self) -> None:
         for key, topic in list(self._topics.items()):
@@ -232,7 +229,8 @@ class Hub:
             held = [p for p in held if number_of(p) > accepted.seq]
         reading.held = held
         reading.hold_too([Packet(event) for event in missed])
-        ends = [number_of(p) for p in reading.held if _ends(p.event, accepted.message_id)]
+        ends = [number_of(p) for p in reading.held
+                if isinstance(p.event, TERMINAL) and p.event.message_id == accepted.message_id]  # fmt: skip
         if running and not ends:
             reading.turns.add(accepted.message_id)
         reading.keep = max(reading.keep, *ends, 0)
@@ -254,6 +252,13 @@ class Hub:
         reading.explicit = False
         self._tidy(reading)
         return True
+
+    def expel(self, user: str, key: SessionKey) -> None:
+        """The session is no longer `user`'s: his connections read it no more."""
+        readings = self._topics[key].readings if key in self._topics else ()
+        for reading in [each for each in readings if each.reader in self._users.get(user, ())]:
+            reading.explicit, reading.turns, reading.keep = False, set(), 0
+            self._tidy(reading)
 
     def _tidy(self, reading: Reading) -> None:
         topic = self._topics.get(reading.key)
@@ -293,7 +298,3 @@ class Hub:
             "replay_bytes": self._bytes,
             "waiting": len(self._waiting),
         }
-
-
-def _ends(event: Event, message_id: str) -> bool:
-    return isinstance(event, TERMINAL) and event.message_id == message_id

@@ -76,7 +76,7 @@ class Listener:
     # ------------------------------------------------------------ life
 
     async def open(self) -> None:
-        """Bind the port. Raises OSError."""
+        """Bind the port. Raises OSError, UnusableTls."""
         runner = web.AppRunner(self._app, handle_signals=False, shutdown_timeout=1.0, **_HANDLER_OPTIONS)
         await runner.setup()
         assert runner.server is not None
@@ -112,8 +112,8 @@ class Listener:
                     tls_context, self._settings
                 )  # first aside: half a pair would spoil the one in use
                 tls_context(self._settings, self._context)
-            except OSError as error:  # of TLS, too: its other half is still being written, or it is none
-                log.warning("the renewed certificate is not taken over: %s", error.strerror or type(error).__name__)
+            except UnusableTls as error:  # its other half is still being written, or it is none
+                log.warning("the renewed certificate is not taken over: %s", error)
                 continue
             known = found
             log.info("a renewed certificate is in use")
@@ -194,10 +194,12 @@ class Listener:
             raise web.HTTPUpgradeRequired
         place = None if principal is not None else await self._places.take(peer_of(request))
         connection: Connection | None = None
+        language = "zh" if request.headers.get("Accept-Language", "").lower().startswith("zh") else ""
 
         def begin(transport: asyncio.Transport) -> "WebSocket":
             nonlocal connection
-            connection = Connection(transport, self._house, principal, place, max_size=self._settings.max_message_bytes)
+            most = self._settings.max_message_bytes
+            connection = Connection(transport, self._house, principal, place, max_size=most, language=language)
             return connection.socket
 
         try:
@@ -234,6 +236,10 @@ class HttpRefusal(RpcError):
             self.answer_headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 
+class UnusableTls(OSError):
+    """The configured certificate and key cannot be used; the message says which and why. A mistake in the settings."""
+
+
 def _mark(settings: ServerSettings) -> tuple[tuple[int, int], ...]:
     """What differs when certificate or key were written or replaced; nothing where one is missing."""
     try:
@@ -244,13 +250,17 @@ def _mark(settings: ServerSettings) -> tuple[tuple[int, int], ...]:
 
 
 def tls_context(settings: ServerSettings, context: ssl.SSLContext | None = None) -> ssl.SSLContext | None:
-    """The server's TLS context, a new one or `context` with what the files hold now; None without TLS.
-
-    Raises OSError and ssl.SSLError for files that cannot be used.
-    """
-    if settings.tls.cert is None:
+    """The TLS context, a new one or `context` with what the files hold now; None without TLS. Raises UnusableTls."""
+    cert, key = settings.tls.cert, settings.tls.key
+    if cert is None:
         return None
     context = context or ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls.cert, settings.tls.key)
+    try:
+        context.load_cert_chain(cert, key, password="")  # else OpenSSL asks the terminal for it, and waits
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        raise UnusableTls(f"server.tls: {cert} and {key} are no certificate and key that fit ({reason})") from error
+    except OSError as error:
+        raise UnusableTls(f"server.tls: {cert} or {key} can't be read: {error.strerror}") from error
     return context

@@ -295,6 +295,15 @@ async def test_what_joined_a_turn_stands_before_the_rounds_that_answer_it(tmp_pa
         assert [m["content"] for m in model.requests[3].messages if m["role"] == "user"] == ["go", "and this", "next"]
 
 
+async def test_the_queue_that_is_shown_is_the_one_that_holds(tmp_path: Path) -> None:
+    settings = {"queue": "steer", "queues": {"websocket": "collect"}}
+    async with running(Agent(tmp_path, EchoModel(), settings=settings)) as agent:
+        await agent.ask("hello")
+        assert (await agent.ask("/queue")).text == "Queue: collect."
+        await agent.ask("/queue interrupt")
+        assert (await agent.ask("/queue")).text == "Queue: interrupt."
+
+
 async def test_interrupt_takes_the_running_turns_place(tmp_path: Path) -> None:
     model = StallingModel()
     async with running(Agent(tmp_path, model)) as agent:

@@ -225,3 +225,39 @@ async def answered(agent: Agent, text: str) -> str:
         return str((await agent.ask(text)).text)
     except Overloaded:
         return ""
+
+
+async def test_an_edit_takes_its_own_place_in_a_full_queue(tmp_path: Path) -> None:
+    model = StallingModel()
+    async with running(Agent(tmp_path, model, limits={"queued_messages_per_session": 2})) as agent:
+        await agent.send("first")
+        await model.streaming.wait()
+        waiting = [await agent.send(f"waiting {number}") for number in range(2)]
+        with pytest.raises(Overloaded):
+            await agent.send("one more")
+        edited = await agent.send("edited", replaces=waiting[0].message_id)
+        assert (await agent.end(waiting[0])).code == 1009
+        model.go_on.set()
+        assert (await agent.end(edited)).text == "half whole"
+
+
+@pytest.mark.parametrize("when", ["waiting", "running", "answered"])
+async def test_what_was_edited_into_a_command_is_not_asked_any_more(tmp_path: Path, when: str) -> None:
+    model = StallingModel()
+    async with running(Agent(tmp_path, model)) as agent:
+        if when == "waiting":
+            await agent.send("first")
+            await model.streaming.wait()
+        slip = await agent.send("help")
+        if when == "running":
+            await model.streaming.wait()
+        elif when == "answered":
+            model.go_on.set()
+            await agent.end(slip)
+        assert "/new" in (await agent.ask("/help", replaces=slip.message_id)).text
+        if when != "answered":
+            assert (await agent.end(slip)).code == 1009
+        model.go_on.set()
+        await agent.ask("next")
+        said = [one["content"] for one in model.requests[-1].messages if one["role"] == "user"]
+        assert said == (["first", "next"] if when == "waiting" else ["next"])

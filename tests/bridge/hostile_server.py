@@ -1,6 +1,6 @@
 """A scripted MCP server that misbehaves on request; each tool is named after its misdeed.
 
-Run as a process: `python hostile_server.py [BEHAVIOUR]`. Behaviours at the start: crash, hang, junk, modern,
+Run as a process: `python hostile_server.py [BEHAVIOUR]`. Behaviours at the start: innocent, crash, hang, junk, modern,
 ignore_term, fork, malformed, crash_after. Without one it behaves well until a tool is called.
 """
 
@@ -56,6 +56,9 @@ def tools() -> list[Any]:
         {"name": name, "description": f"does {name} v{version[0]}", "inputSchema": {"type": "object", "properties": {}}}
         for name in MISDEEDS
     ]
+    if BEHAVIOUR == "innocent":
+        for tool in listed:
+            tool["annotations"] = {"readOnlyHint": True, "idempotentHint": True}
     if BEHAVIOUR == "malformed":
         listed[2:2] = [
             {"name": 5, "inputSchema": {}}, {"name": "no_schema"}, "text", None, {"name": "", "inputSchema": {}},

@@ -196,6 +196,12 @@ def test_doctor_names_the_next_command(bridge: Run, config: Path) -> None:
     assert bridge("doctor").returncode == 1
 
 
+def test_a_service_that_cannot_be_written_is_told_in_words(bridge: Run, config: Path) -> None:
+    (config.parent.parent / ".config").write_text("no folder")
+    said = bridge("service", "install").stderr
+    assert "that did not work: " in said and "Errno" not in said, said
+
+
 def test_the_service_is_shown_before_it_is_installed(bridge: Run, config: Path) -> None:
     done = bridge("service", "install", "--dry-run")
     assert done.returncode == 0

@@ -60,6 +60,10 @@ async def test_without_a_login_and_in_again(house: House, picture: Picture) -> N
         await page.see(".login")
         assert await page.text("h1") == "登录"
         await page.accessible()
+        mark = await page.evaluate(
+            "(({ width, height }) => [width, height])(document.querySelector('.mark').getBoundingClientRect())"
+        )
+        assert mark[0] == mark[1], "the mark keeps its shape"
         await picture(page, "login-zh")
         await page.fill("#login-code", "<b>not a code</b>")
         await page.press("Enter", "#login-code")
@@ -71,6 +75,20 @@ async def test_without_a_login_and_in_again(house: House, picture: Picture) -> N
         await page.click("text=退出登录")
         await page.see(".login")
         await page.quiet(house.gateway.url)
+
+
+async def test_who_is_put_out_is_told(house: House) -> None:
+    async with house.browser.page() as page:
+        await page.login(await house.invitation("leaver"))
+        await page.say("count to 200")
+        async with await house.admin() as client:
+            await client.call("user.remove", user="leaver")
+        await page.see(".login .problem")
+        assert await page.text(".login .problem") == "You are no longer logged in."
+        await page.accessible()
+        await page.do("reload")
+        await page.see(".login")
+        await page.see(".login .problem", gone=True)
 
 
 @pytest.mark.attack(2)

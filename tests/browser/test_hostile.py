@@ -117,6 +117,24 @@ async def test_a_huge_line_does_not_freeze_the_page(house: House, model: OpenAIS
         assert await page.last_answer() == "still alive"
 
 
+@pytest.mark.attack(85)
+async def test_what_is_nested_deeper_than_a_stack_is_shown_as_it_is(house: House, model: OpenAIServer) -> None:
+    async with house.visit() as page:
+        for text in (
+            ">" * 3000 + " deep",
+            "- " * 5000 + "deep",
+            "*a **b " * 1300 + "deep" + "** *" * 1300,
+            "> - " * 2400 + "deep",
+        ):
+            model.queue.append("say " + text)
+            await page.say("go down")
+            await page.answered(20)
+            assert "deep" in await page.last_answer()
+        await page.do("reload")
+        await page.until("document.querySelectorAll('.turn').length === 4")
+        await page.answered()
+
+
 @pytest.mark.attack(86)
 async def test_names_of_others_are_only_text(house: House, model: OpenAIServer) -> None:
     """Titles, tool names, arguments, results, errors, file names."""

@@ -119,6 +119,9 @@ async def test_chinese_by_an_input_method(house: House, picture: Picture) -> Non
         await page.say("讲一个故事")
         await page.answered()
         await page.accessible()
+        await page.say("/status")  # the same in every language: the browser says which
+        await page.answered()
+        assert "会话" in await page.last_answer()
         # the language can be chosen
         await page.evaluate("location.hash = '#/settings'")
         await page.do("choose", selector="select[aria-label=语言]", value="en")

@@ -141,3 +141,12 @@ async def test_a_reply_to_us_is_known_after_a_restart_and_a_rate_limit(feishu: F
     await feishu.says("42", "and why?", chat="oc_g", parent_id=ours, root_id=ours)
     await until(lambda: len(feishu.world.shown("oc_g")) == 2)
     assert [m.wants_reply for m in rig.agent.messages] == [True, True]
+
+
+async def test_a_command_is_answered_in_the_language_that_its_sender_spoke(feishu: FakeFeishu, rig: Rig) -> None:
+    """Neither Feishu nor a word like `/help` says it."""
+    said = ["/status", "你好", "/help", "👍", "all right", "/help", "日本語でお願いします"]
+    for number, text in enumerate(said, start=1):
+        await feishu.says("42", text)
+        await until(lambda count=number: len(rig.agent.messages) == count)
+    assert [m.actor.language for m in rig.agent.messages] == ["en", "zh", "zh", "zh", "en", "en", "en"]

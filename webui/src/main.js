@@ -121,6 +121,7 @@ async function route() {
 
 function onState() {
   if (store.state === "login") {
+    if (shell) loginNotice = t("loginOver");
     shell?.approvals.dialog.remove();
     shell = null;
     store.me = null;

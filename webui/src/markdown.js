@@ -30,9 +30,9 @@ const CLEAN = {
   ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true,
 };
 
-/** The top-level blocks of a text. */
+/** The top-level blocks of a text; one of type `plain` where it is nested deeper than a script's stack. */
 export function blocksOf(text) {
-  return new Lexer(options).lex(text);
+  try { return new Lexer(options).lex(text); } catch { return Object.assign([{ type: "plain", raw: text }], { links: {} }); }
 }
 
 /** One block as a fragment. `final`: it will not change any more, so that its code is coloured. */

@@ -34,6 +34,6 @@ export const chinese = {
   people: "用户", user: "用户", role: "角色", add: "添加", invite: "邀请", inviteText: "给 {user} 的一次性链接，有效期至 {at}：", removeUser: "删除 {user} 及其所有令牌、会话和文件？此操作无法撤销。", 
   accessTokens: "访问令牌", name: "名称", ttl: "有效期", ttlHint: "例如 30d，留空为永久", create: "创建", rotate: "更换", rotateAsk: "更换“{name}”？旧密钥还能使用一天。", revokeToken: "吊销“{name}”？使用它的连接会立即断开。", expires: "到期", never: "永不", secretOnce: "密钥只显示这一次，请立即复制：", scopes: "权限", forLaptop: "仅供桥接（tunnel）", allScopes: "角色的全部权限",
   pairing: "请求加入", pairingNone: "没有人请求加入。", approve: "允许加入", asUser: "作为用户（可选）", channel: "频道", deliveries: "未送达", deliveriesNone: "全部已送达。", resend: "重新发送", state: "状态", gateway: "网关", uptime: "已运行", connections: "连接", models: "模型", audit: "审计日志", auditNone: "没有记录。",
-  loginTitle: "登录", loginText: "打开网关启动时显示的链接，或你收到的邀请链接。也可以粘贴到这里。", loginField: "登录链接或登录码", loginGo: "登录", loginBad: "链接有误、已被使用或已过期。请索取新的链接：gateway user invite 用户名", loginNo: "这不是登录链接或登录码。", ended: "你已退出登录。", replaced: "另一个窗口已接管。",
+  loginTitle: "登录", loginText: "打开网关启动时显示的链接，或你收到的邀请链接。也可以粘贴到这里。", loginField: "登录链接或登录码", loginGo: "登录", loginOver: "你已不再登录。", loginBad: "链接有误、已被使用或已过期。请索取新的链接：gateway user invite 用户名", loginNo: "这不是登录链接或登录码。", ended: "你已退出登录。", replaced: "另一个窗口已接管。",
   wrong: "出错了：{why}", notMine: "此页面仅供管理员使用。", loading: "正在加载……",
 };

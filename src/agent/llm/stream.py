@@ -96,8 +96,7 @@ class ReplyStream:
             return
         self._bytes += len(data)
         if self._unknown:
-            data = data.lstrip()
-            if not data:
+            if not (data := data.lstrip()):
                 return
             self._unknown = False
             if data[:1] in (b"{", b"<"):
@@ -259,9 +258,10 @@ class ReplyStream:
 
     def _choice(self, choice: JsonObject) -> None:
         self.events += 1
-        if isinstance(usage := choice.get("usage"), dict):  # Moonshot's place for it
-            self.usage = usage
-        delta = choice.get("delta", choice.get("message"))  # the latter from servers that stream whole messages
+        if isinstance(usage := choice.get("usage"), dict):
+            self.usage = usage  # Moonshot
+        # A whole message behind deltas is all of them once more (MiniMax).
+        delta = choice.get("delta", choice.get("message") if self.events == 1 else None)
         if isinstance(delta, dict):
             for text in spoken(delta):
                 self._emit(self._surrogates.join(text))

@@ -16,7 +16,7 @@ Policy: TypeAlias = Literal["allow", "ask", "deny"]
 class ToolSpec:
     """A tool as the model and the person see it. `name` is the public, prefixed name.
 
-    `read_only` tools of one round run side by side, others one after another.
+    `read_only` tools of one round run side by side, and those that are `side_by_side`; others one after another.
     `idempotent` tools may be sent again under the same key.
     """
 
@@ -30,6 +30,8 @@ class ToolSpec:
     available: bool = True
     read_only: bool = False
     idempotent: bool = False
+    side_by_side: bool = False
+    """For tools whose server alone says that they only read: that is not believed where it would cost anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

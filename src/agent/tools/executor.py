@@ -178,7 +178,9 @@ class TurnTools:
         together = False
         for place, call in enumerate(calls):
             spec = self._specs.get(call.name)
-            free = place >= MAX_CALLS or spec is None or spec.read_only  # those done here only read
+            free = (
+                place >= MAX_CALLS or spec is None or spec.read_only or spec.side_by_side
+            )  # those done here only read
             if free and together:
                 groups[-1].append(place)
             else:

@@ -22,6 +22,8 @@ ReadLine = Callable[[str], Awaitable[str]]
 _DECISIONS = {
     "o": "allow_once", "once": "allow_once", "y": "allow_once", "yes": "allow_once",
     "s": "allow_session", "session": "allow_session", "a": "allow_always", "always": "allow_always",
+    "是": "allow_once", "允许": "allow_once", "允许一次": "allow_once", "本会话": "allow_session",
+    "总是": "allow_always", "总是允许": "allow_always",
 }  # fmt: skip
 """Whole words only: somebody who types "stop" or "abort" allows nothing."""
 

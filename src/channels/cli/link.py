@@ -7,12 +7,14 @@ the session, each once. Above: `once.py` and `interactive.py`. This module draws
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 from channels.cli.follow import Event, Follower, from_history
+from channels.cli.words import language
 
 FIRST_DELAY, MOST_DELAY = 0.25, 10.0
 FINAL_CLOSE_CODES = frozenset({4501, 4503, 4505, 4509})
@@ -78,7 +80,10 @@ class Link:
             try:
                 await self._serve()
             except OSError as error:
-                reason = str(error) or type(error).__name__
+                known = (error.errno or 0) > 0  # asyncio puts the address and the number into its own sentence
+                reason = (
+                    os.strerror(error.errno or 0) if known else error.strerror or str(error) or type(error).__name__
+                )
             else:
                 reason, delay, since = "the connection was closed", FIRST_DELAY, time.monotonic()
             self._drop()
@@ -92,7 +97,9 @@ class Link:
         from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        headers = {"Accept-Language": language()}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
         options: dict[str, Any] = {"ssl": self._ssl} if self._ssl is not None else {}
         try:
             async with connect(

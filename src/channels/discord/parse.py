@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 from bus.commands import parse as parse_command
 from channels.base import Incoming, MediaHandle, Reaction, Tap
 from channels.ports import Identity, Place
+from channels.text import language_of
 
 Object: TypeAlias = dict[str, Any]
 Fetch: TypeAlias = Callable[[int], Awaitable[bytes]]
@@ -26,7 +27,6 @@ _SPOKEN = frozenset({0, 19})
 _VOICE = 1 << 13
 _EPOCH_MS = 1_420_070_400_000
 _MENTION = re.compile(r"<@(?P<role>&)?!?(?P<id>\d+)>")
-_IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _COMMAND, _COMPONENT = 2, 3
 
 
@@ -75,12 +75,13 @@ def parse_message(data: Object, me: Self, where: Where, fetcher: Fetcher) -> Inc
         return None
     content = data.get("content") or ""
     nick = (data.get("member") or {}).get("nick") or ""
-    language = "zh" if _IDEOGRAPH.search(content) else "en"
+    text = _readable(content, data, me)
+    language = language_of(text)
     identity = _identity(data["author"], me, bot=bool(data.get("webhook_id")), language=language, nick=nick)
     place = where.place(me.user, identity.peer)
     if data.get("type", 0) not in _SPOKEN:
         return Reaction(key=data["id"], identity=identity, place=place, what=f"message type {data['type']}")
-    text = "\n".join(part for part in (_readable(content, data, me), *_described(data)) if part)
+    text = "\n".join(part for part in (text, *_described(data)) if part)
     return Incoming(
         key=data["id"],
         identity=identity,

@@ -6,7 +6,6 @@ socket, the API, or who may speak.
 
 import json
 import mimetypes
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -14,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from bus.commands import parse as parse_command
 from channels.base import Incoming, MediaHandle, Reaction, Tap
 from channels.ports import Identity, Place
+from channels.text import language_of
 
 Object: TypeAlias = dict[str, Any]
 Fetch: TypeAlias = Callable[[int], Awaitable[bytes]]
@@ -24,7 +24,6 @@ MESSAGE = "im.message.receive_v1"
 TAP = "card.action.trigger"
 REACTIONS = frozenset({"im.message.reaction.created_v1", "im.chat.member.user.added_v1"})
 
-_IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _NAMED = {"sticker": "[sticker]", "location": "[location]", "share_chat": "[a shared chat]",
           "share_user": "[a shared contact]", "merge_forward": "", "interactive": "[a card]",
           "system": "", "todo": "[a task]", "vote": "[a poll]", "video_chat": "[a call]"}  # fmt: skip
@@ -158,8 +157,7 @@ def parse_parent(item: Object, me: Self) -> Parent:
 
 
 def _identity(open_id: str, me: Self, *, bot: bool = False, text: str = "", name: str = "") -> Identity:
-    language = "zh" if _IDEOGRAPH.search(text) else "en"
-    return Identity(channel="feishu", account=me.app_id, peer=open_id, name=name, language=language, bot=bot)
+    return Identity(channel="feishu", account=me.app_id, peer=open_id, name=name, language=language_of(text), bot=bot)
 
 
 def _content(text: Any) -> Object:

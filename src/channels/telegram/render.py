@@ -25,6 +25,9 @@ _OPTIONS = (
 )
 
 
+_BREAK = "\n".encode("utf-16-le")
+
+
 def _plain_headings() -> RenderConfig:
     config = RenderConfig.isolated()
     for level in range(1, 7):
@@ -60,7 +63,25 @@ def render_markdown(markdown: str) -> Rendered:
         length = min(data["length"], end - data["offset"])
         if length > 0:
             kept.append({**data, "length": length})
-    return Rendered(stripped, tuple(kept))
+    return _blocks_apart(Rendered(stripped, tuple(kept)))
+
+
+def _blocks_apart(rendered: Rendered) -> Rendered:
+    """Code and tables on lines of their own: behind a list's text the converter leaves no line break."""
+    data = rendered.text.encode("utf-16-le", "surrogatepass")
+    entities = [dict(entity) for entity in rendered.entities]
+    edges = {at for e in entities if e["type"] == "pre" for at in (e["offset"], e["offset"] + e["length"])}
+    for at in sorted(edges, reverse=True):
+        around = data[2 * at - 2 : 2 * at], data[2 * at : 2 * at + 2]
+        if b"" in around or _BREAK in around:
+            continue
+        data = data[: 2 * at] + _BREAK + data[2 * at :]
+        for entity in entities:
+            if entity["offset"] >= at:
+                entity["offset"] += 1
+            elif entity["offset"] + entity["length"] > at:
+                entity["length"] += 1
+    return Rendered(data.decode("utf-16-le", "surrogatepass"), tuple(entities))
 
 
 def render_text(content: Text) -> Rendered:

@@ -27,7 +27,9 @@ from gateway.cli.running import (
     process_exists,
     read_running_file,
 )
+from gateway.database import check_database
 from gateway.identity.document import CorruptDocument, Document
+from gateway.observability.redaction import MIN_SECRET_CHARS, secrets_of
 from gateway.settings import Loaded
 
 State = Literal["ok", "warning", "failed"]
@@ -60,6 +62,7 @@ def check_all(loaded: Loaded) -> Iterator[Finding]:
     yield Finding("configuration", "ok", str(loaded.source or "no file: the defaults"))
     for warning in loaded.warnings:
         yield Finding("configuration", "warning", warning, "gateway config show")
+    yield from _written_secrets(loaded)
     home = list(check_home(loaded.home))
     yield from home
     if not any(each.name == "state folder" and each.state == "failed" for each in home):
@@ -70,6 +73,19 @@ def check_all(loaded: Loaded) -> Iterator[Finding]:
     yield from _models(loaded)
     yield from _channels(loaded)
     yield from _servers(loaded)
+
+
+def _written_secrets(loaded: Loaded) -> Iterator[Finding]:
+    """A configuration may hold secrets itself, rather than refer to them: then it is no file for everybody."""
+    path = loaded.source
+    if os.name != "posix" or path is None or not stat.S_IMODE(path.stat().st_mode) & 0o077:
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if any(len(secret) >= MIN_SECRET_CHARS and secret in text for secret in secrets_of(loaded.settings)):
+        yield Finding(
+            "permissions", "warning", f"others can read {path}, and a secret is written in it",
+            f"chmod 600 {path}", fix=partial(path.chmod, 0o600),
+        )  # fmt: skip
 
 
 def _python() -> Finding:
@@ -154,12 +170,17 @@ def _admin_token(loaded: Loaded, running: Running) -> Iterator[Finding]:
 
 
 def _documents(home: Path) -> Iterator[Finding]:
-    """What is kept of people: where one cannot be read, nothing starts."""
+    """What is kept of people, and the databases: where one cannot be read, nothing starts."""
     for path in sorted((home / "identity").glob("*.json")):
         try:
             Document(path)
         except CorruptDocument as error:
             yield Finding("people", "failed", str(error), f"gateway restore FILE, or mv {path} {path}.bad")
+    for path in sorted(home.glob("*.db")):
+        try:
+            check_database(path)
+        except CorruptDocument as error:
+            yield Finding("database", "failed", str(error), f"gateway restore FILE, or mv {path} {path}.bad")
 
 
 def _taken(host: str, port: int) -> bool:
@@ -184,12 +205,12 @@ def _certificate(loaded: Loaded) -> Iterator[Finding]:
     tls = loaded.settings.server.tls
     if tls.cert is None or tls.key is None:
         return
-    import ssl
+    from gateway.server import UnusableTls, tls_context
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
-    except (ssl.SSLError, OSError) as error:
-        yield Finding("certificate", "failed", f"{tls.cert}: {error}", "set server.tls.cert and server.tls.key")
+        tls_context(loaded.settings.server)
+    except UnusableTls as error:
+        yield Finding("certificate", "failed", str(error), "set server.tls.cert and server.tls.key")
     else:
         yield Finding("certificate", "ok", str(tls.cert))
 

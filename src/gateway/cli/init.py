@@ -38,6 +38,8 @@ def init(
     target = Path(config).expanduser() if config else gateway_home(os.environ) / "config.yaml"
     if target.exists():
         raise Failure(f"{target} exists already and is not touched; see it by: gateway config show")
+    if base_url is not None and not base_url.startswith(("http://", "https://")):
+        raise Failure(f"--base-url {base_url}: http://… or https://… is needed", exit_code=2)
     if yes:
         answers = _from_environment(os.environ, base_url, model, test=test)
     elif sys.stdin.isatty() and sys.stdout.isatty():
@@ -59,7 +61,9 @@ def init(
     try:
         load_settings(target)
     except ConfigurationError as error:
-        raise Failure(*map(str, error.problems), exit_code=error.exit_code) from None
+        for file in files:  # or the next try would find them in its way
+            file.unlink(missing_ok=True)
+        raise Failure(*map(str, error.problems), "nothing was written", exit_code=error.exit_code) from None
     if as_json:
         print_json({"files": [str(file) for file in files], "model": answers.model or "demo",
                     "channels": list(answers.channels)})  # fmt: skip

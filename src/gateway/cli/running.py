@@ -115,7 +115,10 @@ def http(
     if token:
         given["Authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers=given)  # noqa: S310  # http(s), from our own file
+    try:
+        request = urllib.request.Request(url, data=data, headers=given)  # noqa: S310  # http(s), from our own file
+    except ValueError as error:
+        raise OSError(str(error)) from None  # OPENAI_BASE_URL=nonsense
     handlers: list[Any] = [] if proxies else [urllib.request.ProxyHandler({})]
     if url.startswith("https"):
         handlers.append(urllib.request.HTTPSHandler(context=_unverified() if anyone else trusting(certificate)))

@@ -37,7 +37,9 @@ def install(
         try:
             background.install(wanted)
         except OSError as error:
-            raise Failure(f"that did not work: {error}; next: gateway service install --dry-run") from None
+            raise Failure(
+                f"that did not work: {background.told_why(error)}; next: gateway service install --dry-run"
+            ) from None
     if wanted.note:
         print(wanted.note, file=sys.stderr)
 
@@ -50,7 +52,7 @@ def uninstall(config: ConfigOption = None) -> None:
     try:
         removed = background.uninstall(_plan(config))
     except OSError as error:
-        raise Failure(f"that did not work: {error}") from None
+        raise Failure(f"that did not work: {background.told_why(error)}") from None
     print("\n".join(f"removed {path}" for path in removed) or "nothing was installed")
 
 

@@ -29,6 +29,8 @@ class Call:
     origin: str = ""
     reader: Reader | None = None
     channel: str = "websocket"
+    language: str = ""
+    """`zh` where the client asked to be spoken to in Chinese; else what was said decides."""
     submission: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Messages of one connection are handed in one after another."""
     after_reply: list[Callable[[], None]] = field(default_factory=list)

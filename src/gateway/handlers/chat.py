@@ -182,7 +182,8 @@ class ChatMethods:
         options: TurnOptions | None = None,
     ) -> InboundMessage:  # fmt: skip
         """A message of this principal, with an id of its own."""
-        actor = call.who.actor(channel=call.channel, language=self._language(call.who.user) or language_of(text))
+        language = self._language(call.who.user) or call.language or language_of(text)
+        actor = call.who.actor(channel=call.channel, language=language)
         return InboundMessage(
             session=key, actor=actor, text=text, message_id=new_id("msg"),
             received_at=time.time(), media=media, idempotency_key=idempotency_key, replaces=replaces,

@@ -19,13 +19,15 @@ class Owned(Protocol):
 
 
 class Moves:
-    """Moves sessions in the background; `settle` waits for what is under way."""
+    """Moves sessions in the background; `settle` waits for what is under way. `expel` ends a user's reading of one."""
 
     def __init__(
-        self, store: Owned, update: Callable[[SessionKey, JsonObject], Awaitable[None]], platforms: frozenset[str]
-    ) -> None:
+        self, store: Owned, update: Callable[[SessionKey, JsonObject], Awaitable[None]],
+        expel: Callable[[str, SessionKey], None], platforms: frozenset[str],
+    ) -> None:  # fmt: skip
         self._store = store
         self._update = update
+        self._expel = expel
         self._platforms = platforms
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -38,12 +40,13 @@ class Moves:
         task.add_done_callback(self._tasks.discard)
 
     async def _move(self, identity: str, before: str, after: str) -> None:
-        channel = identity.split(":", 1)[0]
+        channel, _, peer = identity.split(":", 2)  # `before` may have other accounts there: theirs stay
         try:
             for key in await self._store.owned_by(before):
                 parts = take_apart(key.text, self._platforms)
-                if not key.scope and parts.kind is KeyKind.PEER and parts.channel == channel:
+                if not key.scope and parts.kind is KeyKind.PEER and (parts.channel, parts.peer) == (channel, peer):
                     await self._update(key, {"owner": after})
+                    self._expel(before, key)
         except GatewayError as error:
             log.error("sessions of %s could not be moved to %s: %s", before, after, error.message)
 

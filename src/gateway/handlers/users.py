@@ -148,7 +148,7 @@ class UserMethods:
 
     async def unlink(self, call: Call, params: Unlink) -> JsonObject:
         """Untie an account."""
-        self._links.untie(params.identity, call.who.user)
+        self._gate.release(params.identity, call.who.user)
         self._note("identity.unlink", call, identity=params.identity)
         return {"unlinked": True}
 

@@ -74,10 +74,24 @@ def _message(item: Any, number: int) -> JsonObject:
         raise BadParameters(f"messages.{number}.content: each part has a type")
     if content is None and item["role"] != "assistant":
         raise BadParameters(f"messages.{number}.content: required")
+    calls = item.get("tool_calls")
+    if calls is not None and not (isinstance(calls, list) and all(map(_is_call, calls))):
+        raise BadParameters(
+            f"messages.{number}.tool_calls: each is {{id, type: function, function: {{name, arguments}}}}"
+        )
+    if not isinstance(item.get("tool_call_id", ""), str) or (item["role"] == "tool" and not item.get("tool_call_id")):
+        raise BadParameters(f"messages.{number}.tool_call_id: the id of the call that it answers")
     kept = {name: item[name] for name in ("role", "content", "name", "tool_calls", "tool_call_id") if name in item}
     if kept["role"] == "developer":
         kept["role"] = "system"
     return kept
+
+
+def _is_call(call: Any) -> bool:
+    function = call.get("function") if isinstance(call, dict) else None
+    return isinstance(function, dict) and all(
+        isinstance(text, str) for text in (call.get("id"), function.get("name"), function.get("arguments"))
+    )
 
 
 def _last(content: str | list[JsonObject]) -> tuple[str, list[tuple[str, bytes]]]:
@@ -127,7 +141,9 @@ def _tools(body: JsonObject) -> list[JsonObject]:
 
 def _parameters(body: JsonObject) -> JsonObject:
     out = {name: body[name] for name in PASSED_ON if body.get(name) is not None}
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    limit = body.get("max_completion_tokens")
+    if limit is None:  # some clients write every member they know, as null
+        limit = body.get("max_tokens")
     if limit is not None:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise BadParameters("max_tokens: a positive integer")

@@ -156,3 +156,13 @@ class Gate:
         if self._moved is not None:
             self._moved(asking.identity, before or user_of_peer(asking.channel, asking.peer), name)
         return name
+
+    def release(self, identity: str, user: str) -> None:
+        """Take the tie to `user` away: what is said in that account's chat from now on is no longer his to read.
+
+        Raises NotFound where it isn't this user's.
+        """
+        self._links.untie(identity, user)
+        channel, _, peer = identity.split(":", 2)
+        if self._moved is not None:
+            self._moved(identity, user, user_of_peer(channel, peer))

@@ -25,6 +25,7 @@ _SHAPES = re.compile(
     r"|(?P<key>\bsk-)[\w-]{6,}"
     r"|(?P<ours>\bgw_[a-z0-9]{4,}\.)[\w-]{16,}"
     r"|(?P<code>#login=)[\w-]{4,}"
+    r"|(?P<query>[?&](?:key|auth|signature|sig)=)(?!\*\*\*)[^\s\"'&#]{6,}"
     r"|(?P<userinfo>://[^\s/:@]*:)[^\s/@]+(?=@)",
     re.IGNORECASE,
 )

@@ -192,10 +192,11 @@ class CloudMcp:
         if self._memory.changed(name, definition.fingerprint):
             policy = strictest(policy, "ask")
         twice = idempotent(rules, definition.name)
-        hint = (definition.annotations or {}).get("readOnlyHint") is True  # decides on side by side, nothing else
+        hint = (definition.annotations or {}).get("readOnlyHint") is True  # the server's own word
         spec = ToolSpec(
             name=name, description=definition.description, input_schema=definition.input_schema, server=owner.name,
-            policy=policy, available=owner.state != "failed", read_only=twice or hint, idempotent=twice,
+            policy=policy, available=owner.state != "failed", read_only=twice, idempotent=twice,
+            side_by_side=twice or hint,
         )  # fmt: skip
         self._table[name] = (owner, definition, spec)
 

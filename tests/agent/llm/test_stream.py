@@ -173,6 +173,8 @@ def test_text_in_parts_and_in_whole_messages_is_text() -> None:
     assert whole(event(chunk({"content": parts})) + STOP).text == "Hello"
     message = {"role": "assistant", "content": "Hello"}
     assert whole(event({"choices": [{"message": message, "finish_reason": "stop"}]})).text == "Hello"
+    again = {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
+    assert whole(text("Hel", "lo") + event(again)).text == "Hello"
     document = json.dumps({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}).encode()
     assert whole(document).text == "Hello"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import stat
-import time
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from agent.tools.builtin.schedule import ScheduleTool
 from agent.tools.builtin.schedule_book import Due, Scheduler, Task
 from agent.tools.builtin.schedule_times import check_cron, moment, next_time, zone_named
 from agent.tools.registry import ToolProblem
-from tests.agent.tools.helpers import ALICE, BOB, text, use
+from tests.agent.tools.helpers import BOB, text, use
 
 START = datetime(2026, 3, 10, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -226,6 +226,36 @@ async def test_an_hour_that_comes_twice_reminds_once(tmp_path: Path, clock: Cloc
     assert told == times
 
 
+class SlowDisk(Scheduler):
+    """Writes when it is let go."""
+
+    def __init__(self, folder: Path, now: Clock) -> None:
+        super().__init__(folder, now)
+        self.writing, self.go_on = threading.Event(), threading.Event()
+
+    def _write(self, tasks: dict[str, Task]) -> None:
+        self.writing.set()
+        assert self.go_on.wait(10)
+        super()._write(tasks)
+
+
+async def test_who_is_stopped_while_the_book_is_written_leaves_it_as_the_disk_has_it(
+    tmp_path: Path, clock: Clock
+) -> None:
+    scheduler = SlowDisk(tmp_path, clock)
+    tool = ScheduleTool(scheduler)
+    stopped = asyncio.create_task(use(tool, action="add", text="tea", at="in 10 minutes", zone="UTC"))
+    await asyncio.to_thread(scheduler.writing.wait, 10)
+    stopped.cancel()
+    other = asyncio.create_task(use(tool, action="add", text="soup", at="in 20 minutes", zone="UTC"))
+    await asyncio.sleep(0.01)
+    scheduler.go_on.set()
+    await asyncio.wait([stopped, other])
+    assert stopped.cancelled() and not other.result().is_error
+    assert [task.text for task in await scheduler.of("alice")] == ["tea", "soup"]
+    assert [task.text for task in await Scheduler(tmp_path, clock).of("alice")] == ["tea", "soup"]
+
+
 @pytest.mark.attack(75)
 async def test_a_clock_set_back_repeats_nothing(tmp_path: Path, clock: Clock) -> None:
     async with House(tmp_path, clock) as house:
@@ -265,25 +295,3 @@ async def test_a_zone_that_this_machine_does_not_know_costs_nobody_his_reminders
         assert await house.at(3600) == ["stretch"]
         assert sorted(await house.at(7200)) == ["stretch", "tea"]
         assert "stretch" in text(await use(house.tool, action="list"))
-
-
-class SlowDisk(Scheduler):
-    """Each writing of the file takes a while, in the middle of it."""
-
-    def _write(self, tasks: dict[str, Task]) -> None:
-        fresh = self._path.with_suffix(".new")
-        assert not fresh.exists(), "two write the same file"
-        fresh.touch()
-        time.sleep(0.1)
-        super()._write(tasks)
-
-
-async def test_who_leaves_while_the_file_is_written_spoils_nothing(tmp_path: Path) -> None:
-    scheduler = SlowDisk(tmp_path, Clock())
-    leaver = asyncio.create_task(scheduler.add(ALICE, None, "tea", due=START + 60))
-    await asyncio.sleep(0.05)
-    leaver.cancel()
-    await scheduler.add(BOB, None, "coffee", due=START + 60)
-    await asyncio.wait([leaver])
-    for book in (scheduler, Scheduler(tmp_path)):
-        assert [len(await book.of(who.user)) for who in (ALICE, BOB)] == [1, 1]

@@ -48,6 +48,22 @@ def test_what_keeps_it_from_starting_is_found(gateway: Run, home: Path) -> None:
     assert code == 1 and "users.json" in found["people"]["message"] and "restore" in found["people"]["next"]
 
 
+@pytest.mark.parametrize("name", ["accounts.db", "approvals.db", "bridges.db"])
+def test_a_damaged_database_is_named_and_found(gateway: Run, home: Path, name: str) -> None:
+    assert gateway("user", "add", "ann").returncode == 0
+    whole = home / name
+    for damage in (b"no database " * 400, whole.read_bytes()[:100] + b"x" * 8000):
+        whole.write_bytes(damage)
+        for command in (("run", "--port", "0"), ("user", "list")):
+            done = gateway(*command)
+            assert done.returncode == 1 and str(whole) in done.stderr, done.stderr
+            assert "restore it from a backup" in done.stderr and len(done.stderr.splitlines()) == 1
+        code, found = checks(gateway, GATEWAY__SERVER__PORT=free_port())
+        assert code == 1 and name in found["database"]["message"] and "restore" in found["database"]["next"]
+    whole.replace(whole.with_name(name + ".bad"))
+    assert gateway("user", "list").returncode == 0
+
+
 def test_an_admin_token_that_the_running_gateway_does_not_know(gateway: Run, served: Served) -> None:
     """`status` sends people to the doctor, who said that all is well."""
     assert "admin token" not in checks(gateway)[1]

@@ -67,7 +67,7 @@ def test_the_sessions_of_a_person_and_of_another(gateway: Run, served: Served):
 @pytest.mark.parametrize(
     ("arguments", "environ", "said", "code"),
     [
-        (("--url", "ws://127.0.0.1:9/ws"), {}, "cannot reach", 1),
+        (("--url", "ws://127.0.0.1:9/ws"), {}, "cannot reach ws://127.0.0.1:9/ws: Connection refused", 1),
         (("--url", "http://127.0.0.1:9/"), {}, "not a WebSocket address", 2),
         ((), {"GATEWAY_TOKEN": "wrong"}, "token", 1),
     ],
@@ -180,7 +180,16 @@ async def test_control_c_stops_the_answer_and_a_second_one_leaves():
 
 
 @pytest.mark.parametrize(
-    ("key", "decision"), [("o", "allow_once"), ("s", "allow_session"), ("a", "allow_always"), ("", "deny")]
+    ("key", "decision"),
+    [
+        ("o", "allow_once"),
+        ("s", "allow_session"),
+        ("a", "allow_always"),
+        ("", "deny"),
+        ("是", "allow_once"),
+        ("总是允许", "allow_always"),
+        ("不是", "deny"),
+    ],
 )
 async def test_an_approval_is_asked_inline(key: str, decision: str):
     async def asking(gateway: DroppingGateway, message_id: str, text: str) -> None:

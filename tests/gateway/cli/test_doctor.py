@@ -7,6 +7,14 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
 from bridge.audit import AuditLog
 from tests.fakes.lying_endpoint import lying_endpoint
 from tests.gateway.cli.conftest import Run
@@ -75,6 +83,23 @@ def test_fix_mends_what_can_be_mended(gateway: Run, home: Path):
     assert not (home / "gateway.json").exists()
 
 
+def test_a_secret_in_a_file_for_everybody_is_found(gateway: Run, tmp_path: Path):
+    config = tmp_path / "c.yaml"
+    config.write_text("channels: {telegram: {enabled: false, token: '1:canary-canary'}}\n")
+    config.chmod(0o644)
+    said = gateway("doctor", "--config", str(config)).stdout
+    assert f"others can read {config}" in said and f"chmod 600 {config}" in said and "canary" not in said
+    gateway("doctor", "--fix", "--config", str(config))
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert "others can read" not in gateway("doctor", "--config", str(config)).stdout
+    config.write_text("channels: {telegram: {enabled: true, token: '${TELEGRAM_BOT_TOKEN}', dm_policy: 'off'}}\n")
+    config.chmod(0o644)
+    refers = gateway("config", "check", "--config", str(config), TELEGRAM_BOT_TOKEN="1:canary-canary")
+    assert refers.returncode == 0
+    free = {"TELEGRAM_BOT_TOKEN": "1:canary-canary", "GATEWAY__CHANNELS__TELEGRAM__BASE_URL": "http://127.0.0.1:9"}
+    assert "others can read" not in gateway("doctor", "--config", str(config), **free).stdout
+
+
 def test_a_mistake_beside_a_secret_is_told_whole(gateway: Run, tmp_path: Path):
     """`api_key: unknown key` looks like a secret and is a sentence."""
     config = tmp_path / "c.yaml"
@@ -134,3 +159,24 @@ def test_what_is_written_for_a_helper_holds_no_secret(gateway: Run, home: Path, 
     assert gateway("diag", str(target)).returncode == 1, "never over another file"
     broken = gateway("diag", "-", GATEWAY__SERVER__PROT="1")
     assert broken.returncode == 0 and "did you mean" in broken.stdout
+
+
+def test_a_certificate_that_cannot_be_used_is_named(gateway: Run, tmp_path: Path):
+    """And nobody is asked for the password of a key: the gateway may have no terminal, and would wait for ever."""
+    authority = trustme.CA()
+    one, other = authority.issue_cert("localhost"), authority.issue_cert("localhost")
+    key = load_pem_private_key(one.private_key_pem.bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word"))
+    cert, private = tmp_path / "cert.pem", tmp_path / "key.pem"
+    settings = {"GATEWAY__SERVER__TLS__CERT": "~/cert.pem", "GATEWAY__SERVER__TLS__KEY": "~/key.pem"}
+    cert.write_bytes(one.cert_chain_pems[0].bytes())
+    for content in (b"no key", other.private_key_pem.bytes(), locked):
+        private.write_bytes(content)
+        done = gateway("run", "--port", "0", **settings)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+        assert f"server.tls: {cert} and {private}" in done.stderr and "_ssl" not in done.stderr
+        code, found = checks(gateway, GATEWAY__SERVER__PORT=free_port(), **settings)
+        assert code == 1 and str(private) in found["certificate"]["message"]
+    private.write_bytes(one.private_key_pem.bytes())
+    code, found = checks(gateway, GATEWAY__SERVER__PORT=free_port(), **settings)
+    assert code == 0 and found["certificate"]["state"] == "ok", "~ is the home folder"

@@ -143,3 +143,16 @@ def test_a_token_that_is_refused_writes_nothing(gateway: Run, home: Path, endpoi
     done = gateway("init", "--yes", OLLAMA_HOST="127.0.0.1:9", **given)
     assert done.returncode == 1 and "discord refused" in done.stderr and "canary" not in done.stderr
     assert not home.exists() or not list(home.iterdir())
+
+
+def test_an_address_that_is_none_is_refused_and_leaves_nothing(gateway: Run, home: Path):
+    for options, environ, code in (
+        (["--base-url", "nonsense"], {}, 2),
+        (["--base-url", "nonsense", "--no-test", "--model", "x"], {}, 2),
+        ([], {"OPENAI_BASE_URL": "nonsense"}, 1),
+        (["--no-test", "--model", "x"], {"OPENAI_BASE_URL": "nonsense", "OPENAI_API_KEY": "sk-canary"}, 2),
+    ):
+        done = gateway("init", "--yes", *options, **environ)
+        assert done.returncode == code and "ValueError" not in done.stderr
+        assert not (home / "config.yaml").exists() and not (home / "secrets.yaml").exists(), options
+    assert gateway("init", "--yes", "--no-test").returncode == 0

@@ -63,6 +63,16 @@ def test_status_is_readable(gateway: Run, served: Served) -> None:
     assert "True" not in text and "False" not in text
 
 
+def test_commands_answer_in_the_language_of_the_terminal(gateway: Run, served: Served) -> None:
+    """What was said is no help: `/status` is the same in every language. What one chose by `/language` counts more."""
+    chinese = {"LANG": "zh_CN.UTF-8", "LC_ALL": "zh_CN.UTF-8", "PYTHONUTF8": "1"}
+    english = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+    assert "会话" in gateway("chat", "/status", **chinese).stdout
+    assert "Session" in gateway("chat", "/status", **english).stdout
+    assert "English" in gateway("chat", "/language en", **chinese).stdout
+    assert "Session" in gateway("chat", "/status", **chinese).stdout
+
+
 @pytest.mark.parametrize("piped", [b"say \xff\xfe this", b"\xef\xbb\xbfhello", "你好".encode("gbk")])
 @pytest.mark.parametrize("way", ["stdin", "argument"])
 def test_bytes_that_are_no_text_are_said_all_the_same(served: Served, tmp_path: Path, piped: bytes, way: str) -> None:

@@ -84,6 +84,14 @@ async def test_the_clients_messages_are_the_history(tmp_path: Path) -> None:
             assert picture in json.dumps(shown[4])
             assert (asked["temperature"], asked["seed"]) == (0.5, 4)
             assert 77 in (asked.get("max_tokens"), asked.get("max_completion_tokens"))
+            nothing: Any = None
+            await ai.chat.completions.create(
+                model="m", messages=[user("third")], max_tokens=66, max_completion_tokens=nothing
+            )
+            asked = model.requests[-1]
+            assert 66 in (asked.get("max_tokens"), asked.get("max_completion_tokens")), (
+                "null is as if it were not there"
+            )
 
 
 async def test_tools_that_the_client_brings_are_handed_back(tmp_path: Path) -> None:
@@ -110,6 +118,25 @@ async def test_tools_that_the_client_brings_are_handed_back(tmp_path: Path) -> N
             assert "sunny" in (final.choices[0].message.content or "")
             roles = [m["role"] for m in model.requests[-1]["messages"]]
             assert roles[-3:] == ["user", "assistant", "tool"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"role": "assistant", "content": None, "tool_calls": "look"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "function": {"name": "x", "arguments": {}}}]},
+        {"role": "tool", "content": "x", "tool_call_id": 7},
+        {"role": "tool", "content": "x"},
+    ],
+)
+async def test_calls_that_are_none_are_refused_before_a_turn_begins(tmp_path: Path, odd: Any) -> None:
+    async with OpenAIServer() as model:
+        entry = {"name": "m", "base_url": model.url, "api_key": "x", "model": "up"}
+        async with running(tmp_path, models=[entry]) as gateway, client(gateway) as ai:
+            with pytest.raises(openai.BadRequestError, match=r"messages\.1"):
+                await ai.chat.completions.create(model="m", messages=[user("a"), odd, user("b")])
+            assert not model.requests
 
 
 async def test_tools_of_the_gateway_are_run_by_the_gateway(tmp_path: Path) -> None:

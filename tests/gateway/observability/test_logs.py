@@ -86,6 +86,7 @@ def test_the_console_is_one_line_too_even_for_an_exception():
         "password=unknown-unknown&x=1",
         "a client sent gw_1f0uv3f4vsiq.LaNSwpeyvi-unknown-unknown to us",
         "token 123456789:AAHunknownunknownunknownunknown0123",
+        "GET https://mcp.example/mcp?lang=en&key=unknown-unknown",
         "connect redis://user:unknown-unknown@host",
         "open http://127.0.0.1:8080/#login=unknown-unknown",
     ],

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from agent.ports.tools import ApprovalAsked, Progress, Report, ToolCall, ToolUpdate
+from agent.ports.models import RequestedCall
+from agent.ports.tools import ApprovalAsked, Progress, Report, ToolCall, ToolResult, ToolSpec, ToolUpdate
+from agent.tools.calls import needs_care
+from agent.tools.executor import Executor
 from bridge.audit.trail import AuditTrail
 from bridge.settings import McpServerSettings
 from bus.deadline import Deadline
@@ -26,6 +29,14 @@ from tests.bridge.test_real_servers import stdio
 __all__ = ["marked_environment", "no_process_survives"]
 
 ALICE = Actor(user="alice")
+
+
+class Unobserved:
+    async def on_start(self, call: ToolCall, spec: ToolSpec | None) -> None: ...
+
+    def on_update(self, call: ToolCall, update: ToolUpdate) -> None: ...
+
+    async def on_finish(self, call: ToolCall, result: ToolResult, text: str) -> None: ...
 
 
 def tool_call(name: str, arguments: dict[str, Any] | None = None, user: str = "alice", **more: Any) -> ToolCall:
@@ -71,6 +82,23 @@ async def test_tools_of_real_servers() -> None:
 
 
 @pytest.mark.attack(45)
+@pytest.mark.attack(80)
+async def test_a_server_that_calls_its_tools_harmless_has_none_repeated(tmp_path: Path) -> None:
+    """Its word decides what runs side by side, and nothing that could do a thing twice."""
+    note = tmp_path / "note"
+    async with cloud(hostile("innocent", note, name="cloud")) as source:
+        found = source.find_tool(ALICE, "cloud_note")
+        assert found is not None
+        assert (found.read_only, found.idempotent, found.side_by_side) == (False, False, True)
+        assert needs_care(found)
+        for repeated in (False, True):
+            tools = Executor(source, tool_seconds=10).turn(ALICE, [found])
+            call = RequestedCall(call_id="c1", name=found.name, arguments='{"text": "once"}')
+            (outcome,) = (await tools.run([call], Unobserved(), repeated=frozenset(["c1"] * repeated))).outcomes
+        assert outcome.result.code == 2006
+    assert note.read_text() == "once\n"
+
+
 async def test_failures_have_their_codes_and_effects() -> None:
     async with cloud(hostile(name="h")) as source:
         for tool, arguments, error, effect in [

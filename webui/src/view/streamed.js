@@ -99,8 +99,9 @@ function hasCode(token) { return ["code", "list", "blockquote"].includes(token.t
 
 function element(token, links, final) {
   if (token.type === "space" || token.type === "def") return null;
-  if (token.raw.length > PLAIN_BLOCK && token.type !== "code") return verbatim(token.raw);
-  const fragment = rendered(token, links, final);
+  if (token.type === "plain" || (token.raw.length > PLAIN_BLOCK && token.type !== "code")) return verbatim(token.raw);
+  let fragment;
+  try { fragment = rendered(token, links, final); } catch { return verbatim(token.raw); }
   if (fragment.childNodes.length === 1 && fragment.firstChild.nodeType === Node.ELEMENT_NODE) return fragment.firstChild;
   return h("div", {}, [...fragment.childNodes]);
 }

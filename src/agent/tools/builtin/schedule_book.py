@@ -209,14 +209,13 @@ class Scheduler:
         return {task.task_id: task for task in tasks}
 
     async def _save(self, tasks: dict[str, Task]) -> None:
-        """To its end, whoever leaves: the next one, too, writes the file as a whole, and by the same neighbour."""
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, tasks))
+        writing = asyncio.get_running_loop().run_in_executor(None, self._write, tasks)
         try:
             await asyncio.shield(writing)
         finally:
-            if not writing.done():
-                await asyncio.wait([writing])
-            if not writing.cancelled() and writing.exception() is None:
+            # Whoever asked may be stopped: the thread goes on, and nobody else writes before it is known what it did.
+            await asyncio.wait([writing])
+            if writing.exception() is None:
                 self._tasks = tasks
                 self._changed.set()
 
