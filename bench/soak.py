@@ -135,7 +135,6 @@ class Person:
         while True:
             event = await self._link.events.get()
             if event["type"] in TERMINAL and event.get("message_id") == message_id:
-                self._link.follower.forget(message_id)
                 return event
 
     async def _look_back(self) -> None:

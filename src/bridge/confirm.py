@@ -261,8 +261,10 @@ def waiting(database: Database) -> list[JsonObject]:
 
 
 def shown(arguments: JsonObject) -> str:
-    """Arguments as a person is shown them: JSON, cut."""
-    return json.dumps(arguments, ensure_ascii=False)[:_SHOWN_CHARS]
+    """Arguments as a person is shown them: JSON, cut, which is said."""
+    text = json.dumps(arguments, ensure_ascii=False)
+    left = len(text) - _SHOWN_CHARS
+    return text if left <= 0 else f"{text[:_SHOWN_CHARS]} … ({left} more characters)"
 
 
 def _short(arguments: JsonObject) -> JsonObject:

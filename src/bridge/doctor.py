@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from bridge.audit import verify
 from bridge.configuration import ConfigurationError
 from bridge.loading import Loaded, config_path, load
+from bridge.proxies import proxy_of
 from bridge.servers.process import CommandNotFound, child_environment, resolve_command
 from bridge.settings import BridgeSettings, is_loopback_url
 from bridge.status import read_status
@@ -98,7 +99,12 @@ def _gateway(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
 def _reach(url: str) -> str | None:
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
+    proxy = proxy_of(url)
     try:
+        if proxy is not None:  # what is behind it the bridge itself finds out
+            way = urlsplit(proxy)
+            socket.create_connection((way.hostname or "", way.port or 80), _SECONDS).close()
+            return None
         plain = socket.create_connection((parts.hostname or "", parts.port or (443 if secure else 80)), _SECONDS)
         with closing(plain):
             if secure:
@@ -108,7 +114,8 @@ def _reach(url: str) -> str | None:
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not trusted: {error.verify_message}"
     except OSError as error:
-        return f"{parts.hostname} can't be reached: {error.strerror or error}"
+        where = parts.hostname if proxy is None else "the proxy of HTTPS_PROXY"
+        return f"{where} can't be reached: {error.strerror or error}"
     return None
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from bridge.proxies import proxy_of
+
 _SECONDS = 15.0
 _MOST = 65_536
 
@@ -70,7 +72,9 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _ask(url: str, body: dict[str, str] | None) -> dict[str, Any]:
-    handlers: list[urllib.request.BaseHandler] = [_NoRedirects(), urllib.request.ProxyHandler({})]
+    proxy = proxy_of(url)
+    proxies = {} if proxy is None else {"https": proxy}
+    handlers: list[urllib.request.BaseHandler] = [_NoRedirects(), urllib.request.ProxyHandler(proxies)]
     if url.startswith("https:"):
         handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
     data = None if body is None else json.dumps(body).encode()

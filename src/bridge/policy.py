@@ -11,6 +11,8 @@ is asked. The words only take back an allowance that was meant for harmless call
 import json
 import os
 import re
+import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -118,7 +120,7 @@ def decide(
 def unconditional(rules: ToolSettings, default: PolicyName, public_name: str, own_name: str) -> Verdict | None:
     """The verdict on every call of a tool; None where the arguments have a say in it: then `decide` for each."""
     for rule in (*rules.deny, *rules.ask, *rules.allow):
-        if (rule.arguments or rule.paths) and fnmatchcase(own_name, rule.tool):
+        if (rule.arguments or rule.paths) and named(own_name, rule.tool):
             return None
     if speaks_of_commands(own_name) or speaks_of_commands(public_name):
         return None
@@ -130,15 +132,25 @@ def standing(rules: ToolSettings, default: PolicyName, public_name: str, own_nam
 
     Rules on arguments don't make a tool allowed or denied as a whole, only `ask`.
     """
-    if any(not (r.arguments or r.paths) and fnmatchcase(own_name, r.tool) for r in rules.deny):
+    if any(not (r.arguments or r.paths) and named(own_name, r.tool) for r in rules.deny):
         return "deny"
-    conditional = any((r.arguments or r.paths) and fnmatchcase(own_name, r.tool) for r in (*rules.deny, *rules.ask))
+    conditional = any((r.arguments or r.paths) and named(own_name, r.tool) for r in (*rules.deny, *rules.ask))
     plain = ToolSettings(
         allow=tuple(r for r in rules.allow if not (r.arguments or r.paths)),
         ask=tuple(r for r in rules.ask if not (r.arguments or r.paths)),
     )
     policy = decide(plain, default, public_name, own_name, {}).policy
     return strictest(policy, "ask") if conditional else policy
+
+
+@lru_cache(maxsize=8192)
+def named(name: str, pattern: str) -> bool:
+    """Whether a tool's own name matches a pattern of the person's, however either composes its accents."""
+    return fnmatchcase(_composed(name), _composed(pattern))
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def idempotent(rules: ToolSettings, own_name: str) -> bool:
@@ -149,7 +161,7 @@ def idempotent(rules: ToolSettings, own_name: str) -> bool:
 @lru_cache(maxsize=4096)
 def _matches_one(patterns: tuple[str, ...], name: str) -> bool:
     """Asked for each call, of patterns and names that stay the same."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return any(named(name, pattern) for pattern in patterns)
 
 
 def _by_rules(
@@ -177,7 +189,7 @@ def _matches(
 
     With `unsure`, also where nobody here can know.
     """
-    if not fnmatchcase(name, rule.tool):
+    if not named(name, rule.tool):
         return False
     strict = every and speaks_of_commands(name)
     for path, pattern in rule.arguments.items():
@@ -235,7 +247,8 @@ def _text_matches(value: Any, pattern: str, *, every: bool, shell: bool) -> bool
             return False
         if any(char in "\x00\n\r" and char not in literal for char in text):
             return False
-    return fnmatchcase(text, pattern)
+        return fnmatchcase(text, pattern)
+    return fnmatchcase(text, pattern) or fnmatchcase(_alike(text), _alike(pattern))
 
 
 def _beneath(value: Any, folders: tuple[str, ...], resolve: Resolve, *, every: bool, unsure: bool) -> bool:
@@ -252,9 +265,18 @@ def _beneath(value: Any, folders: tuple[str, ...], resolve: Resolve, *, every: b
         if unsure and not path.is_absolute():
             return True
         real = resolve(str(path))
-        return any(is_beneath(real, resolve(str(Path(folder).expanduser()))) for folder in folders)
+        places = [resolve(str(Path(folder).expanduser())) for folder in folders]
+        if every:
+            return any(is_beneath(real, place) for place in places)
+        return any(is_beneath(_alike(real), _alike(place)) for place in places)
     except (OSError, ValueError, RuntimeError):
         return not every
+
+
+def _alike(text: str) -> str:
+    """What a refusal compares: the same for all that some file system takes for one name."""
+    composed = _composed(text)
+    return composed.casefold() if sys.platform in ("darwin", "win32") else composed
 
 
 def is_beneath(path: str, folder: str) -> bool:

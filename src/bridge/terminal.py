@@ -16,9 +16,24 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def revealed(text: str) -> str:
+    """JSON as somebody must see it who says yes to it: what would hide, move the cursor or turn text around, by number.
+
+    In JSON such a character only stands within a text, where its escape means the same.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if character > "\x7f" else f"\\u{ord(character):04x}"
+
+
 def ask_at_terminal(asked: Asked) -> bool:
     """One question; anything but a yes is a no."""
-    arguments = clean(json.dumps(asked.arguments, ensure_ascii=False, indent=2))[:_SHOWN]
+    whole = json.dumps(asked.arguments, ensure_ascii=False, indent=2)
+    arguments = revealed(whole[:_SHOWN])
+    if len(whole) > _SHOWN:
+        arguments += f" … ({len(whole) - _SHOWN} more characters)"
     sys.stderr.write(f"{asked.tool} ({asked.risk})\n{asked.description[:_SHOWN]}\n{arguments}\nallow this call? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes", "j", "是")

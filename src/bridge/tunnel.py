@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import SecretStr
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidHandshake, InvalidProxy, InvalidProxyStatus, InvalidStatus, InvalidURI
 
 from bridge.calls import Calls
 from bridge.connection import WRITE_LIMIT, Connection, Ended
@@ -23,6 +23,7 @@ from bridge.ports import Executor, JsonObject
 from bridge.protocol.bridge_effects import BridgeIdentity
 from bridge.protocol.frames import FINAL_CLOSES, MAX_FRAME_BYTES
 from bridge.protocol.outbox import Outbox
+from bridge.proxies import proxy_of
 from bridge.settings import LinkSettings, is_loopback_url
 from bridge.socket import TunnelSocket
 
@@ -192,8 +193,9 @@ class Tunnel:
             self._say("connecting")
         try:
             socket = await _NoRedirects(
-                self._url, proxy=None, compression=None, max_size=2 * MAX_FRAME_BYTES, ping_interval=None,
-                open_timeout=_OPEN_SECONDS, close_timeout=2, write_limit=WRITE_LIMIT, create_connection=TunnelSocket,
+                self._url, proxy=proxy_of(self._url), compression=None, max_size=2 * MAX_FRAME_BYTES,
+                ping_interval=None, open_timeout=_OPEN_SECONDS, close_timeout=2, write_limit=WRITE_LIMIT,
+                create_connection=TunnelSocket,
             )  # fmt: skip
         except InvalidURI as error:
             raise TunnelRefused(f"the gateway's address is no WebSocket URL: {self._url}", 3) from error
@@ -203,7 +205,7 @@ class Tunnel:
                 raise TunnelRefused(_FINAL_STATUS[status], status) from error
             self._say("waiting", f"the gateway answered {status}")
             return None, _retry_after(error.response.headers.get("Retry-After"))
-        except (OSError, InvalidHandshake, TimeoutError) as error:
+        except (OSError, InvalidHandshake, InvalidProxy, TimeoutError) as error:
             self._say("waiting", _why(error))
             return None, 0.0
         assert isinstance(socket, TunnelSocket)
@@ -251,6 +253,8 @@ def _retry_after(value: str | None) -> float:
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "the gateway did not answer in time"
+    if isinstance(error, InvalidProxyStatus):
+        return f"the proxy answered {error.response.status_code}"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens at the gateway's address"
     return f"the gateway can't be reached ({type(error).__name__})"

@@ -87,7 +87,8 @@ class Lane:
     @property
     def idle(self) -> bool:
         """Whether this lane may be forgotten."""
-        return (self._task is None or self._task.done()) and not self.busy and not self.chat.turns
+        waits = self.busy or self.chat.queued > 0 or self._refused_at is not None
+        return (self._task is None or self._task.done()) and not waits and not self.chat.turns
 
     async def _work(self) -> None:
         while True:

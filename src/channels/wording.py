@@ -48,7 +48,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "refused": ("⚠️ I could not take this message: {message}", "⚠️ 未能接收这条消息：{message}"),
     "too_large": ("📎 {file} is too large (limit {limit} MB).", "📎 {file} 过大（上限 {limit} MB）。"),
     "linked": ("🔗 This account now belongs to {user}.", "🔗 此账号已关联到 {user}。"),
-    "not_yours": ("Only who asked may answer.", "只有提问者可以回答。"),
 }
 
 

@@ -108,9 +108,8 @@ class Listener:
             if found == known or not found:
                 continue
             try:
-                await asyncio.to_thread(
-                    tls_context, self._settings
-                )  # first aside: half a pair would spoil the one in use
+                # first aside: half a pair would spoil the one in use
+                await asyncio.to_thread(tls_context, self._settings)
                 tls_context(self._settings, self._context)
             except UnusableTls as error:  # its other half is still being written, or it is none
                 log.warning("the renewed certificate is not taken over: %s", error)
@@ -250,7 +249,10 @@ def _mark(settings: ServerSettings) -> tuple[tuple[int, int], ...]:
 
 
 def tls_context(settings: ServerSettings, context: ssl.SSLContext | None = None) -> ssl.SSLContext | None:
-    """The TLS context, a new one or `context` with what the files hold now; None without TLS. Raises UnusableTls."""
+    """The server's TLS context, a new one or `context` with what the files hold now; None without TLS.
+
+    Raises UnusableTls.
+    """
     cert, key = settings.tls.cert, settings.tls.key
     if cert is None:
         return None

@@ -41,20 +41,25 @@ def _origin(text: str) -> str:
     return text.lower()
 
 
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("there is no home folder that ~ could mean") from error
+
+
+File = Annotated[Path, AfterValidator(_at_home)]
+"""A file of the operator's; `~` is his home folder."""
 Network = Annotated[str, AfterValidator(_network)]
 """An address or a network in CIDR form."""
-
-
-HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
-"""A file; `~` is the home folder of whoever runs the gateway."""
 
 
 class TlsSettings(_Strict):
     """`server.tls`: PEM files. `client_ca` turns on mutual TLS."""
 
-    cert: HomePath | None = None
-    key: HomePath | None = None
-    client_ca: HomePath | None = None
+    cert: File | None = None
+    key: File | None = None
+    client_ca: File | None = None
 
 
 class ServerSettings(_Strict):

@@ -138,6 +138,12 @@ def call(number: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any]
         for _ in range(50_000):
             progress(meta["progressToken"], 1)
         text(number, "done")
+    elif name == "ask_flood":
+        method, params = ("ping", {}) if arguments["what"] == "ping" else ("elicitation/create", {
+            "message": "?", "requestedSchema": {"type": "object"}})  # fmt: skip
+        for each in range(50_000):
+            send({"jsonrpc": "2.0", "id": f"f{each}", "method": method, "params": params})
+        text(number, "done")
     elif name == "ask":
         schema = arguments.get("schema", {"type": "object", "properties": {"colour": {"type": "string"}}})
         params = {"message": "Which colour?", "requestedSchema": schema}

@@ -14,7 +14,11 @@ import pytest
 
 from bridge.errors import McpError, OutcomeUnknown, ServerDown, TimedOut, ToolResultInvalid
 from bridge.servers.calls import Progress, Question
+from bridge.servers.groups import ProcessGroups
+from bridge.servers.link import Incoming, Line
 from bridge.servers.pace import Pace
+from bridge.servers.stdio import open_stdio
+from bridge.settings import McpServerSettings
 from tests.bridge.conftest import HOSTILE, call, ended, first_text, hostile, running, until
 
 
@@ -316,6 +320,27 @@ async def test_a_question_goes_to_the_person_and_stops_the_clock() -> None:
 
 
 @pytest.mark.attack(45)
+@pytest.mark.parametrize("what", ["ping", "question"])
+async def test_a_server_that_asks_without_end_and_never_listens_fills_no_memory(what: str) -> None:
+    most = 0
+
+    async def person(question: Question) -> dict[str, Any]:
+        nonlocal most
+        most = max(most, len(asyncio.all_tasks()))
+        await asyncio.sleep(30)
+        return {"action": "cancel"}
+
+    async with running(hostile()) as owner:
+        flood = asyncio.create_task(call(owner, "ask_flood", {"what": what}, on_question=person, timeout=30))
+        while not flood.done():
+            most = max(most, len(asyncio.all_tasks()))
+            await asyncio.sleep(0.01)
+        assert first_text(await flood) == "done"
+        assert most < 1100
+        assert owner.state == "ready"
+
+
+@pytest.mark.attack(45)
 async def test_a_question_may_outlive_its_call(tmp_path: Path) -> None:
     """The server asks, and answers its call without waiting: what the person says then still reaches it."""
     said = asyncio.Event()
@@ -471,3 +496,25 @@ def test_the_pace() -> None:
         assert not given_up
     assert delay <= 30
     assert Pace().ended(0, hopeless=True)[1] is True
+
+
+@pytest.mark.attack(45)
+async def test_a_message_that_cannot_be_handled_costs_the_next_ones_nothing() -> None:
+    """They may come in one piece, and be the answers to other people's calls."""
+    heard: list[bytes] = []
+
+    def receive(incoming: Incoming) -> None:
+        assert isinstance(incoming, Line)
+        heard.append(incoming.data)
+        if incoming.data == b"1":
+            raise RuntimeError("a listener's mistake")
+
+    settings = McpServerSettings(name="x", command=sys.executable, args=("-c", "print('1\\n2\\n3')"))
+    groups = ProcessGroups()
+    link = await open_stdio(settings, receive, lambda reason: None, groups)
+    try:
+        await until(lambda: len(heard) == 3)
+    finally:
+        await link.close()
+        groups.close()
+    assert heard == [b"1", b"2", b"3"]

@@ -71,6 +71,25 @@ async def test_a_private_message_comes_in_and_an_answer_goes_out(discord: FakeDi
         assert shown["allowed_mentions"] == {"parse": []}
 
 
+@pytest.mark.attack(23)
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        ("MESSAGE_CREATE", {"id": "1"}), ("MESSAGE_UPDATE", {}), ("GUILD_CREATE", {"id": "5", "channels": [7]}),
+        ("GUILD_CREATE", {"id": "5", "roles": [{"tags": 3}]}), ("THREAD_CREATE", []),
+        ("INTERACTION_CREATE", {"id": "2"}),
+    ],
+)  # fmt: skip
+async def test_an_event_without_shape_costs_nothing_but_itself(discord: FakeDiscord, event: str, data: Any) -> None:
+    notes = Notebook()
+    async with running(discord, notes) as channel:
+        since = channel.state.since
+        await discord.gateway.dispatch(event, data)
+        await discord.says("42", "after it")
+        await until(lambda: notes.texts == ["after it"])
+        assert (channel.state.state, channel.state.since) == ("ready", since)
+
+
 async def test_private_messages_can_be_begun_by_the_assistant(discord: FakeDiscord) -> None:
     async with running(discord, Notebook()) as channel:
         await channel.send(Address(kind="direct", chat="77"), Text(markdown="news"))

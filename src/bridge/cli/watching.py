@@ -36,6 +36,7 @@ def approve(
     from bridge.confirm import approve as approve_challenge
     from bridge.database import Database
     from bridge.loading import config_path
+    from bridge.terminal import revealed
 
     wanted = "deny" if deny else decision
     if wanted not in DECISIONS:
@@ -47,7 +48,8 @@ def approve(
     try:
         if challenge is None:
             for question in waiting(database):
-                show(f"{question['challenge']}  {question['tool']}  {question['arguments']}  ({question['risk']})")
+                asked = revealed(f"{question['tool']}  {question['arguments']}  ({question['risk']})")
+                show(f"{question['challenge']}  {asked}")
             return 0
         if not approve_challenge(database, challenge, wanted):  # type: ignore[arg-type]  # it is one of DECISIONS
             raise Exit(1, f"{challenge[:64]}: unknown, answered already, or too late")

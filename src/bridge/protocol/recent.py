@@ -36,8 +36,3 @@ class Recent(Generic[K, V]):
             return {}
         forgotten, self._old, self._young = self._old, self._young, {}
         return forgotten
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._young.clear()
-        self._old.clear()

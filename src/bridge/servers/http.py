@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import httpx2
 from mcp.client import sse as sse_module
+from mcp.client import streamable_http as streamable_module
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client, sse_within_origin
 from mcp.shared.message import ClientMessageMetadata, SessionMessage
@@ -23,7 +24,8 @@ from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPC
 
 from bridge.servers.jsonrpc import JsonObject
 from bridge.servers.lines import MAX_LINE
-from bridge.servers.link import Closed, LinkLost, Message, Receive, Unanswered
+from bridge.servers.link import Closed, LinkLost, Message, Receive, Unanswered, Unreadable
+from bridge.servers.surrogates import whole_characters
 from bridge.settings import McpServerSettings
 
 _CONNECT_SECONDS = 10.0
@@ -32,10 +34,31 @@ _GIVEN_UP_SECONDS = 30.0
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _FORGOTTEN = ("Session terminated", "Session not found")
 _UNREACHABLE = "the server can't be reached"
+_PARSE_ERROR = -32700
+_UNREADABLE = ("Failed to parse JSON response", "Failed to parse SSE message")
+"""What the transport says, with a piece of the answer in it, which is nobody's business."""
 _NO_ANSWER = ("SSE stream ended", "SSE stream failed", "server answered a request with 202")
 
 # `sse_client` has no parameter for the size of an event: above 1 MiB it would end the connection and all its calls
 vars(sse_module)["sse_within_origin"] = partial(sse_within_origin, max_event_size=MAX_LINE)
+
+
+class _Reader:
+    """`jsonrpc_message_adapter` for the transport of Streamable HTTP: half a character costs no message."""
+
+    def validate_json(self, data: str | bytes, **options: Any) -> Any:
+        """Raises pydantic's ValidationError."""
+        try:
+            return jsonrpc_message_adapter.validate_json(data, **options)
+        except ValueError:
+            text = data.encode() if isinstance(data, str) else data
+            whole = whole_characters(text)
+            if whole == text:
+                raise
+            return jsonrpc_message_adapter.validate_json(whole, **options)
+
+
+vars(streamable_module)["jsonrpc_message_adapter"] = _Reader()
 
 for _name in ("mcp", "httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # stacks and URLs; our own log has the reason in one line
@@ -172,6 +195,8 @@ class HttpLink:
             # the server was restarted and refuses the old session: it has not looked at the request
             self._receive(Unanswered(message.id, "the server has forgotten the session", seen=False))
             self._end("the server has forgotten the session")
+        elif error.code == _PARSE_ERROR and error.message.startswith(_UNREADABLE):
+            self._receive(Unreadable(message.id))
         elif error.message.startswith(_NO_ANSWER):
             self._receive(Unanswered(message.id, error.message, seen=True))
         else:

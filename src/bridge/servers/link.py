@@ -39,7 +39,14 @@ class Unanswered:
     seen: bool
 
 
-Incoming: TypeAlias = Line | Message | TooLong | Unanswered
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The server answered this request with what is no message."""
+
+    id: Any
+
+
+Incoming: TypeAlias = Line | Message | TooLong | Unanswered | Unreadable
 Receive: TypeAlias = Callable[[Incoming], None]
 Post: TypeAlias = Callable[[JsonObject], None]
 """Raises ValueError for what is not JSON."""

@@ -18,12 +18,13 @@ from bridge.servers.calls import Call, read_progress, unlimited
 from bridge.servers.elicitation import answer_input, ask_somebody
 from bridge.servers.handshake import CAPABILITIES, CLIENT, META, METHOD_NOT_FOUND, MODERN_VERSION, agree, listen
 from bridge.servers.jsonrpc import Answered, Asked, Invalid, JsonObject, Noise, Notified, Peer, Refused, Reply, Stray
-from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Post, Unanswered
+from bridge.servers.link import Incoming, Line, Link, LinkLost, Message, Post, Unanswered, Unreadable
 from bridge.servers.results import check_result
 
 _MAX_ROUNDS = 10
 _MAX_PAGES = 1000
 _MAX_ITEMS = 10_000
+_MOST_OWED = 1000
 Settle: TypeAlias = Callable[[Reply | Exception], None]
 """Told what came of a request: its answer, or McpError, ToolResultInvalid, LinkLost."""
 
@@ -208,6 +209,8 @@ class Session:
             if incoming.id in self._open:
                 self._settle(incoming.id, LinkLost(incoming.reason, sent=incoming.seen))
             return
+        elif isinstance(incoming, Unreadable):
+            effects = (Invalid(incoming.id, "the answer is no valid JSON-RPC"),)
         else:
             effects = self._peer.too_long(incoming.start, incoming.end, incoming.size)
         for effect in effects:
@@ -263,11 +266,15 @@ class Session:
             self._changed(method.split("/")[1])
 
     def _asked(self, number: int | str, method: str, params: JsonObject) -> None:
+        if len(self._tasks) + len(self._questions) >= _MOST_OWED:
+            return  # it asks and asks, and does not read what it is told
         if method == "ping":
             self._spawn(self._tell(jsonrpc.answer(number, {})))
         elif method == "elicitation/create" and number not in self._questions:
-            # whose calls are in flight now: the answer to one may stand right behind the question
-            task = asyncio.get_running_loop().create_task(self._question(number, params, self._calls()))
+            calls = [
+                call for _, call in self._open.values()
+            ]  # those of now: the answer to one may stand right behind the question
+            task = asyncio.get_running_loop().create_task(self._question(number, params, calls))
             self._questions[number] = task
             task.add_done_callback(lambda _: self._questions.pop(number, None))
         elif method == "sampling/createMessage":
@@ -277,9 +284,6 @@ class Session:
 
     async def _question(self, number: int | str, params: JsonObject, calls: list[Call]) -> None:
         await self._tell(jsonrpc.answer(number, await ask_somebody(self.name, params, calls)))
-
-    def _calls(self) -> list[Call]:
-        return [call for _, call in self._open.values()]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

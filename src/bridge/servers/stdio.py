@@ -163,7 +163,10 @@ class StdioLink:
         outermost = turn.begin()
         try:
             for item in self._lines.feed(data):
-                self._receive(item)
+                try:
+                    self._receive(item)
+                except Exception:  # whatever one message brings about: the others in this piece are others' answers
+                    self._log.exception("a message could not be handled")
         finally:
             if outermost:
                 turn.end()

@@ -1,10 +1,10 @@
-"""What a reader of one session has seen: events in, each at most once, the answer kept together. Pure.
+"""What a reader of one session has seen: events in, each at most once. Pure.
 
 `seq` counts per session one by one. After a drop the gateway replays what came after
 `last_seq`; what was seen already is left out here, whatever the network repeats.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Event = dict[str, Any]
@@ -18,23 +18,13 @@ def failure(event: Event) -> str:
 
 
 @dataclass(slots=True)
-class Answer:
-    """One turn as it grows."""
-
-    message_id: str
-    text: str = ""
-    ended: Event | None = None
-
-
-@dataclass(slots=True)
 class Follower:
     """What was seen of the session so far."""
 
     last_seq: int = 0
-    answers: dict[str, Answer] = field(default_factory=dict)
 
     def take(self, event: Event) -> Event | None:
-        """The event if it is news, else None. A merged delta that overlaps is cut down to nothing known twice."""
+        """The event if it is news, else None. A merged delta that overlaps with it is left out."""
         seq = event.get("seq")
         if isinstance(seq, int):
             if seq <= self.last_seq:
@@ -43,33 +33,7 @@ class Follower:
                 self.last_seq = seq
                 return None  # part of it is known and where it joins isn't: the final text brings the rest
             self.last_seq = seq
-        self._note(event)
         return event
-
-    def accepted(self, message_id: str, seq: int) -> Answer:
-        """A message of ours is durable under this number."""
-        self.last_seq = max(self.last_seq, seq)
-        return self.answers.setdefault(message_id, Answer(message_id))
-
-    def answer(self, message_id: str) -> Answer:
-        """The turn `message_id`."""
-        return self.answers.setdefault(message_id, Answer(message_id))
-
-    def forget(self, message_id: str) -> None:
-        """Drop a turn that was shown to its end."""
-        self.answers.pop(message_id, None)
-
-    def _note(self, event: Event) -> None:
-        message_id = event.get("message_id")
-        if not message_id or not str(event["type"]).startswith("chat.") or event["type"] == "chat.message":
-            return
-        answer = self.answer(message_id)
-        if event["type"] == "chat.started":
-            answer.text = ""
-        elif event["type"] == "chat.delta":
-            answer.text += str(event.get("delta", ""))
-        elif event["type"] in TERMINAL:
-            answer.ended = event
 
 
 def from_history(messages: list[Event], message_id: str, session_key: str) -> Event | None:

@@ -125,8 +125,6 @@ class Conversation:
                 tool, approval_id = event.get("tool"), event.get("approval_id")
                 self._screen.notice(say("waiting", self._screen.language, tool=tool, id=approval_id))
             self._screen.show(event)
-            if event["type"] in TERMINAL:
-                self._link.follower.forget(str(event.get("message_id")))
 
     async def _turn(self, text: str) -> None:
         """Say it and show the answer to its end; what the gateway refuses is said, and the conversation goes on."""
@@ -150,7 +148,6 @@ class Conversation:
                     if kind in TERMINAL and event.get("message_id") == message_id:
                         self._asker.over()
                         break
-            link.follower.forget(message_id)
 
     async def _line(self, prompt: str) -> str:
         return await self._answers.prompt_async(prompt, handle_sigint=False)

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from channels.cli.blocks import REDRAW_SECONDS, finished
 from channels.cli.follow import Event, failure
-from channels.cli.words import readable, say
+from channels.cli.words import readable, revealed, say
 
 CANCELLED = 1009
 
@@ -85,7 +85,7 @@ class Screen:
         if event.get("risk"):
             self.console.print(Text(readable(str(event["risk"])), style="yellow"))
         arguments = json.dumps(event.get("arguments"), ensure_ascii=False, indent=2)
-        self.console.print(Padding(Text(readable(arguments)), (0, 0, 0, 2)))
+        self.console.print(Padding(Text(revealed(arguments)), (0, 0, 0, 2)))
 
     def settle(self) -> None:
         """Draw what still grows as it is, and leave the line free for others."""

@@ -26,6 +26,7 @@ from discord.http import HTTPClient, Route
 
 from channels.downloads import read_at_most
 
+_log = logging.getLogger("channels.discord")
 logging.getLogger("discord").setLevel(logging.INFO)  # below that it writes down what people say
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # nobody speaks here
 
@@ -104,12 +105,12 @@ class GatewayClient(discord.Client):
 
         def ready(data: Any) -> None:
             sdk_ready(data)
-            self._raw_handlers["READY"](data)
+            _guarded("READY", self._raw_handlers["READY"])(data)
             self._tell(True, "")
 
         for name in ("GUILD_CREATE", "GUILD_DELETE", "THREAD_CREATE", "MESSAGE_CREATE", "MESSAGE_UPDATE",
                      "MESSAGE_REACTION_ADD", "INTERACTION_CREATE"):  # fmt: skip
-            state.parsers[name] = self._raw_handlers.get(name, _ignore)
+            state.parsers[name] = _guarded(name, self._raw_handlers.get(name, _ignore))
         state.parsers["READY"] = ready
         state.parsers["RESUMED"] = lambda data: self._tell(True, "")
         return state
@@ -200,6 +201,18 @@ def wanted_intents() -> discord.Intents:
     intents.reactions = True
     intents.message_content = True
     return intents
+
+
+def _guarded(name: str, handler: Handler) -> Handler:
+    """What `handler` raises would end the connection, and an odd event comes again on the next one."""
+
+    def handle(data: Object) -> None:
+        try:
+            handler(data)
+        except Exception:  # whatever is odd about it, it costs itself and no other event
+            _log.exception("an event %s of discord could not be read", name)
+
+    return handle
 
 
 def _ignore(data: Object) -> None:

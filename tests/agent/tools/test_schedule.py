@@ -3,6 +3,7 @@
 import asyncio
 import stat
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from agent.tools.builtin.schedule import ScheduleTool
 from agent.tools.builtin.schedule_book import Due, Scheduler, Task
 from agent.tools.builtin.schedule_times import check_cron, moment, next_time, zone_named
 from agent.tools.registry import ToolProblem
-from tests.agent.tools.helpers import BOB, text, use
+from tests.agent.tools.helpers import ALICE, BOB, text, use
 
 START = datetime(2026, 3, 10, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -295,3 +296,25 @@ async def test_a_zone_that_this_machine_does_not_know_costs_nobody_his_reminders
         assert await house.at(3600) == ["stretch"]
         assert sorted(await house.at(7200)) == ["stretch", "tea"]
         assert "stretch" in text(await use(house.tool, action="list"))
+
+
+class LongWriting(Scheduler):
+    """Each writing of the file takes a while, in the middle of it."""
+
+    def _write(self, tasks: dict[str, Task]) -> None:
+        fresh = self._path.with_suffix(".new")
+        assert not fresh.exists(), "two write the same file"
+        fresh.touch()
+        time.sleep(0.1)
+        super()._write(tasks)
+
+
+async def test_who_leaves_while_the_file_is_written_spoils_nothing(tmp_path: Path) -> None:
+    scheduler = LongWriting(tmp_path, Clock())
+    leaver = asyncio.create_task(scheduler.add(ALICE, None, "tea", due=START + 60))
+    await asyncio.sleep(0.05)
+    leaver.cancel()
+    await scheduler.add(BOB, None, "coffee", due=START + 60)
+    await asyncio.wait([leaver])
+    for book in (scheduler, Scheduler(tmp_path)):
+        assert [len(await book.of(who.user)) for who in (ALICE, BOB)] == [1, 1]

@@ -67,6 +67,7 @@ async def test_a_call_that_is_none_is_refused_until_that_is_acknowledged(begin: 
     assert error(await link.answer("c1")) == (1000, "none")
 
 
+@pytest.mark.attack(80)
 async def test_the_same_key_again(begin: Begin) -> None:
     """Answered from the ledger under the same and another id; other arguments are 1008; after ACK too."""
     bridge, link = await begin()
@@ -176,6 +177,7 @@ async def test_a_cancelled_question_has_no_effect(begin: Begin) -> None:
     assert bridge.servers.count() == {}
 
 
+@pytest.mark.attack(80)
 async def test_deadlines(begin: Begin) -> None:
     bridge, link = await begin()
     await link.request("late", "fs_add", {"key": "late"}, deadline_ms=0)

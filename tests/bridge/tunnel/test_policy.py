@@ -221,3 +221,21 @@ def test_an_argument_with_dots_in_its_name_hides_none_that_is_nested(tmp_path: P
             assert policy(denied, "read", arguments) == "deny", arguments
             assert policy(allowed, "read", arguments) == "ask", arguments
     assert policy(allowed, "read", {"where.in.path": harmless}) == "allow"
+
+
+@pytest.mark.attack(48)
+def test_a_name_is_the_same_however_its_accents_are_composed(tmp_path: Path) -> None:
+    """A refusal holds for both; an allowance of a folder only for the one that was written."""
+    composed, apart = "r\u00e9sum\u00e9", "re\u0301sume\u0301"
+    for one, other in ((composed, apart), (apart, composed)):
+        assert policy(rules(deny=[f"{one}*"], allow=["*"]), f"{other}_x") == "deny"
+        assert policy(rules(allow=[f"{one}*"]), f"{other}_x") == "allow"
+        assert idempotent(rules(idempotent=[one]), other)
+        assert standing(rules(deny=[one], allow=["*"]), "allow", "fs_x", other) == "deny"
+        path = str(tmp_path / other / "key")
+        folder = {"paths": {"path": [str(tmp_path / one)]}}
+        assert policy(rules(deny=[folder], allow=["*"]), "read", {"path": path}) == "deny"
+        assert (
+            policy(rules(deny=[{"arguments": {"path": f"*/{one}/*"}}], allow=["*"]), "read", {"path": path}) == "deny"
+        )
+        assert policy(rules(allow=[folder]), "read", {"path": path}) == "ask"

@@ -86,3 +86,13 @@ async def test_what_can_be_chosen_moves_no_cursor() -> None:
             await ask_question(event, link, Screen(Console(file=io.StringIO()), "en"), read_line)
             running.cancel()
     assert "red" in prompts[0] and "\x1b" not in prompts[0] and "\x07" not in prompts[0]
+
+
+@pytest.mark.attack(46)
+async def test_nothing_hides_in_what_is_said_yes_to() -> None:
+    seen = io.StringIO()
+    screen = Screen(Console(file=seen, width=100), "en")
+    screen.approval({"tool": "run", "arguments": {"path": "a\u200bb\u202ec\u2066\u00ad\x9b2J"}})
+    shown = seen.getvalue()
+    assert r"a\u200bb\u202ec\u2066\u00ad\u009b2J" in shown
+    assert all(character.isprintable() or character == "\n" for character in shown)

@@ -116,6 +116,18 @@ async def test_before_authentication_every_method_is_1001_and_three_close_4501(t
 
 
 @pytest.mark.attack(6)
+async def test_no_method_at_all_is_there_before_authentication(tmp_path: Path) -> None:
+    async with running(tmp_path) as gateway:
+        methods = [each["name"] for each in (await gateway.rpc("rpc.discover"))["result"]["methods"]]
+        assert len(methods) > 40
+        closed = sorted({*methods} - {"connect", "health"})
+        for first, second in zip(closed, [*closed[1:], closed[0]], strict=True):
+            async with gateway.client(None) as wire:
+                assert [await wire.code(first), await wire.code(second, nonsense=1)] == [1001, 1001], (first, second)
+                assert (await wire.call("health")) == {"status": "ok"}  # and nothing more
+
+
+@pytest.mark.attack(6)
 async def test_requests_sent_right_after_connect_find_the_connection_authenticated(tmp_path: Path) -> None:
     async with running(tmp_path) as gateway, gateway.client(None) as wire:
         for number, (method, params) in enumerate(

@@ -61,6 +61,7 @@ async def test_a_signed_request_and_its_answer(gateway: GatewayRig, bridge: RawB
     assert (await task).content == ({"type": "text", "text": "hello"},)
 
 
+@pytest.mark.attack(40)
 async def test_sent_again_on_the_next_connection(gateway: GatewayRig, bridge: RawBridge) -> None:
     task = start(gateway)
     first = await bridge.frame("MCP_REQUEST")
@@ -75,6 +76,7 @@ async def test_sent_again_on_the_next_connection(gateway: GatewayRig, bridge: Ra
         assert not (await task).is_error
 
 
+@pytest.mark.attack(40)
 async def test_a_call_the_bridge_lists_is_not_sent_again(gateway: GatewayRig, bridge: RawBridge) -> None:
     task = start(gateway)
     request = await bridge.frame("MCP_REQUEST")
@@ -88,6 +90,7 @@ async def test_a_call_the_bridge_lists_is_not_sent_again(gateway: GatewayRig, br
         assert not (await task).is_error
 
 
+@pytest.mark.attack(80)
 async def test_forget_and_cancel_for_calls_nobody_awaits(gateway: GatewayRig, bridge: RawBridge) -> None:
     """One call was answered, one was given up: the bridge hears of both when it lists them."""
     done = start(gateway)
@@ -104,6 +107,7 @@ async def test_forget_and_cancel_for_calls_nobody_awaits(gateway: GatewayRig, br
         assert answer["forget"] == [request["id"]] and answer["cancel"] == [other["id"]]
 
 
+@pytest.mark.attack(80)
 async def test_a_bridge_that_is_away(gateway: GatewayRig, bridge: RawBridge) -> None:
     await bridge.socket.close()
     await until(lambda: not gateway.directory.bridges_of("alice")[0].connected)
@@ -118,6 +122,7 @@ async def test_another_users_tool_does_not_exist(gateway: GatewayRig, bridge: Ra
     assert await gateway.guard.list_tools(actor("bob")) == []
 
 
+@pytest.mark.attack(80)
 async def test_a_deadline_that_passes(gateway: GatewayRig, bridge: RawBridge) -> None:
     task = start(gateway, seconds=0.2)
     request = await bridge.frame("MCP_REQUEST")
@@ -420,6 +425,7 @@ async def test_who_may_call_at_all(gateway: GatewayRig, bridge: RawBridge) -> No
     assert error.code == 1002
 
 
+@pytest.mark.attack(80)
 async def test_more_calls_than_fit_wait_their_turn(gateway: GatewayRig) -> None:
     gateway.limits = Limits(max_in_flight=2)
     await gateway.restart()
