@@ -9,7 +9,6 @@ from bus.events import Accepted, Event, InboundMessage
 from bus.message_bus import Acceptor, Handler, MessageBus, Overflow, Selector, Sink, Subscription
 from gateway.limits import MessageRate
 
-
 Known = Callable[[str, str], Awaitable[object | None]]
 
 

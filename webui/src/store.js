@@ -16,6 +16,7 @@ export class Store extends EventTarget {
     this.me = null;
     this.state = "connecting";
     this.sessions = [];
+    this.listing = Promise.resolve();
     this.cursor = null;
     this.unread = new Set();
     this.open = null;
@@ -207,7 +208,10 @@ export class Store extends EventTarget {
 
   // ---------------------------------------------------------------- lists
 
-  async refreshSessions(more = false) {
+  /** One after another: an answer from before the list grew would make it short again. */
+  refreshSessions(more = false) { return this.listing = this.listing.catch(() => {}).then(() => this.listSessions(more)); }
+
+  async listSessions(more) {
     const known = more ? this.sessions : [];
     const cursor = more && this.cursor ? { cursor: this.cursor } : {};
     const there = this.sessions.length;

@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ def file_with(content: bytes) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+@pytest.mark.attack(23)
 @given(logs(), st.integers(16, 300), st.integers(0, 30_000), st.integers(0, 400))
 @settings(max_examples=150, deadline=None)
 def test_reading_any_log_in_blocks_of_any_size(
@@ -79,6 +81,7 @@ def test_reading_any_log_in_blocks_of_any_size(
         assert row is not None and row.summary.record_seq == (kept[-1].seq if kept else 0)
 
 
+@pytest.mark.attack(23)
 @given(st.lists(st.one_of(junk, st.integers(1, 99)), max_size=12), st.integers(0, 200))
 @settings(max_examples=100, deadline=None)
 def test_a_journal_gives_whole_entries_only(parts: list[bytes | int], cut: int) -> None:

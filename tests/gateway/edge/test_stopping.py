@@ -71,6 +71,7 @@ async def test_what_was_cut_goes_on_after_the_start_without_using_up_an_attempt(
         assert again <= last + 2  # one by one, and no jump as after a crash
 
 
+@pytest.mark.attack(83)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
 @pytest.mark.parametrize("module", ["gateway.cli.exits", "gateway.settings", "gateway.app", "gateway.composition"])
 def test_a_signal_while_it_is_still_being_imported(tmp_path: Path, module: str, number: signal.Signals) -> None:

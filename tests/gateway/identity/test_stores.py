@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import statistics
 import time
 from pathlib import Path
 
@@ -58,6 +59,30 @@ def test_nothing_but_the_token_is_the_token(tmp_path: Path) -> None:
                   None, 5, b"x", [], "x" * 10_000_000, "ключ", "\ud800", token.token_id + ".\ud800"):  # fmt: skip
         with pytest.raises(NotAuthenticated):
             found.verify(wrong, NOW)
+
+
+@pytest.mark.attack(8)
+def test_how_long_a_no_takes_tells_nothing(tmp_path: Path) -> None:
+    """Whether the id exists, and how much of the secret is right; each asked in turn, so that noise is everybody's."""
+    found = tokens(tmp_path)
+    token, text = found.create("carol", "user", NOW)
+    other = "A" if text[-1] != "A" else "B"
+    unknown = token.token_id[:-1] + ("0" if token.token_id[-1] != "0" else "1")
+    wrongs = {
+        "nobody's": unknown + text[len(token.token_id) :], "wholly wrong": token.token_id + "." + "x" * 43,
+        "its last letter": text[:-1] + other,
+    }  # fmt: skip
+    took: dict[str, list[int]] = {name: [] for name in wrongs}
+    for _ in range(3000):
+        for name, wrong in wrongs.items():
+            begun = time.perf_counter_ns()
+            try:
+                found.verify(wrong, NOW)
+            except NotAuthenticated:
+                took[name].append(time.perf_counter_ns() - begun)
+    medians = sorted(statistics.median(times) for times in took.values())
+    assert [len(times) for times in took.values()] == [3000] * 3
+    assert medians[-1] < 1.5 * medians[0], medians
 
 
 @pytest.mark.attack(11)
