@@ -101,9 +101,8 @@ class Bridge:
             try:
                 await self._serve(aggregator, calls, identity, outbox, ledger)
             finally:
-                await (
-                    calls.close()
-                )  # also where the gateway refused us: what is gathered is written, and nothing runs on
+                # also where the gateway refused us: what is gathered is written, and nothing runs on
+                await calls.close()
             audit.note("bridge.stopped")
 
     async def _serve(

@@ -55,9 +55,8 @@ def question(event: ApprovalRequested, language: str, *, by_buttons: bool) -> st
 
 
 def _arguments(arguments: JsonObject) -> str:
-    text = json.dumps(arguments, ensure_ascii=False, indent=1)[
-        : _ARGUMENT_UNITS + 1
-    ]  # no character takes less than one
+    text = json.dumps(arguments, ensure_ascii=False, indent=1)
+    text = text[: _ARGUMENT_UNITS + 1]  # no character takes less than one
     visible = "".join(c if c.isprintable() or c in "\n " else f"\\u{ord(c):04x}" for c in text)
     units = visible.encode("utf-16-le", "surrogatepass")
     if len(units) <= 2 * _ARGUMENT_UNITS:

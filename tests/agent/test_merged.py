@@ -29,9 +29,10 @@ async def test_stopping_a_collected_message_stops_the_turn_that_answers_it(tmp_p
         assert len(agent.ends(first.message_id)) == len(agent.ends(second.message_id)) == 1
 
 
-async def test_stopping_a_steered_message_stops_the_turn_that_it_joined(tmp_path: Path) -> None:
+def steered(folder: Path, *answers: str) -> tuple[Agent, Tools, asyncio.Event]:
+    """A turn that a second message joins at its first call; in its second it stands still, and the event is set."""
     tools, standing = Tools(), asyncio.Event()
-    model = ScriptedModel(("", [("c1", "say", "{}")]), ("", [("c2", "stand", "{}")]), "never said")
+    model = ScriptedModel(("", [("c1", "say", "{}")]), ("", [("c2", "stand", "{}")]), *answers)
 
     async def say(call: object) -> str:
         tools.second = await agent.send("and this")
@@ -44,7 +45,12 @@ async def test_stopping_a_steered_message_stops_the_turn_that_it_joined(tmp_path
 
     tools.add("say", say)
     tools.add("stand", stand)
-    agent = Agent(tmp_path, model, tools, settings={"queue": "steer"})
+    agent = Agent(folder, model, tools, settings={"queue": "steer"})
+    return agent, tools, standing
+
+
+async def test_stopping_a_steered_message_stops_the_turn_that_it_joined(tmp_path: Path) -> None:
+    agent, tools, standing = steered(tmp_path, "never said")
     async with running(agent):
         first = await agent.send("go")
         await standing.wait()
@@ -105,27 +111,13 @@ def talk(model: ScriptedModel) -> list[str]:
 
 
 async def test_editing_a_steered_message_leaves_what_was_said_before_it(tmp_path: Path) -> None:
-    tools, standing = Tools(), asyncio.Event()
-    model = ScriptedModel(("", [("c1", "say", "{}")]), ("", [("c2", "stand", "{}")]), "both", "next")
-
-    async def say(call: object) -> str:
-        tools.second = await agent.send("and this")
-        return "said"
-
-    async def stand(call: object) -> str:
-        standing.set()
-        await asyncio.Event().wait()
-        return ""
-
-    tools.add("say", say)
-    tools.add("stand", stand)
-    agent = Agent(tmp_path, model, tools, settings={"queue": "steer"})
+    agent, tools, standing = steered(tmp_path, "both", "next")
     async with running(agent):
         await agent.send("go")
         await standing.wait()
         third = await agent.send("rather that", replaces=tools.second.message_id)
         assert (await agent.end(third)).text == "both"
-        assert talk(model) == ["go", "None", "-", "rather that"]
+        assert talk(agent.model) == ["go", "None", "-", "rather that"]
 
 
 async def test_editing_a_collected_message_that_was_answered_leaves_what_was_said_before_it(tmp_path: Path) -> None:

@@ -59,9 +59,7 @@ class CallBook:
             self.active[call_id] = None
         for call_id in self.active:
             call = self.awaited[call_id]
-            if (
-                call_id in listed
-            ):  # known there, whoever sent it: it may be cancelled, and its late answer is no stranger's
+            if call_id in listed:  # whoever sent it: it may be cancelled, and its late answer is no stranger's
                 call.sent = True
                 self.remember(call_id, 1)
             if call_id not in listed or call.confirm is not None or call.answer is not None:

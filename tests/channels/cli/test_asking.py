@@ -13,6 +13,16 @@ from channels.cli.screen import Screen
 from tests.fakes.dropping_gateway import DroppingGateway
 
 
+async def asked(gateway: DroppingGateway, ask: Any, event: dict[str, Any], read_line: Any) -> None:
+    """`ask` asks at this gateway what the event says."""
+    link = Link(gateway.url, "token", patience=5)
+    link.session = "S"
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(link.run())
+        await ask(event, link, Screen(Console(file=io.StringIO()), "en"), read_line)
+        running.cancel()
+
+
 async def told(ask: Any, event: dict[str, Any], *typed: str) -> dict[str, Any]:
     """What the gateway is told when a person types this."""
     lines = iter(typed)
@@ -21,12 +31,7 @@ async def told(ask: Any, event: dict[str, Any], *typed: str) -> dict[str, Any]:
         return next(lines)
 
     async with DroppingGateway() as gateway:
-        link = Link(gateway.url, "token", patience=5)
-        link.session = "S"
-        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(link.run())
-            await ask(event, link, Screen(Console(file=io.StringIO()), "en"), read_line)
-            running.cancel()
+        await asked(gateway, ask, event, read_line)
         assert next(lines, None) is None, "everything was asked for"
         [given] = [params for method, params in gateway.calls if method in ("approval.resolve", "question.answer")]
     return given
@@ -79,12 +84,7 @@ async def test_what_can_be_chosen_moves_no_cursor() -> None:
     schema = {"properties": {"c": {"type": "string", "enum": ["red", "\x1b[2J\x1b]0;root\x07"]}}}
     event = {"type": "question.requested", "question_id": "q1", "message": "Which?", "schema": schema}
     async with DroppingGateway() as gateway:
-        link = Link(gateway.url, "token", patience=5)
-        link.session = "S"
-        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(link.run())
-            await ask_question(event, link, Screen(Console(file=io.StringIO()), "en"), read_line)
-            running.cancel()
+        await asked(gateway, ask_question, event, read_line)
     assert "red" in prompts[0] and "\x1b" not in prompts[0] and "\x07" not in prompts[0]
 
 

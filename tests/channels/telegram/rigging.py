@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from tests.channels.rig import Turn
+from tests.channels.rig import Rig, Turn, until
 from tests.fakes.telegram_server import FakeTelegram
 
 GROUP = -100200
@@ -23,3 +23,17 @@ async def slowly(turn: Turn) -> None:
         turn.say(f"w{number} ")
         await asyncio.sleep(0.04)
     turn.done()
+
+
+async def asking(telegram: FakeTelegram, rig: Rig) -> None:
+    """A turn that waits for a yes; its question, with its buttons, is to be seen."""
+
+    async def work(turn: Turn) -> None:
+        turn.ask("ap_1")
+        await until(lambda: rig.agent.decisions)
+        turn.say("done")
+        turn.done()
+
+    rig.agent.script = work
+    telegram.world.person_says(42, "go")
+    await until(lambda: telegram.world.has_buttons(42))

@@ -8,7 +8,7 @@ import pytest
 from channels.telegram import client
 from channels.telegram.parse import Me, Migrated, parse_update
 from tests.channels.rig import Rig, Turn, until
-from tests.channels.telegram.rigging import GROUP
+from tests.channels.telegram.rigging import GROUP, asking
 from tests.fakes.telegram_server import FakeTelegram
 
 NEW = -100400
@@ -110,15 +110,7 @@ async def test_an_answer_that_begins_with_blank_lines_streams_by_drafts(telegram
 
 
 async def test_a_tap_that_telegram_has_forgotten_counts_all_the_same(telegram: FakeTelegram, rig: Rig) -> None:
-    async def work(turn: Turn) -> None:
-        turn.ask("ap_1")
-        await until(lambda: rig.agent.decisions)
-        turn.say("done")
-        turn.done()
-
-    rig.agent.script = work
-    telegram.world.person_says(42, "go")
-    await until(lambda: telegram.world.has_buttons(42))
+    await asking(telegram, rig)
     query = telegram.world.tap(42, "Allow once")
     telegram.world.open_taps.discard(query)
     await until(lambda: "done" in telegram.world.visible(42))

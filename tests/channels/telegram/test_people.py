@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.channels.rig import Rig, Turn, overloaded, until
-from tests.channels.telegram.rigging import GROUP, section
+from tests.channels.telegram.rigging import GROUP, asking, section
 from tests.contracts.channel_contract import PNG
 from tests.fakes.telegram_server import FakeTelegram
 
@@ -81,15 +81,7 @@ async def test_what_a_person_quotes_of_our_answer_is_given(telegram: FakeTelegra
 
 
 async def test_a_second_tap_on_a_decided_question_changes_nothing(telegram: FakeTelegram, rig: Rig) -> None:
-    async def work(turn: Turn) -> None:
-        turn.ask("ap_1")
-        await until(lambda: rig.agent.decisions)
-        turn.say("done")
-        turn.done()
-
-    rig.agent.script = work
-    telegram.world.person_says(42, "go")
-    await until(lambda: telegram.world.has_buttons(42))
+    await asking(telegram, rig)
     question = telegram.world.bot_messages(42)[0].message_id
     data: Any = telegram.world.bot_messages(42)[0].buttons[0][0]["callback_data"]
     telegram.world.tap_data(42, question, data)
