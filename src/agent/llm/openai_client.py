@@ -124,8 +124,11 @@ class OpenAIModel:
                 response = await endpoint.post(body)
                 content = response.content
                 while data := await content.readany():
+                    silent = not stream.begun
                     stream.feed(data)
                     if stream.ended:
+                        if silent and stream.begun:
+                            await asyncio.sleep(0)  # a short answer came whole: it is sent before its end is worked off
                         if stream.done:
                             break
                         watch.settle()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 import trustme
 from pydantic import SecretStr, ValidationError
@@ -392,3 +393,32 @@ async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(2):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+async def test_a_short_answer_that_comes_whole_is_sent_before_its_end_is_worked_off(make: Make) -> None:
+    """Whoever reads `on_delta` sends in the next step of the event loop: he gets it before the caller goes on."""
+    events = [{"choices": [{"index": 0, "delta": {"content": "Yes."}}]},
+              {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}]  # fmt: skip
+    body = b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    async def at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + body)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    left = asyncio.Event()
+    sent: list[str] = []
+
+    def send(text: str) -> None:
+        asyncio.get_running_loop().call_soon(sent.append, text)
+
+    async with await asyncio.start_server(at_once, "127.0.0.1", 0) as server:
+        model = make(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        reply = await model.stream(asking("Well?"), send)
+        assert sent == [reply.text] == ["Yes."]
+        await model.close()
+        await left.wait()
