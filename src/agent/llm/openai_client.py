@@ -128,7 +128,7 @@ class OpenAIModel:
                     stream.feed(data)
                     if stream.ended:
                         if silent and stream.begun:
-                            await asyncio.sleep(0)  # a short answer came whole: it is sent before its end is worked off
+                            await _let_it_leave()
                         if stream.done:
                             break
                         watch.settle()
@@ -215,6 +215,15 @@ def encode(body: JsonObject) -> bytes:
         return orjson.dumps(body)
     except TypeError:
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def _let_it_leave() -> None:
+    """A short answer came whole: what it says is sent before its end is worked off.
+
+    From the disk's word that the question is kept to the socket are three steps of the event loop.
+    """
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 class _GivenUp(Exception):
