@@ -6,6 +6,7 @@ What is missing on a machine fails with the one command that helps; nothing is s
 import asyncio
 import itertools
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -171,9 +172,14 @@ class Page:
 @asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Browser]:
     """A running browser."""
+    # What it and its sound library keep for a person goes into the folder too, not into the home of who runs the tests.
+    own = {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_RUNTIME_DIR": str(folder / "runtime"),
+           "XDG_CACHE_HOME": str(folder / "cache")}  # fmt: skip
+    for path in own.values():
+        Path(path).mkdir(mode=0o700)
     process = await asyncio.create_subprocess_exec(
-        need_node(), str(Path(__file__).parent / "driver.mjs"), str(WEBUI), need_chromium(), str(folder),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=64 * 1024 * 1024,
+        need_node(), str(Path(__file__).parent / "driver.mjs"), str(WEBUI), need_chromium(), str(folder / "profile"),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=64 * 1024 * 1024, env=os.environ | own,
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     async with asyncio.timeout(60):
