@@ -109,6 +109,7 @@ class Acceptor(Conversations):
         await asyncio.gather(*self._commands, return_exceptions=True)
 
     async def _accept_new(self, message: InboundMessage, digest: str) -> Accepted:
+        await self._catch_up(message.session)  # it may stop, edit or interrupt what was left there
         lane = await self._lanes.enter(message.session)
         try:
             command = commands.parse(message.text) if message.wants_reply else None

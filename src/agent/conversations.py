@@ -35,8 +35,9 @@ class Conversations:
 
         A message that was merged into another turn has that one: it ends, with all that it answers.
         The caller has checked that `key` is this user's. False: there was nothing to stop.
-        Raises NotFound for a message that is not this user's.
+        Raises NotFound for a message that is not this user's, Overloaded.
         """
+        await self._catch_up(key)
         if message_id is None:
             lane = self._lanes.get(key) if key is not None else None
             return lane is not None and self._cut(lane, ABORT)
@@ -114,24 +115,26 @@ class Conversations:
         finally:
             self._lanes.leave(lane)
 
-    async def stop_all(self, key: SessionKey, *, queued: bool = True) -> bool:
-        """Stop the running turn and, with `queued`, what waits behind it; returns when they have ended."""
+    async def stop_all(self, key: SessionKey) -> bool:
+        """Stop the running turn and what waits behind it; returns when they have ended. Raises Overloaded."""
+        await self._catch_up(key)
         lane = await self._lanes.enter(key)
         try:
-            stopped = False
-            while queued and lane.queue:
-                await self._end_queued(lane, lane.queue.popleft(), "stopped")
-                stopped = True
             task = lane.task
+            stopped = self._cut(lane, ABORT)  # first: it should not come to its end while the others are ended
+            if lane.queue:
+                waiting, lane.queue = lane.queue, deque()
+                await asyncio.gather(*(self._end_queued(lane, pending, "stopped") for pending in waiting))
+                stopped = True
             if task is not None:
-                stopped = self._cut(lane, ABORT) or stopped
                 await asyncio.wait([task])
             return stopped
         finally:
             self._lanes.leave(lane)
 
     async def delete(self, key: SessionKey, actor: Actor) -> None:
-        """Stop its turns and leave a tombstone. Raises NotFound."""
+        """Stop its turns and leave a tombstone. Raises NotFound, Overloaded."""
+        await self._catch_up(key)
         lane = await self._lanes.enter(key)
         try:
             while lane.task is not None or lane.queue:  # what came while the last one ended, too
@@ -185,3 +188,7 @@ class Conversations:
     @abstractmethod
     def _next(self, lane: Lane) -> None:
         """Something was queued: start the lane's next turn, if none runs."""
+
+    @abstractmethod
+    async def _catch_up(self, key: SessionKey | None) -> None:
+        """Take up now what was left unfinished before the start in `key`, or everywhere. Raises Overloaded."""

@@ -51,8 +51,8 @@ class AgentLoop(Acceptor):
         self._summaries = None if compactor is None else Summaries(self._lanes, compactor)
         self._tasks: asyncio.TaskGroup | None = None
         self._draining = False
-        self._resuming: set[SessionKey] = set()
-        """Sessions whose open turns are still being read: nothing starts there before."""
+        self._resuming: dict[SessionKey, asyncio.Lock] = {}
+        """Sessions whose open turns are still to be read, by one at a time: nothing starts there before."""
         self._running = 0
         self._quiet = asyncio.Event()
         self.accepting = asyncio.Event()
@@ -65,7 +65,7 @@ class AgentLoop(Acceptor):
     async def run(self) -> None:
         """Accept and answer until cancelled; first, take up what was left unfinished."""
         async with asyncio.TaskGroup() as tasks:
-            self._resuming = set(await self._open_turns())
+            self._resuming = {key: asyncio.Lock() for key in await self._open_turns()}
             self._tasks = tasks
             leave = self._bus.accept_with(self.accept)
             self.accepting.set()
@@ -82,28 +82,34 @@ class AgentLoop(Acceptor):
         while self._resuming:
             for key in tuple(self._resuming):
                 try:
-                    await self._resume(key)
+                    await self._catch_up(key)
                 except Overloaded as error:
                     log.warning("a session waits to be taken up again: %s", error.message)
-                    continue
-                except Exception:  # one session that can't be read must not keep the house from starting
-                    log.exception("a session could not be taken up again")
-                self._resuming.discard(key)
-                if (lane := self._lanes.get(key)) is not None:
-                    self._next(lane)
             if self._resuming:
                 await asyncio.sleep(TAKE_UP_SECONDS)
+
+    async def _catch_up(self, key: SessionKey | None) -> None:
+        for one in tuple(self._resuming) if key is None else (key,):
+            if (reading := self._resuming.get(one)) is None:
+                continue
+            async with reading:
+                if one not in self._resuming:
+                    continue  # somebody else has done it meanwhile
+                try:
+                    await self._resume(one)
+                except Overloaded:
+                    raise
+                except Exception:  # one session that can't be read must not keep the house from starting
+                    log.exception("a session could not be taken up again")
+                del self._resuming[one]
+                if (lane := self._lanes.get(one)) is not None:
+                    self._next(lane)
 
     async def _resume(self, key: SessionKey) -> None:
         """Take up what a session left unfinished, before anything that has come since. Raises GatewayError."""
         lane = await self._lanes.enter(key)
         try:
-            found = await pending_turns(self._store, key)
-            state = await self._store.state(key)
-            still_open = () if state is None else state.open_turns  # it was deleted or stopped while it was read
-            for pending in found:
-                if pending.message.message_id not in still_open:
-                    continue
+            for pending in await pending_turns(self._store, key):
                 if lane.head is not None and not lane.head.listed:
                     await self._end_queued(lane, pending, "the program that asked is gone")
                 elif all(pending.message.message_id != waiting.message.message_id for waiting in lane.queue):
