@@ -151,37 +151,36 @@ class Acceptor(Conversations):
         if message.wants_reply:
             lane.queue.append(pending)
             self._next(lane)
-        return await self._durable(lane, durable, held, message, seq, pending, began=head is not None)
+        return await self._durable(lane, durable, held, message, seq, pending)
 
     async def _durable(
         self, lane: Lane, durable: "asyncio.Future[None]", held: Held, message: InboundMessage, seq: int,
-        pending: Pending | None, *, began: bool,
+        pending: Pending | None,
     ) -> Accepted:  # fmt: skip
-        """Wait for the disk; `began`: these records are the session's first."""
+        """Wait for the disk."""
         try:
             await asyncio.shield(durable)
         except asyncio.CancelledError:
             # The sender left; his message stays, if the disk takes it.
             durable.add_done_callback(
                 lambda done: (
-                    self._refuse(lane, held, message, pending, began)
+                    self._refuse(lane, held, message, pending)
                     if done.cancelled() or done.exception()
                     else lane.release(held)
                 )
             )
             raise
         except GatewayError:
-            self._refuse(lane, held, message, pending, began)
+            self._refuse(lane, held, message, pending)
             raise
         # In the next round of the event loop, so that the sender's result comes before the first event.
         asyncio.get_running_loop().call_soon(lane.release, held)
         return Accepted(message_id=message.message_id, session=lane.key, seq=seq)
 
-    def _refuse(self, lane: Lane, held: Held, message: InboundMessage, pending: Pending | None, began: bool) -> None:
+    def _refuse(self, lane: Lane, held: Held, message: InboundMessage, pending: Pending | None) -> None:
         """The disk refused the message: neither it nor its turn leaves a trace."""
         lane.spoiled = True
-        if began:
-            lane.exists, lane.head = False, None
+        lane.recall()
         if pending is not None:
             pending.refused = True
             if pending in lane.queue:
@@ -237,4 +236,4 @@ class Acceptor(Conversations):
         lane.emit(events.ChatDone(session=key, message_id=message_id, seq=last, text=text, finish_reason="stop",
                                   usage=events.Usage(), at=answered.timestamp))  # fmt: skip
         self._remember_end(message)
-        return await self._durable(lane, durable, held, message, first, None, began=head is not None)
+        return await self._durable(lane, durable, held, message, first, None)

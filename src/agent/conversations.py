@@ -81,7 +81,7 @@ class Conversations:
                 try:
                     await asyncio.shield(durable)
                 except GatewayError:
-                    lane.exists, lane.head = False, None
+                    lane.recall()
                     raise
                 return
         finally:
@@ -99,7 +99,7 @@ class Conversations:
         try:
             if not lane.exists:
                 raise NotFound("no such session")
-            seq, head = lane.take(), lane.head
+            seq = lane.take()
             durable = lane.append(record(seq, kinds.UPDATED, changes))
             if lane.head is not None:
                 lane.head = replace(lane.head, settings=lane.head.settings | changes)
@@ -110,7 +110,7 @@ class Conversations:
             try:
                 await asyncio.shield(durable)
             except GatewayError:
-                lane.exists, lane.head = True, head
+                lane.recall()
                 raise
         finally:
             self._lanes.leave(lane)

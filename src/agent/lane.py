@@ -7,6 +7,7 @@ go straight through. Above it is `loop.py`; it never waits for anything itself.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from bus.context import timestamp
 from bus.errors import GatewayError
 from bus.events import Event, InboundMessage, JsonObject
 from bus.keys import SessionKey
+
+log = logging.getLogger("agent.lane")
 
 BLOCK = 1000
 """Numbers reserved at once for events that are not stored."""
@@ -68,8 +71,7 @@ class Lane:
         publish: Callable[[Event], None], quiet: "Callable[[Lane], None]",
     ) -> None:  # fmt: skip
         self.key = key
-        self.exists = state is not None and not state.head.deleted
-        self.head = state.head if state is not None else None
+        self._understand(state)
         self.seq = 0 if state is None else state.last_seq
         self.reserved = self.seq
         self.window = window
@@ -98,6 +100,17 @@ class Lane:
         self._held: deque[Held] = deque()
         self._uncovered: list[Held] = []
         """Places of reservations that the disk refused; they wait for the next record."""
+
+    def _understand(self, state: SessionState | None) -> None:
+        self.exists = state is not None and not state.head.deleted
+        self.head = state.head if state is not None else None
+
+    def recall(self) -> None:
+        """The disk refused a record: what it would have made of the session is not so, what came after it may be."""
+        try:
+            self._understand(self._store.state_now(self.key))
+        except GatewayError as error:
+            log.warning("what is known of a session could not be read again: %s", error.message)
 
     # ------------------------------------------------------------ numbers and records
 

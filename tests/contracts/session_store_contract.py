@@ -69,6 +69,7 @@ class SessionStoreContract:
         assert isinstance(durable, asyncio.Future)
         state = await store.state(key)
         assert state is not None and state.last_seq == 1 and state.open_turns == ("m1",)
+        assert store.state_now(key) == state
         assert [record.seq for record in await store.read(key)] == [1]
         await durable
         assert [record.seq for record in await store.read(key)] == [1]

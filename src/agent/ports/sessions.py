@@ -75,6 +75,10 @@ class SessionStore(Protocol):
         """What is known of `key`; None where it never existed. A deleted one has `head.deleted`."""
         ...
 
+    def state_now(self, key: SessionKey) -> SessionState | None:
+        """The same without waiting, for a session that was appended to just now. Raises Overloaded."""
+        ...
+
     def append(
         self, key: SessionKey, records: Sequence[Record], *, head: SessionHead | None = None
     ) -> "asyncio.Future[None]":

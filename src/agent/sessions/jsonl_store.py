@@ -9,7 +9,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from agent.ports.sessions import SessionHead
+from agent.ports.sessions import SessionHead, SessionState
 from agent.sessions.backup import copy_store
 from agent.sessions.catalogue import Catalogue
 from agent.sessions.entry import Entry
@@ -31,6 +31,11 @@ _CUTS_KEPT = 4 * MAX_REPLACING
 
 class JsonlStore(SessionLog):
     """`SessionStore` and more. Errors of the disk are Overloaded everywhere."""
+
+    def state_now(self, key: SessionKey) -> SessionState | None:
+        """What `state` says, on the event loop. Raises NewerFormat, Overloaded."""
+        summary = self._lookup.now(key)
+        return None if summary is None else summary.state()
 
     def synced_seq(self, key: SessionKey) -> int | None:
         """The last number of `key` on the disk while later ones are on their way; None where all are there."""
