@@ -123,7 +123,7 @@ class Execution:
     async def _wait_for_route(self, call: LiveCall) -> Route | None:
         """A name that leads nowhere may belong to a server that is only starting: the bridge has just begun, too."""
         executor, request = self._parts.executor, call.request
-        name = request.server if request.method == "resources/read" else public_name(request)
+        name = _route_name(request)
         while name and call.clock.remaining() > 0:
             route = executor.route(name, request.method)
             if route is not None:
@@ -175,6 +175,11 @@ class Execution:
                 await parts.confirmations.ask(question, lambda payload: self._progress(call, payload))
             finally:
                 call.clock.resume()
+            # The person may have edited his rules while he was asked.
+            now = parts.executor.route(_route_name(request), request.method) or route
+            verdict = decide(now.rules, parts.policy().default, name, now.own_name, arguments)
+            if verdict.policy == "deny":
+                raise ToolDenied(verdict.reason)
         if route.definition:
             parts.definitions.agree(name, route.definition)
 
@@ -221,6 +226,11 @@ class Execution:
     def _asking(self, call: LiveCall, payload: JsonObject) -> None:
         call.question = payload["question_id"]
         self._progress(call, payload)
+
+
+def _route_name(request: Requested) -> str:
+    """What its route is found by."""
+    return (request.server or "") if request.method == "resources/read" else public_name(request)
 
 
 def _intent(call: LiveCall, name: str) -> JsonObject:

@@ -94,6 +94,21 @@ class Guard:
             raise
 
     async def _call(self, call: ToolCall, deadline: Deadline, report: Report) -> ToolResult:
+        spec, source = await self._reach(call)
+        hashed = _hashed(call)
+        word = dangerous_word(call.name, call.arguments)
+        if word is not None:
+            _log.warning("a tool call with a dangerous word: %s", word, extra={"tool": call.name})
+        policy = self._not_denied(call, spec, hashed)
+        if call.repeated and spec.source == "cloud" and not (spec.read_only or spec.idempotent):
+            self._still_asking(call, hashed)
+        if self._asks_here(call, spec, policy, word, hashed):
+            await self._ask(call, hashed, word, source, deadline, report)
+        await self._intend(call, hashed, harmless=spec.read_only or spec.idempotent)
+        return await self._run(call, source, deadline, report)
+
+    async def _reach(self, call: ToolCall) -> tuple[ToolSpec, ToolSource]:
+        """The tool, where this person may have tools there. Raises Forbidden, NotFound, ToolDenied."""
         if "tools" not in call.actor.scopes:
             raise Forbidden("this needs the scope tools")
         if not self._standing(call.actor):
@@ -101,20 +116,15 @@ class Guard:
         spec, source = await self._find(call.actor, call.name)
         if spec.source == "bridge" and not self._bridges_in(call.actor, call.session):
             raise ToolDenied("tools of your computer are off in this group: say /bridge on here to lend them")
-        hashed = _hashed(call)
-        word = dangerous_word(call.name, call.arguments)
-        if word is not None:
-            _log.warning("a tool call with a dangerous word: %s", word, extra={"tool": call.name})
+        return spec, source
+
+    def _not_denied(self, call: ToolCall, spec: ToolSpec, hashed: str) -> Policy:
+        """Whether it is asked about. Raises ToolDenied."""
         policy = self._policy(call.actor, spec)
         if policy == "deny":
             self._trail.note("tool.denied", **self._facts(call, hashed))
             raise ToolDenied(f"{call.name} is denied here")
-        if call.repeated and spec.source == "cloud" and not (spec.read_only or spec.idempotent):
-            self._still_asking(call, hashed)
-        if self._asks_here(call, spec, policy, word, hashed):
-            await self._ask(call, hashed, word, source, deadline, report)
-        await self._intend(call, hashed, harmless=spec.read_only or spec.idempotent)
-        return await self._run(call, source, deadline, report)
+        return policy
 
     async def _run(self, call: ToolCall, source: ToolSource, deadline: Deadline, report: Report) -> ToolResult:
         begun = time.monotonic()
@@ -188,7 +198,7 @@ class Guard:
     async def _ask(
         self, call: ToolCall, hashed: str, word: str | None, source: ToolSource, deadline: Deadline, report: Report
     ) -> None:
-        """Return when the person said yes. Raises ToolDenied, ConfirmationRequired.
+        """Return when the person said yes, and it may still be done. Raises GatewayError.
 
         A tool whose definition changed is another tool than the one that was granted.
         """
@@ -217,6 +227,8 @@ class Guard:
         self._trail.note("tool.decided", decision=decision, by=by, **self._facts(call, hashed))
         if decision not in ("allow_once", "allow_session", "allow_always"):
             raise ToolDenied("nobody allowed it in time" if decision == "expired" else "the person said no")
+        spec, _ = await self._reach(call)  # a rule, a loan or the person's rights may have changed meanwhile
+        self._not_denied(call, spec, hashed)
         agree: Callable[[str], None] = getattr(source, "agree", lambda name: None)
         agree(call.name)
         if word is None and decision != "allow_once" and (decision == "allow_always" or call.session is not None):

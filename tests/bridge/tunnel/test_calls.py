@@ -12,7 +12,7 @@ from bridge.audit import verify
 from bridge.confirm import approve
 from bridge.database import Database
 from bridge.ledger import Ledger
-from bridge.settings import PolicySettings
+from bridge.settings import PolicySettings, ToolSettings
 from tests.bridge.tunnel.conftest import Begin
 from tests.fakes.raw_gateway import Link, RawGateway
 from tests.fakes.tunnel_rig import BridgeRig, until
@@ -500,6 +500,19 @@ async def test_a_question_that_is_open_while_the_policy_changes_is_the_terminals
     assert approve(bridge.database, question["challenge"])
     assert text(await link.answer("c1")) == "added a"
     assert bridge.servers.count() == {"a": 1}
+
+
+@pytest.mark.parametrize("by", ["chat", "terminal"])
+async def test_a_tool_that_is_denied_while_its_question_is_open_is_not_run_by_a_yes(begin: Begin, by: str) -> None:
+    bridge, link = await begin(rules=ASK)
+    question = await asked(link)
+    bridge.servers.rules = ToolSettings.model_validate({"deny": ["add"]})
+    if by == "chat":
+        await link.request("c1", "fs_add", {"key": "a"}, attempt=2, confirm=yes(question["challenge"]))
+    else:
+        assert approve(bridge.database, question["challenge"])
+    assert error(await link.answer("c1")) == (2004, "none")
+    assert bridge.servers.count() == {}
 
 
 # ---------------------------------------------------------------- the audit log, the disk

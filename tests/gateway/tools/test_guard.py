@@ -286,6 +286,27 @@ async def test_who_was_removed_since_may_call_no_more(tmp_path: Path) -> None:
     house.close()
 
 
+@pytest.mark.parametrize("change", ["tool", "person", "loan"])
+async def test_a_yes_does_not_reach_further_than_what_holds_when_it_is_given(tmp_path: Path, change: str) -> None:
+    removed: set[str] = set()
+    house = House(tmp_path, standing=lambda who: who.user not in removed,
+                  rules=[lambda who, tool: "ask" if tool.name == "fs_read" else "allow"])  # fmt: skip
+    await house.desk.lend("alice", GROUP, True)
+    task = await house.asks("fs_read", {"path": "a"}, session=GROUP)
+    if change == "tool":
+        house.bridge.specs = (spec("fs_read", "deny", source="bridge", bridge="laptop"),)
+    elif change == "person":
+        removed.add("alice")
+    else:
+        await house.desk.lend("alice", GROUP, False)
+    await house.desk.resolve(house.approval, "allow_always", actor())
+    with pytest.raises(Forbidden if change == "person" else ToolDenied):
+        await task
+    assert house.bridge.calls == []
+    assert await house.desk.grants(actor()) == []
+    house.close()
+
+
 # ---------------------------------------------------------------- groups
 
 
