@@ -9,7 +9,6 @@ the bridge's own challenge and the permission is the bridge's to keep. People's 
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -122,9 +121,7 @@ class ApprovalDesk:
             if self._closing:
                 open_.answer = None  # it waits for the turn to go on after the restart
             else:
-                self._open.pop(asked.approval_id, None)
-                with contextlib.suppress(sqlite3.Error):
-                    self._store.write("DELETE FROM approvals WHERE approval_id = ?", (asked.approval_id,))
+                await asyncio.shield(self._over(asked.approval_id))
             raise
         self._open.pop(asked.approval_id, None)
         # Before the call is made: where this question is found again after a restart, the call was not. A bridge

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -442,6 +443,19 @@ async def test_a_stopped_turn_leaves_no_question_behind(house: House) -> None:
     assert await house.desk.pending(actor()) == []
     with pytest.raises(NotFound):
         await house.desk.resolve(house.approval, "allow_once", actor())
+
+
+async def test_a_stopped_turn_holds_nobody_up_while_the_disk_forgets_its_question(house: House) -> None:
+    task = await house.asks("write", session=SESSION)
+    house.store._lock.acquire()  # the disk takes its time
+    begun = time.monotonic()
+    asyncio.get_running_loop().run_in_executor(None, lambda: (time.sleep(0.5), house.store._lock.release()))
+    task.cancel()
+    await asyncio.sleep(0.05)
+    assert time.monotonic() - begun < 0.4
+    assert await house.desk.pending(actor()) == []
+    await asyncio.wait({task})
+    assert task.cancelled() and house.store.read("SELECT 1 FROM approvals") == []
 
 
 async def test_a_hundred_questions_wait_for_nobody_else(house: House) -> None:
