@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from agent.ports.people import Charge
 from agent.settings import Budget, BudgetSettings
-from bus.errors import RateLimited
+from bus.errors import Overloaded, RateLimited
 from bus.events import Actor, JsonObject
 
 _T = TypeVar("_T")
@@ -63,6 +63,7 @@ class Accounts:
         self._today: dict[str, _Today] = {}
         self._waiting: list[_Batched] = []
         self._writing: asyncio.Future[list[bool]] | None = None
+        self._swept = _day()
 
     async def __aenter__(self) -> "Accounts":
         await self._do(self._open)
@@ -86,8 +87,22 @@ class Accounts:
         columns = {row[1] for row in self._database.execute("PRAGMA table_info(charges)")}
         if "estimated" not in columns:  # a file of an earlier version
             self._database.execute("ALTER TABLE charges ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0")
+        self._prune()
+
+    def _prune(self) -> None:
         oldest = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).strftime("%Y-%m-%d")
         self._database.execute("DELETE FROM charges WHERE day < ?", (oldest,))
+
+    async def sweep(self) -> None:
+        """Forget the days that are no longer kept; once a day, however often it is called. Raises Overloaded."""
+        day = _day()
+        if day == self._swept:
+            return
+        try:
+            await self._do(self._prune)
+        except sqlite3.Error as error:
+            raise Overloaded("the accounts can't be written", retry_after_ms=5000) from error
+        self._swept = day
 
     def _close(self) -> None:
         self._database.close()

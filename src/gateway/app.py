@@ -209,9 +209,10 @@ async def _finish_work(gateway: Gateway) -> None:
 
 
 async def _care(gateway: Gateway) -> None:
-    """Once an hour: ephemeral sessions with their files, and keyed calls, whose day is over."""
+    """Once an hour: ephemeral sessions with their files, and keyed calls, whose day is over; the oldest accounts."""
     sweeps: dict[str, Callable[[], Awaitable[object]]] = {
         "sessions": gateway.store.sweep, "keyed calls": gateway.toolbox.kept_calls.sweep, "files": gateway.media.sweep,
+        "accounts": gateway.accounts.sweep,
     }  # fmt: skip
     while True:
         await asyncio.sleep(SWEEP_SECONDS)

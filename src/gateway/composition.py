@@ -95,6 +95,7 @@ class Gateway:
     supervisor: SupervisorAgent
     agents: Agents
     metrics: Metrics
+    accounts: Accounts
 
     def observe(self, event: Event) -> None:
         """What the gateway itself notes of the bus's events; a delta is none of them. Readers get theirs first."""
@@ -246,7 +247,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         loaded=loaded, phase=phase, people=people, admin=admin, bus=bus, store=store, model=model, loop=loop, hub=hub,
         sockets=sockets, started=started, channels=channels, media=media, access=access, chat=chat, house=house,
         dispatcher=dispatcher, moves=moves, toolbox=toolbox, schedules=schedules, supervisor=supervisor, agents=agents,
-        metrics=metrics,
+        metrics=metrics, accounts=accounts,
     )  # fmt: skip
     metrics.offer(lambda: figures_of(gateway.status()))
     return gateway

@@ -1,19 +1,21 @@
 """Sums that survive, agree and stop."""
 
+import asyncio
 import contextlib
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from agent.accounts import Accounts
+from agent.accounts import KEPT_DAYS, Accounts
 from agent.ports.people import Charge
 from agent.settings import Budget, BudgetSettings
 from bus.errors import RateLimited
 from bus.events import Actor, ChatDone, Usage
 from tests.agent.harness import Agent, Tools, running
 from tests.fakes.models import ScriptedModel
+from tests.gateway.edge.harness import running as gateway_running
 
 ALICE, BOB = Actor(user="alice"), Actor(user="bob", role="service")
 
@@ -35,6 +37,24 @@ async def test_sums_survive_and_a_charge_counts_once(tmp_path: Path) -> None:
         assert len((await accounts.usage("alice", 7))["days"]) == 1
         assert (await accounts.usage("nobody", 7))["days"] == []
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_is_older_than_is_kept_leaves_while_the_house_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.app.SWEEP_SECONDS", 0.05)
+    async with gateway_running(tmp_path):
+        with contextlib.closing(sqlite3.connect(tmp_path / "accounts.db", isolation_level=None)) as file:
+            for number, days in enumerate((KEPT_DAYS + 2, KEPT_DAYS - 2)):
+                day = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%d")
+                file.execute(
+                    "INSERT INTO charges VALUES (?, 1, 'main', 'alice', ?, 1, 1, 0, 2, 0, 0, 0, 0)", (f"m{number}", day)
+                )
+            monkeypatch.setattr("agent.accounts._day", lambda: "a day later")
+            async with asyncio.timeout(5):
+                while file.execute("SELECT COUNT(*) FROM charges").fetchone() != (1,):
+                    await asyncio.sleep(0.02)
+            assert file.execute("SELECT message_id FROM charges").fetchall() == [("m1",)]
 
 
 async def test_a_warning_once_then_a_stop_with_its_time(tmp_path: Path) -> None:
