@@ -21,12 +21,13 @@ class Breaker:
         self._failures = failures
         self._seconds = seconds
         self._context: Any = None
+        self._until = 0.0
+        """Monotonic. purgatory itself asks the clock on the wall, which may be set."""
 
     @property
     def open(self) -> bool:
         """Whether it is left alone now; after its time one request may try again."""
-        context = self._context
-        return context is not None and context.state == "opened" and time.time() <= context.opened_at + context.ttl
+        return self._context is not None and self._context.state == "opened" and time.monotonic() <= self._until
 
     @property
     def state(self) -> str:
@@ -46,8 +47,11 @@ class Breaker:
             model = await asyncio.to_thread(importlib.import_module, "purgatory.domain.model")
             if self._context is None:
                 self._context = model.Context(self._name, self._failures, self._seconds)
+        if self.open:
+            return
         context = self._context
-        if not self.open:
-            context.handle_new_request()
-            context.handle_exception(error)
+        if context.state == "opened":
+            self._context = context = type(context)(self._name, self._failures, self._seconds, state="half-opened")
+        context.handle_exception(error)
         context.messages.clear()
+        self._until = time.monotonic() + self._seconds

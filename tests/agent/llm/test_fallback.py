@@ -189,6 +189,17 @@ async def test_breaker_lets_one_try_after_its_time() -> None:
     assert (breaker.open, breaker.state) == (False, "closed")
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_set_makes_no_rest_longer_or_shorter(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    breaker, now = Breaker("m", failures=1, seconds=0.3), time.time
+    for _ in range(2):
+        await breaker.failed(RuntimeError())
+        monkeypatch.setattr(time, "time", lambda: now() + hours * 3600)
+        assert breaker.open
+        await asyncio.sleep(0.31)
+        assert (breaker.open, breaker.state) == (False, "half-opened")
+
+
 async def test_all_gone_is_said_with_what_to_do(server: OpenAIServer, build: Build) -> None:
     pool = build(entry("main", server.url, model="refused-key"), entry("gone"))
     failed = await fail(pool, "hello")
