@@ -28,6 +28,7 @@ class _Asking:
     name: str
     address: str
     expires: float
+    """Monotonic: a clock that is set ends no code, and keeps none."""
     token: str | None = None
     bridge_id: str = ""
     spent: bool = False
@@ -44,7 +45,7 @@ class Pairing:
 
     def begin(self, name: str, system: str, address: str) -> JsonObject:
         """`{pair_id, code, expires_at}`. Raises RateLimited for an address that asks too often."""
-        now = time.time()
+        now = time.monotonic()
         for pair_id in [key for key, asking in self._asking.items() if asking.expires + LIFETIME < now]:
             del self._asking[pair_id]
         mine = sum(1 for asking in self._asking.values() if asking.address == address and asking.expires > now)
@@ -53,14 +54,14 @@ class Pairing:
         pair_id = secrets.token_urlsafe(18)
         label = (name.strip() or system.strip() or "bridge")[:64]
         asking = self._asking[pair_id] = _Asking(new_code(), label, address, now + LIFETIME)
-        return {"pair_id": pair_id, "code": shown(asking.code), "expires_at": timestamp(asking.expires)}
+        return {"pair_id": pair_id, "code": shown(asking.code), "expires_at": timestamp(time.time() + LIFETIME)}
 
     def poll(self, pair_id: str) -> tuple[Literal["pending", "confirmed", "gone", "unknown"], JsonObject]:
         """What the bridge is told; the token once."""
         asking = self._asking.get(pair_id)
         if asking is None:
             return "unknown", {}
-        if asking.spent or (asking.token is None and asking.expires < time.time()):
+        if asking.spent or (asking.token is None and asking.expires < time.monotonic()):
             return "gone", {}
         if asking.token is None:
             return "pending", {"status": "pending"}
@@ -73,7 +74,7 @@ class Pairing:
         self._tries.check(user, now)
         wanted = read(code)
         for asking in self._asking.values():
-            open_ = asking.token is None and not asking.spent and asking.expires > time.time()
+            open_ = asking.token is None and not asking.spent and asking.expires > now
             if open_ and secrets.compare_digest(asking.code.encode(), wanted.encode()):
                 if self._tokens is None:
                     break

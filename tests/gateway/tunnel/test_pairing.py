@@ -1,11 +1,13 @@
 """Pairing over HTTP: a code, a person's yes, a token once."""
 
+import time
 from typing import Any
 
 import aiohttp
 import pytest
 
 from bus.errors import NotFound, RateLimited
+from gateway.tunnel.pairing import LIFETIME
 from tests.fakes.raw_bridge import RawBridge
 from tests.fakes.tunnel_rig import GatewayRig, actor
 
@@ -60,6 +62,19 @@ async def test_a_code_is_spent_once(gateway: GatewayRig) -> None:
     await gateway.directory.pair(begun["code"], actor())
     with pytest.raises(NotFound):
         await gateway.directory.pair(begun["code"], actor("bob"))
+
+
+async def test_a_clock_that_is_set_ends_no_code_and_keeps_none(
+    gateway: GatewayRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, begun = await post(gateway, '{"name": "laptop", "os": "linux"}')
+    now, monotonic = time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    assert await poll(gateway, begun["pair_id"]) == (200, {"status": "pending"})
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + LIFETIME)
+    with pytest.raises(NotFound):
+        await gateway.directory.pair(begun["code"], actor())
 
 
 @pytest.mark.attack(10)
