@@ -93,7 +93,12 @@ def _errors() -> Iterator[str]:
 def _commands() -> Iterator[str]:
     from bus.commands import COMMANDS
 
-    yield "\n## Slash commands\n\nMessages like any other, on every channel.\n"
+    yield (
+        "\n## Slash commands\n\nMessages like any other, on every channel. `/start`, which Telegram sends by itself, "
+        "is answered with a greeting and this list.\nWhat concerns the speaker and not the conversation (`/sessions`, "
+        "`/usage`, `/memory`, `/bridge`, `/approvals`, `/pair list`,\n`/delivery list`) is told in private chats only; "
+        "in a group the answer says so.\n"
+    )
     yield "| command | | |\n|---|---|---|"
     for command in COMMANDS:
         usage = f"/{command.name} {command.usage}".strip().replace("|", "\\|")

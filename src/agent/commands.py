@@ -13,7 +13,7 @@ from agent.acceptor import Acceptor
 from agent.modes.choose import MODES
 from agent.ports.people import Administration, Linker
 from agent.ports.sessions import SessionHead, SessionStore
-from agent.ports.tools import Approvals, ToolSource
+from agent.ports.tools import Approvals, GuardedTools
 from agent.sessions import records as kinds
 from bus import commands as registry
 from bus.commands import Command
@@ -47,7 +47,7 @@ class CommandRunner:
 
     store: SessionStore
     sessions: SessionList
-    tools: ToolSource
+    tools: GuardedTools
     approvals: Approvals
     administration: Administration
     linker: Linker
@@ -62,8 +62,8 @@ class CommandRunner:
             raise Forbidden(_say(actor, f"you may not use /{command.name}", f"你无权使用 /{command.name}"))
         own: dict[str, Callable[[Acceptor, str, InboundMessage], Awaitable[str]]] = {
             "new": self._new, "stop": self._stop, "status": self._status, "help": self._help,
-            "sessions": self._sessions, "tools": self._tools, "mode": self._mode, "queue": self._queue,
-            "last": self._last,
+            "start": self._start, "sessions": self._sessions, "tools": self._tools, "mode": self._mode,
+            "queue": self._queue, "last": self._last,
             "approve": self._approve, "deny": self._deny, "approvals": self._approvals, "memory": self._memory,
             "link": self._link,
         }  # fmt: skip
@@ -107,14 +107,18 @@ class CommandRunner:
     async def _help(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
         return registry.help_text(message.actor.language, admin="admin" in message.actor.scopes)
 
+    async def _start(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
+        return registry.greeting(message.actor.language, admin="admin" in message.actor.scopes)
+
     async def _sessions(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
+        registry.for_its_speaker_alone(message.session, message.actor.language)
         heads, _ = await self.sessions.list_sessions(message.actor.user, limit=SHOWN)
         if not heads:
             return _say(message.actor, "No conversations yet.", "还没有会话。")
         return "\n".join(f"- {head.title or head.key.text} (`{head.key.text}`, {head.message_count})" for head in heads)
 
     async def _tools(self, loop: Acceptor, arguments: str, message: InboundMessage) -> str:
-        specs = await self.tools.list_tools(message.actor)
+        specs = await self.tools.list_tools(message.actor, message.session)
         if not specs:
             return _say(message.actor, "No tools.", "没有可用的工具。")
         language, away = message.actor.language, _say(message.actor, "away", "离线")
@@ -184,6 +188,7 @@ class CommandRunner:
             if not await self.approvals.revoke(words[1], message.actor):
                 raise NotFound(_say(message.actor, "no such grant", "没有这项授权"))
             return _say(message.actor, "Revoked.", "已撤销。")
+        registry.for_its_speaker_alone(message.session, message.actor.language)
         grants = await self.approvals.grants(message.actor)
         if not grants:
             return _say(message.actor, "You have allowed nothing for longer than one call.", "没有长期授权。")
@@ -196,6 +201,7 @@ class CommandRunner:
         if word.lower() == "forget" and rest.strip():
             gone = await self.memory.forget(message.actor.user, rest.strip())
             return _say(message.actor, f"Forgotten: {gone}.", f"已删除 {gone} 条。")
+        registry.for_its_speaker_alone(message.session, message.actor.language)
         notes = await self.memory.notes(message.actor.user)
         if not notes:
             return _say(message.actor, "I remember nothing of you.", "没有关于你的记忆。")

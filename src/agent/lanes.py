@@ -67,8 +67,7 @@ class Lanes:
         return Lane(key, state, window, self._store, self._publish, self.let_go)
 
     def _empty(self, key: SessionKey) -> Window:
-        group = not key.scope and ":group:" in key.text
-        return Window(self._settings.window_messages, self._settings.window_tokens, group=group)
+        return Window(self._settings.window_messages, self._settings.window_tokens, group=key.of_group)
 
     async def _load(self, key: SessionKey, since: int | None = None) -> Window:
         """The end of the log; with `since`, all from there on, and as much before it as a window holds."""

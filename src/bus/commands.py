@@ -6,6 +6,9 @@ command does lives in `agent/commands.py` (it calls the function behind its RPC 
 
 from dataclasses import dataclass
 
+from bus.errors import Forbidden
+from bus.keys import SessionKey
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -48,7 +51,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("channels", "", "state of the channels", "查看频道状态", "admin", True),
     Command("delivery", "list|resend ID", "messages that could not be delivered", "查看未送达的消息", "admin", True),
 )
-BY_NAME: dict[str, Command] = {command.name: command for command in COMMANDS}
+START = Command("start", "", "begin to talk to the assistant", "开始与助手对话")
+"""Telegram sends it by itself when a person first opens the chat; it is in no menu."""
+BY_NAME: dict[str, Command] = {command.name: command for command in (*COMMANDS, START)}
 
 
 def parse(text: str) -> tuple[Command, str] | None:
@@ -68,6 +73,22 @@ def parse(text: str) -> tuple[Command, str] | None:
 def is_slash(text: str) -> bool:
     """Whether `text` begins as a command does, known or not."""
     return text.startswith(("/", "\uff0f"))
+
+
+def for_its_speaker_alone(session: SessionKey, language: str) -> None:
+    """What a command would tell concerns its speaker and not the conversation. Raises Forbidden in a group."""
+    if session.of_group:
+        chinese = language.startswith("zh")
+        raise Forbidden("这些只在私聊中告诉你。" if chinese else "I tell you that in a private chat only.")
+
+
+def greeting(language: str, *, admin: bool) -> str:
+    """The answer to `/start`."""
+    if language.startswith("zh"):
+        hello = "你好！像和人聊天一样直接写给我就行。我还认识这些命令："
+    else:
+        hello = "Hello! Just write to me as you would to a person. These commands I know, too:"
+    return f"{hello}\n\n{help_text(language, admin=admin)}"
 
 
 def help_text(language: str, *, admin: bool) -> str:

@@ -57,6 +57,11 @@ class SessionKey:
         """One string, unique over all users: never shown, used for storage and ordering."""
         return f"{self.scope}\x00{self.text}"
 
+    @property
+    def of_group(self) -> bool:
+        """Whether it is a group's on a platform: several people read what is said there."""
+        return not self.scope and ":group:" in self.text
+
     @classmethod
     def from_identity(cls, identity: str) -> "SessionKey":
         """The inverse of `identity`. Raises ValueError."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bus.commands import parse
+from bus.commands import COMMANDS, parse
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ from bus.commands import parse
         ("/link\nABCD-EFGH", "link", "ABCD-EFGH"),
         ("/approve@b_bot\tap_1 always", "approve", "ap_1 always"),
         ("/language  zh ", "language", "zh"),
+        ("/start", "start", ""),
+        ("/start deep-link", "start", "deep-link"),
     ],
 )
 def test_it_is_the_command(text: str, name: str, rest: str) -> None:
@@ -29,3 +31,7 @@ def test_it_is_the_command(text: str, name: str, rest: str) -> None:
 @pytest.mark.parametrize("text", ["", "/", "\uff0f", "/ stop", "stop", "//stop", "/stopp", "say /stop", "/@b_bot"])
 def test_it_is_none(text: str) -> None:
     assert parse(text) is None
+
+
+def test_what_platforms_send_by_themselves_is_in_no_menu() -> None:
+    assert "start" not in {command.name for command in COMMANDS}

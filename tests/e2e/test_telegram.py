@@ -91,3 +91,38 @@ async def test_the_webhook_route(telegram: FakeTelegram, tmp_path: Path) -> None
         await until(lambda: telegram.world.visible(42))
         await asyncio.sleep(0.3)
         assert len(telegram.world.visible(42)) == 1
+
+
+async def test_a_group_is_told_nothing_that_is_the_speakers_alone(telegram: FakeTelegram, tmp_path: Path) -> None:
+    token = {"user": "telegram-42", "role": "admin", "token": "a-token-of-the-admins-own"}
+    settings = channel(telegram, allow_from=["42"], groups={"-100": {}}) | {"auth": {"tokens": [token]}}
+    async with gateway_process(tmp_path / "home", settings):
+
+        async def answer(chat: int, text: str, language: str = "en") -> str:
+            before = len(telegram.world.visible(chat))
+            telegram.world.person_says(chat, text, user=42, sender={"language_code": language})
+            return (await until(lambda: telegram.world.visible(chat)[before:]))[0]
+
+        await answer(42, 'use memory {"action": "remember", "text": "likes green tea"}')
+        for command in ("/memory", "/usage", "/sessions", "/approvals", "/bridge", "/pair list", "/delivery"):
+            name, _, rest = command.partition(" ")
+            said = await answer(-100, f"{name}@b_bot {rest}".strip())
+            assert said == "I tell you that in a private chat only.", command
+            assert await answer(42, command) != said
+        assert "green tea" in await answer(42, "/memory")
+        assert await answer(-100, "/memory@b_bot", "zh-hans") == "这些只在私聊中告诉你。"
+        assert await answer(-100, "/memory@b_bot forget tea") == "Forgotten: 1."
+        assert "on|off" not in await answer(-100, "/bridge@b_bot on")
+        assert "clock" in await answer(-100, "/tools@b_bot")
+
+
+async def test_the_first_word_that_telegram_sends_by_itself_is_answered_with_what_one_can_say(
+    telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    async with gateway_process(tmp_path / "home", channel(telegram, allow_from=["42", "43"])):
+        telegram.world.person_says(42, "/start", sender={"language_code": "en"})
+        told = (await until(lambda: telegram.world.visible(42)))[0]
+        assert told.startswith("Hello!") and "/stop – stop the answer in progress" in told and "/start" not in told
+        telegram.world.person_says(43, "/start abc", sender={"language_code": "zh-hans"})
+        told = (await until(lambda: telegram.world.visible(43)))[0]
+        assert told.startswith("你好") and "/stop – 停止正在进行的回答" in told

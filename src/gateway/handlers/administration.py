@@ -6,6 +6,7 @@ the registry's scope before; the functions check again, since they are the metho
 
 from collections.abc import Callable, Sequence
 
+from bus.commands import for_its_speaker_alone
 from bus.errors import BadParameters
 from bus.events import Actor, JsonObject
 from bus.keys import KeyKind, SessionKey, take_apart
@@ -44,9 +45,9 @@ class Administration:
         words = arguments.split()
         match name:
             case "pair":
-                return await self._pair(call, words, actor)
+                return await self._pair(call, words, actor, session)
             case "delivery":
-                return await self._delivery(call, words, actor)
+                return await self._delivery(call, words, actor, session)
             case "channels":
                 require(call.principal, ("admin",))
                 states = self._channels.states() if self._channels is not None else {}
@@ -59,16 +60,18 @@ class Administration:
             case "status":
                 return _models(self._models(), actor)
             case "usage":
+                for_its_speaker_alone(session, actor.language)
                 return _usage(await self._asking.usage(call, Days()), actor)
             case "language":
                 return self._language(words, actor)
             case _:
                 return ""
 
-    async def _pair(self, call: Call, words: list[str], actor: Actor) -> str:
+    async def _pair(self, call: Call, words: list[str], actor: Actor, session: SessionKey) -> str:
         require(call.principal, ("admin",))
         match words:
             case [] | ["list"]:
+                for_its_speaker_alone(session, actor.language)
                 pending = (await self._users.pending(call, Nothing()))["pending"]
                 lines = [f"- `{p['code']}` {p['channel']} {p['peer_id']} {p['name']}" for p in pending]
                 return "\n".join(lines) or say(actor, "Nobody asks to be let in.", "没有等待配对的人。")
@@ -80,10 +83,11 @@ class Administration:
                 return say(actor, "Sent away.", "已拒绝。")
         raise BadParameters("/pair list|approve CODE|deny CODE")
 
-    async def _delivery(self, call: Call, words: list[str], actor: Actor) -> str:
+    async def _delivery(self, call: Call, words: list[str], actor: Actor, session: SessionKey) -> str:
         require(call.principal, ("admin",))
         match words:
             case [] | ["list"]:
+                for_its_speaker_alone(session, actor.language)
                 found = (await self._house.deliveries(call, Nothing()))["deliveries"]
                 lines = [
                     f"- `{d['delivery_id']}` {d['channel']} {word(d['state'], actor.language)}: {d['reason']}"
@@ -109,6 +113,7 @@ class Administration:
             require(call.principal, ("tunnel",))
             await self._asking.pair(call, Pair(code=words[1]))
             return say(actor, "This computer is paired.", "电脑已配对。")
+        for_its_speaker_alone(session, actor.language)
         bridges = (await self._asking.bridges(call, Nothing()))["bridges"]
         if not bridges:
             return say(actor, "No computer of yours is connected.", "没有连接你的电脑。")
