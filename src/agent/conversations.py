@@ -37,10 +37,20 @@ class Conversations:
         The caller has checked that `key` is this user's. False: there was nothing to stop.
         Raises NotFound for a message that is not this user's, Overloaded.
         """
-        await self._catch_up(key)
         if message_id is None:
+            await self._catch_up(key)
             lane = self._lanes.get(key) if key is not None else None
             return lane is not None and self._cut(lane, ABORT)
+        found = await self._abort_message(user, key, message_id)
+        if found is None:
+            await self._catch_up(key)
+            found = await self._abort_message(user, key, message_id)
+        if found is None:
+            raise NotFound("no such message")
+        return found
+
+    async def _abort_message(self, user: str, key: SessionKey | None, message_id: str) -> bool | None:
+        """Whether it was stopped; None where nothing is known of it."""
         for lane in self._lanes.working():
             if key is not None and lane.key != key:
                 continue
@@ -51,9 +61,7 @@ class Conversations:
                     return True
             if lane.answering(message_id) and lane.speaker == user:
                 return self._cut(lane, ABORT)
-        if self._ended.get(message_id) == user:
-            return False
-        raise NotFound("no such message")
+        return False if self._ended.get(message_id) == user else None
 
     def running(self, key: SessionKey) -> str | None:
         """The message_id of the turn that runs in `key`."""
