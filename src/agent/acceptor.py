@@ -178,7 +178,6 @@ class Acceptor(Conversations):
 
     def _refuse(self, lane: Lane, held: Held, message: InboundMessage, pending: Pending | None, began: bool) -> None:
         """The disk refused the message: neither it nor its turn leaves a trace."""
-        lane.spoiled = True
         if began:
             lane.exists, lane.head = False, None
         if pending is not None:

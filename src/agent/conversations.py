@@ -102,15 +102,17 @@ class Conversations:
             durable = lane.append(record(seq, kinds.UPDATED, changes))
             if lane.head is not None:
                 lane.head = replace(lane.head, settings=lane.head.settings | changes)
+
+            def taken_or_not(done: "asyncio.Future[None]") -> None:  # whoever asked for it may leave meanwhile
+                if done.cancelled() or done.exception() is not None:
+                    lane.exists, lane.head = True, head
+
+            durable.add_done_callback(taken_or_not)
             lane.emit_when(
                 durable, events.SessionUpdated(session=key, message_id="", seq=seq, title=title, deleted=deleted)
             )
             lane.exists = not deleted  # from here on, not from when it is durable: what comes now begins a new one
-            try:
-                await asyncio.shield(durable)
-            except GatewayError:
-                lane.exists, lane.head = True, head
-                raise
+            await asyncio.shield(durable)
         finally:
             self._lanes.leave(lane)
 
@@ -172,7 +174,6 @@ class Conversations:
         if not durable.cancelled() and durable.exception() is None:
             self._remember_end(pending.message)
             return
-        lane.spoiled = True
         if pending.kept:  # it was not stopped: it waits as before
             self._requeue(lane, pending)
             self._next(lane)

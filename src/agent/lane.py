@@ -162,11 +162,16 @@ class Lane:
         except GatewayError as error:
             durable = asyncio.get_running_loop().create_future()
             durable.set_exception(error)
-        durable.add_done_callback(_seen)
+        durable.add_done_callback(self._kept_or_not)
         if self._uncovered:
             waiting, self._uncovered = self._uncovered, []
             durable.add_done_callback(lambda done: self._covered(waiting, done))
         return durable
+
+    def _kept_or_not(self, durable: "asyncio.Future[None]") -> None:
+        """Whoever needs the outcome awaits it; what was refused the window has taken in all the same."""
+        if durable.cancelled() or durable.exception() is not None:
+            self.spoiled = True
 
     # ------------------------------------------------------------ events
 
@@ -241,9 +246,3 @@ class Lane:
 def record(seq: int, kind: str, data: JsonObject) -> Record:
     """A record of now."""
     return Record(seq, kind, timestamp(), data)
-
-
-def _seen(durable: "asyncio.Future[None]") -> None:
-    """Whoever needs the outcome awaits it too; here it is only marked as looked at."""
-    if not durable.cancelled():
-        durable.exception()
