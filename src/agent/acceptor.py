@@ -179,8 +179,6 @@ class Acceptor(Conversations):
 
     def _refuse(self, lane: Lane, held: Held, message: InboundMessage, pending: Pending | None) -> None:
         """The disk refused the message: neither it nor its turn leaves a trace."""
-        lane.spoiled = True
-        lane.recall()
         if pending is not None:
             pending.refused = True
             if pending in lane.queue:

@@ -15,7 +15,7 @@ from agent.lanes import Lanes
 from agent.runner import ABORT
 from agent.sessions import records as kinds
 from bus import events
-from bus.errors import CallCancelled, GatewayError, NotFound
+from bus.errors import CallCancelled, NotFound
 from bus.events import Actor, InboundMessage, JsonObject
 from bus.keys import SessionKey
 
@@ -86,11 +86,7 @@ class Conversations:
                 seq = lane.take()
                 durable = lane.append(record(seq, kinds.UPDATED, changes), head=replace(head, settings=changes))
                 lane.emit_when(durable, events.SessionUpdated(session=message.session, message_id="", seq=seq))
-                try:
-                    await asyncio.shield(durable)
-                except GatewayError:
-                    lane.recall()
-                    raise
+                await asyncio.shield(durable)
                 return
         finally:
             self._lanes.leave(lane)
@@ -115,11 +111,7 @@ class Conversations:
                 durable, events.SessionUpdated(session=key, message_id="", seq=seq, title=title, deleted=deleted)
             )
             lane.exists = not deleted  # from here on, not from when it is durable: what comes now begins a new one
-            try:
-                await asyncio.shield(durable)
-            except GatewayError:
-                lane.recall()
-                raise
+            await asyncio.shield(durable)
         finally:
             self._lanes.leave(lane)
 
@@ -183,7 +175,6 @@ class Conversations:
         if not durable.cancelled() and durable.exception() is None:
             self._remember_end(pending.message)
             return
-        lane.spoiled = True
         if pending.kept:  # it was not stopped: it waits as before
             self._requeue(lane, pending)
             self._next(lane)

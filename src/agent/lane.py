@@ -105,8 +105,8 @@ class Lane:
         self.exists = state is not None and not state.head.deleted
         self.head = state.head if state is not None else None
 
-    def recall(self) -> None:
-        """The disk refused a record: what it would have made of the session is not so, what came after it may be."""
+    def _recall(self) -> None:
+        """What the refused record would have made of the session is not so, what came after it may be."""
         try:
             self._understand(self._store.state_now(self.key))
         except GatewayError as error:
@@ -175,11 +175,17 @@ class Lane:
         except GatewayError as error:
             durable = asyncio.get_running_loop().create_future()
             durable.set_exception(error)
-        durable.add_done_callback(_seen)
+        durable.add_done_callback(self._kept_or_not)
         if self._uncovered:
             waiting, self._uncovered = self._uncovered, []
             durable.add_done_callback(lambda done: self._covered(waiting, done))
         return durable
+
+    def _kept_or_not(self, durable: "asyncio.Future[None]") -> None:
+        """Whoever needs the outcome awaits it; what was refused the window has taken in all the same."""
+        if durable.cancelled() or durable.exception() is not None:
+            self.spoiled = True
+            self._recall()
 
     # ------------------------------------------------------------ events
 
@@ -254,9 +260,3 @@ class Lane:
 def record(seq: int, kind: str, data: JsonObject) -> Record:
     """A record of now."""
     return Record(seq, kind, timestamp(), data)
-
-
-def _seen(durable: "asyncio.Future[None]") -> None:
-    """Whoever needs the outcome awaits it too; here it is only marked as looked at."""
-    if not durable.cancelled():
-        durable.exception()

@@ -238,7 +238,6 @@ class TurnRunner:
                     for _, _, event in ends:
                         event.seq = lane.take()  # what was recorded meanwhile went past the old numbers
                     if pause is None:
-                        lane.spoiled = True
                         lane.forget_uncovered()
                         for _, _, event in ends:
                             lane.emit(self._not_durable(event, error))

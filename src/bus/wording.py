@@ -6,7 +6,8 @@ language already stays. Unknown words of ours become the sentence of their code,
 
 import re
 
-_CHINESE = r"[\u3400-\u9fff]"
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
+_KANA = re.compile(r"[\u3041-\u30ff]")
 _USAGE = r"/[a-z]+[ |\[A-Z]"
 
 _SENTENCES: tuple[tuple[str, str], ...] = (
@@ -55,9 +56,14 @@ _WORDS = {
 }  # fmt: skip
 
 
+def is_chinese(text: str) -> bool:
+    """Whether it is written in Chinese, and not in Japanese, which has the same characters among its own."""
+    return bool(_CHINESE.search(text)) and not _KANA.search(text)
+
+
 def explain(code: int, message: str, language: str) -> str:
     """`message` of an error with `code`, in `language` (`zh…` is Chinese, everything else English)."""
-    if not language.lower().startswith("zh") or re.search(_CHINESE, message):
+    if not language.lower().startswith("zh") or _CHINESE.search(message):
         return message
     if re.match(_USAGE, message):
         return f"用法：{message}"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from bus.commands import is_slash
+from bus.wording import is_chinese
 
 Counting: TypeAlias = Literal["utf16", "characters", "bytes"]
 Measure: TypeAlias = Callable[[str], int]
@@ -27,8 +28,6 @@ _FENCE = re.compile(
 _RULE = re.compile(r"^[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_IDEOGRAPH = re.compile("[\u3400-\u9fff]")
-_KANA = re.compile("[\u3041-\u30ff]")
 _CUT_AFTER = frozenset(" \t。！？；，、.!?;,")
 _ZERO_WIDTH_JOINER = "\u200d"
 _MAX_INFO = 40
@@ -52,7 +51,7 @@ def language_of(text: str) -> str:
     """`zh` or `en`, for platforms that do not say what a person reads; '' where the text does not tell either."""
     if is_slash(text) or not any(c.isalpha() for c in text):
         return ""
-    return "zh" if _IDEOGRAPH.search(text) and not _KANA.search(text) else "en"
+    return "zh" if is_chinese(text) else "en"
 
 
 def is_blank(text: str) -> bool:

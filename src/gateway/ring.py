@@ -133,13 +133,6 @@ class Ring:
             elif _first(item) > after:
                 yield item  # type: ignore[misc]  # mypy does not narrow by `type(x) is`
 
-    def started(self, message_id: str) -> int | None:
-        """The number of the first event kept of a message's turn."""
-        for item in self._items:
-            if item.message_id == message_id:
-                return _first(item)
-        return None
-
 
 def _count(item: _Run | SessionEvent) -> int:
     return item.count if type(item) is _Run else 1

@@ -52,9 +52,8 @@ async def test_a_stop_waits_for_a_command_and_cuts_one_that_takes_for_ever(tmp_p
         slow.go_on.set()
         await draining
         assert not (await sent).repeated
-    async with running(Agent(tmp_path, EchoModel())) as agent:
+    async with running(Agent(tmp_path, EchoModel(), limits={"drain_seconds": 0.1})) as agent:
         agent.loop._run_command = hung = Slow()
         sent = asyncio.create_task(agent.send("/status"))
         await hung.begun.wait()
-        await agent.loop.drain(0.1)
     assert isinstance((await asyncio.gather(sent, return_exceptions=True))[0], asyncio.CancelledError)

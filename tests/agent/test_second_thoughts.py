@@ -21,10 +21,12 @@ from bus.events import Actor, ChatDelta, ChatDone, ChatError
 from bus.keys import default_key
 from tests.agent.harness import Agent, running
 from tests.agent.test_compaction import SummingModel
+from tests.agent.test_refused import until_taken
 from tests.fakes.disks import RefusingDisk
 from tests.fakes.models import EchoModel, StallingModel
 
 KEY = default_key("alice")
+ALICE = Actor(user="alice")
 
 
 class SlowBook:
@@ -216,6 +218,38 @@ async def test_settings_that_the_disk_refused_are_not_in_force(tmp_path: Path) -
         assert "Mode" not in (await answered(agent, "/mode fast"))
         disk.refuses = set()
         assert lane.exists and lane.settings.get("mode") is None
+        agent.loop._lanes.leave(lane)
+
+
+@pytest.mark.parametrize("what", ["reset", "deletion"])
+async def test_what_a_refused_reset_was_to_forget_is_known_still(tmp_path: Path, what: str) -> None:
+    agent = Agent(tmp_path, EchoModel())
+    agent.disk = disk = RefusingDisk()
+    async with running(agent):
+        await agent.ask("my cat is called Miu")
+        disk.refuses = {"write"}
+        with pytest.raises(Overloaded):
+            await (agent.loop.update(KEY, {"reset": True}) if what == "reset" else agent.loop.delete(KEY, ALICE))
+        disk.refuses = set()
+        await until_taken(agent, "how is it called?")
+        assert "Miu" in str(agent.model.requests[-1].messages)
+
+
+async def test_settings_that_the_disk_refuses_when_their_sender_has_left_are_not_in_force(tmp_path: Path) -> None:
+    agent = Agent(tmp_path, EchoModel())
+    agent.disk = disk = RefusingDisk()
+    async with running(agent):
+        await agent.ask("hello")
+        lane = await agent.loop._lanes.enter(KEY)  # somebody else has it, too
+        disk.refuses = {"write"}
+        asking = asyncio.create_task(agent.loop.update(KEY, {"mode": "fast"}))
+        await asyncio.sleep(0)
+        assert lane.settings.get("mode") == "fast"
+        asking.cancel()
+        async with asyncio.timeout(5):
+            while lane.settings.get("mode") is not None:
+                await asyncio.sleep(0.01)
+        disk.refuses = set()
         agent.loop._lanes.leave(lane)
 
 

@@ -358,7 +358,12 @@ async def test_a_question_may_outlive_its_call(tmp_path: Path) -> None:
         assert first_text(await call(owner, "good")) == "good"
 
 
-@pytest.mark.parametrize("schema", [{"properties": {"a": True}}, {"properties": ["a"]}, {"required": 7}, "form"])
+@pytest.mark.parametrize(
+    "schema",
+    [{"properties": {"a": True}}, {"properties": ["a"]}, {"required": 7}, "form",
+     {"properties": {"a": {"description": "x" * 5_000_000}}}],
+    ids=["field", "fields", "required", "text", "longer than a frame"],
+)  # fmt: skip
 async def test_a_question_that_is_no_form_is_shown_to_nobody(schema: Any) -> None:
     async def person(question: Question) -> dict[str, Any]:
         raise AssertionError("no client can show this")

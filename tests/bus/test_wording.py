@@ -7,7 +7,7 @@ import pytest
 
 from bus import errors
 from bus.errors import GatewayError
-from bus.wording import explain, word
+from bus.wording import explain, is_chinese, word
 
 LATIN = re.compile(r"[a-z]{3,}")
 CODES = sorted({cls.code for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, GatewayError)})
@@ -44,3 +44,18 @@ def test_states_and_policies_in_one_word() -> None:
     assert (word("degraded", "zh"), word("ask", "zh-CN"), word("ask", "en"), word("xyz", "zh")) == (
         "受限", "需确认", "ask", "xyz",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "chinese"),
+    [
+        ("猫叫什么？", True),
+        ("my 猫", True),
+        ("猫の名前は", False),
+        ("カレンダー 今日", False),
+        ("cat", False),
+        ("", False),
+    ],
+)
+def test_japanese_is_not_chinese(text: str, chinese: bool) -> None:
+    assert is_chinese(text) is chinese

@@ -203,7 +203,10 @@ class WaitingDisk(Disk):
     def __init__(self) -> None:
         self.open = threading.Event()
         self.open.set()
+        self.waiting = False
 
     def write_synced(self, fd: int, data: bytes) -> None:
+        self.waiting = True
         self.open.wait(10)
+        self.waiting = False
         super().write_synced(fd, data)

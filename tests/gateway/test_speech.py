@@ -1,5 +1,7 @@
 """Speech to text against a server of the OpenAI form."""
 
+import subprocess
+import sys
 from typing import Any
 
 from aiohttp import web
@@ -33,3 +35,29 @@ async def test_a_voice_is_sent_as_a_file_and_the_words_come_back() -> None:
         await speech.close()
         await runner.cleanup()
     assert got == {"model": "whisper-1", "name": "voice.ogg", "data": b"OggS", "key": "Bearer k"}
+
+
+FIRST_VOICE = """
+import asyncio, sys, threading
+from channels.settings import SpeechSettings
+from gateway.speech import SpeechToText
+
+in_the_loop = []
+sys.addaudithook(lambda event, found: event == "import" and found[0] == "openai" and in_the_loop.append(
+    threading.current_thread() is threading.main_thread()))
+speech = SpeechToText(SpeechSettings.model_validate({"base_url": "http://127.0.0.1:9/v1", "model": "m"}))
+
+async def hear():
+    try:
+        await speech.transcribe(b"OggS", mime="audio/ogg", name="voice.ogg")
+    except Exception as error:
+        return type(error).__name__
+
+found = asyncio.run(hear())
+print(found, in_the_loop)
+"""
+
+
+def test_nobody_waits_while_the_first_voice_brings_the_sdk() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_VOICE], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split("\n")[0] == "APIConnectionError [False]", done.stderr

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from agent.llm.demo_texts import ABOUT_EN, ABOUT_ZH, CHAPTER_EN, CHAPTER_ZH, KEY_EN, KEY_ZH
 from bus.events import JsonObject
+from bus.wording import is_chinese
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,6 @@ _PLANNED = re.compile(r"\(Planned earlier by this person[^)]*\) |（用户之前
 """How the house marks a scheduled task."""
 _SPEAKER = re.compile(r"\[[A-Za-z0-9_.:@-]{1,128}\] ")
 """How the house names who speaks in a group."""
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
 _USE = re.compile(
     r"^[ \t]*(?:please\s+)?(?:use|call|调用|使用|请调用|请使用)\s*(?:the\s+)?(?:tool\s+|工具\s*)?"
     r"[`“\"]?([A-Za-z0-9_-]{1,64})[`”\"]?"
@@ -91,11 +91,6 @@ def spoken(message: JsonObject) -> str:
     if isinstance(content, list):
         return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
     return content if isinstance(content, str) else ""
-
-
-def is_chinese(text: str) -> bool:
-    """Whether to answer in Chinese: a Chinese character somewhere in it."""
-    return bool(_CHINESE.search(text))
 
 
 def _images(messages: Sequence[JsonObject]) -> int:

@@ -44,6 +44,20 @@ def look(raw: bytes) -> Line | None:
     return None if record is None else Line(record.seq, record.type, raw)
 
 
+def unended(disk: Disk, fd: int, size: int, most: int) -> bytes:
+    """What stands behind the last line's end, about `most` of it: a line that was torn or is just being written."""
+    parts: list[bytes] = []
+    start = size
+    while start > 0 and size - start <= most:
+        step = min(BLOCK, start)
+        start -= step
+        _, end, rest = disk.read_at(fd, step, start).rpartition(b"\n")
+        parts.append(rest)
+        if end:
+            break
+    return b"".join(reversed(parts))
+
+
 class SessionReader:
     """One open file. Raises NewerFormat and OtherKey when entered; a missing file is empty."""
 
@@ -87,12 +101,7 @@ class SessionReader:
         """The length without a torn tail, which may be a line that is just being written."""
         if size == 0 or self._disk.read_at(fd, 1, size - 1) == b"\n":
             return size
-        tail, start = b"", size
-        while start > 0 and b"\n" not in tail and len(tail) <= MAX_LINE:
-            step = min(BLOCK, start)
-            start -= step
-            tail = self._disk.read_at(fd, step, start) + tail
-        torn = tail.rsplit(b"\n", 1)[-1]
+        torn = unended(self._disk, fd, size, MAX_LINE)
         return size if decode(torn) is not None else size - len(torn)
 
     def offsets(self) -> Iterator[tuple[int, bytes]]:

@@ -18,13 +18,13 @@ import orjson
 
 from agent.sessions.disk import Disk
 from agent.sessions.lines import OtherKey, parse, read_head
+from agent.sessions.reader import BLOCK, unended
 from bus.keys import SessionKey
 
 log = logging.getLogger(__name__)
 
 MAX_OPEN = 64
 _STRANGE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENOTDIR)
-_TAIL = 1 << 16
 
 
 def file_of(folder: Path, key: SessionKey) -> Path:
@@ -196,7 +196,7 @@ class SessionFiles:
         self._suspect.pop(key.identity, None)
         if size == 0:
             return 0
-        first = self._disk.read_at(fd, _TAIL, 0).split(b"\n", 1)[0]
+        first = self._disk.read_at(fd, BLOCK, 0).split(b"\n", 1)[0]
         try:
             read_head(first, key)
         except OtherKey:
@@ -205,14 +205,9 @@ class SessionFiles:
         return self._cut_tail(fd, path, size)
 
     def _cut_tail(self, fd: int, path: Path, size: int) -> int:
-        tail, start = b"", size
-        while start > 0 and b"\n" not in tail:
-            step = min(_TAIL, start)
-            start -= step
-            tail = self._disk.read_at(fd, step, start) + tail
-        if tail.endswith(b"\n"):
+        torn = unended(self._disk, fd, size, size)
+        if not torn:
             return size
-        torn = tail.rsplit(b"\n", 1)[-1]
         if parse(torn) is not None:
             self._disk.write(fd, b"\n")
             return size + 1

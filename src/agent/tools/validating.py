@@ -56,9 +56,16 @@ def errors_of(schema: JsonObject, arguments: JsonObject) -> list[Any]:
         with suppress(_TooLong):
             for error in _validator(schema).iter_errors(arguments):
                 errors.append(error)
+                _go_on()
         return sorted(errors, key=relevance, reverse=True)
     except (SchemaError, Unresolvable, RecursionError, TypeError, ValueError, AttributeError, KeyError):
         return []
+
+
+def _go_on() -> None:
+    """Raises _TooLong."""
+    if time.thread_time() > _patience.until:
+        raise _TooLong
 
 
 def _validator(schema: JsonObject) -> Any:
@@ -77,7 +84,11 @@ def _validator(schema: JsonObject) -> Any:
 
 
 def _evolved(validator: Any, **changes: Any) -> Any:
-    """The same class for a part of the schema; jsonschema itself changes these two and nothing else."""
+    """The same class for a part of the schema; jsonschema itself changes these two and nothing else.
+
+    It does so for each item of a list, also where the part has no keyword that would look at the clock.
+    """
+    _go_on()
     kept = {"schema": validator.schema, "_resolver": validator._resolver, "registry": validator._registry}
     return type(validator)(**kept | changes)
 
@@ -91,8 +102,7 @@ def _gentle(keywords: dict[str, Any]) -> dict[str, _Keyword]:
 
 def _timed(keyword: _Keyword) -> _Keyword:
     def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any] | None:
-        if time.thread_time() > _patience.until:
-            raise _TooLong
+        _go_on()
         return keyword(validator, value, instance, schema)
 
     return checked

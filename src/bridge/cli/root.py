@@ -75,6 +75,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
 def _unexpected(error: Exception) -> int:
     from typer.exceptions import TyperException
 
+    from bridge.background import told_why
     from bridge.errors import BridgeError
 
     if isinstance(error, TyperException):  # an unknown command or option, a missing argument
@@ -85,9 +86,5 @@ def _unexpected(error: Exception) -> int:
         return 5 if error.code in (2004, 2007) else 1
     if "-v" in sys.argv or "--verbose" in sys.argv:
         raise error
-    say(f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else _os_error(error))
+    say(f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else told_why(error))
     return 1
-
-
-def _os_error(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)

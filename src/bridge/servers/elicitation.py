@@ -5,13 +5,19 @@ Only forms are offered; sampling and everything else is declined.
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
+
+import orjson
 
 from bridge.errors import McpError
 from bridge.servers.calls import Call, Question
 from bridge.servers.jsonrpc import JsonObject
 
 _MAX_MESSAGE = 4000
+_MAX_FORM_BYTES = 64 * 1024
+"""A form of more is for no person, and above the limit of a frame it would break the tunnel for all calls, again and
+again for as long as the question stands."""
 
 
 async def ask_somebody(server: str, params: JsonObject, calls: Sequence[Call]) -> JsonObject:
@@ -47,7 +53,17 @@ async def elicit(server: str, params: JsonObject, call: Call) -> JsonObject:
 def _is_form(schema: JsonObject) -> bool:
     """Whether it is built as MCP's forms are: whoever shows it relies on that, and one of its fields is an object."""
     fields, required = schema.get("properties", {}), schema.get("required", [])
-    return isinstance(fields, dict) and all(isinstance(f, dict) for f in fields.values()) and isinstance(required, list)
+    if not (isinstance(fields, dict) and all(isinstance(f, dict) for f in fields.values())):
+        return False
+    return isinstance(required, list) and _size(schema) <= _MAX_FORM_BYTES
+
+
+def _size(schema: JsonObject) -> float:
+    """In bytes of JSON; of what no frame can carry, endless."""
+    try:
+        return len(orjson.dumps(schema))
+    except TypeError:
+        return math.inf
 
 
 async def answer_input(server: str, params: JsonObject, result: JsonObject, call: Call) -> JsonObject:

@@ -90,9 +90,10 @@ class Albums:
 
     async def _when_quiet(self, album: Album, held: _Held) -> None:
         clock = asyncio.get_running_loop().time
-        while (wait := held.newest + ALBUM_SECONDS - clock()) > 0:  # noqa: ASYNC110  # the wait is computed, not polled
-            await asyncio.sleep(wait)
         while self._held.get(album) is held:
+            if (wait := held.newest + ALBUM_SECONDS - clock()) > 0:
+                await asyncio.sleep(wait)
+                continue
             try:
                 await self._take_held(album)
             except Overloaded:  # Telegram was told that we have it
@@ -113,9 +114,7 @@ class Albums:
             except Exception:  # what we stumble over is done with, or nothing that comes later would be taken
                 log.exception("telegram: an album could not be taken in")
             held.parts = held.parts[len(taken) :]
-            if held.parts:  # came while the others were taken
-                self._tasks.spawn(self._when_quiet(album, held))
-            else:
+            if not held.parts:  # else some came while the others were taken, and wait for their own quiet
                 del self._held[album]
         async with self._writing:
             done = {update["update_id"] for update in taken}

@@ -19,6 +19,7 @@ from bus.errors import BadParameters
 from bus.events import Accepted, ChatDone, ChatError, InboundMessage, JsonObject, MediaRef, SessionEvent, TurnOptions
 from bus.keys import SessionKey
 from bus.message_bus import Inbound
+from bus.wording import is_chinese
 from gateway.handlers.access import Access, Found
 from gateway.handlers.call import Call, Params
 from gateway.handlers.dispatch import Method, method
@@ -30,6 +31,8 @@ from gateway.reading import Reading
 from gateway.started import StartedTurns
 
 MAX_MEDIA = 20
+LOOKED_AT = 1000
+"""Characters of a message that tell the language in which we speak ourselves with somebody who chose none."""
 Text = Annotated[str, Field(max_length=4_194_304)]
 KeyText = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -182,7 +185,8 @@ class ChatMethods:
         options: TurnOptions | None = None,
     ) -> InboundMessage:  # fmt: skip
         """A message of this principal, with an id of its own."""
-        language = self._language(call.who.user) or call.language or language_of(text)
+        spoken = "zh" if is_chinese(text[:LOOKED_AT]) else "en"
+        language = self._language(call.who.user) or call.language or spoken
         actor = call.who.actor(channel=call.channel, language=language)
         return InboundMessage(
             session=key, actor=actor, text=text, message_id=new_id("msg"),
@@ -228,8 +232,3 @@ class ChatMethods:
         found = await self._access.existing(params.session_key, call.who)
         messages, more = await self._sessions.history(found.key, limit=params.limit, before_seq=params.before_seq)
         return {"messages": list(messages), "has_more": more}
-
-
-def language_of(text: str) -> str:
-    """The language to speak ourselves with somebody who said `text` and chose none."""
-    return "zh" if any("\u4e00" <= letter <= "\u9fff" for letter in text[:200]) else "en"

@@ -42,13 +42,20 @@ class Moves:
     async def _move(self, identity: str, before: str, after: str) -> None:
         channel, _, peer = identity.split(":", 2)  # `before` may have other accounts there: theirs stay
         try:
-            for key in await self._store.owned_by(before):
-                parts = take_apart(key.text, self._platforms)
-                if not key.scope and parts.kind is KeyKind.PEER and (parts.channel, parts.peer) == (channel, peer):
-                    await self._update(key, {"owner": after})
-                    self._expel(before, key)
+            owned = await self._store.owned_by(before)
         except GatewayError as error:
             log.error("sessions of %s could not be moved to %s: %s", before, after, error.message)
+            return
+        for key in owned:
+            parts = take_apart(key.text, self._platforms)
+            if key.scope or parts.kind is not KeyKind.PEER or (parts.channel, parts.peer) != (channel, peer):
+                continue
+            try:
+                await self._update(key, {"owner": after})
+            except GatewayError as error:  # it was deleted meanwhile, or the disk refused: the others go all the same
+                log.error("a session of %s could not be moved to %s: %s", before, after, error.message)
+            else:
+                self._expel(before, key)
 
     async def settle(self) -> None:
         """Wait until nothing is under way."""

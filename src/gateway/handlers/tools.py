@@ -1,7 +1,9 @@
 """`tools.*`: what there is, and a person's own call, through the same guard as the model's."""
 
 import asyncio
+import logging
 import time
+from collections.abc import Awaitable
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field
@@ -18,13 +20,15 @@ from agent.ports.tools import (
 )
 from bus.context import new_id
 from bus.deadline import Deadline
-from bus.errors import GatewayError, IdempotencyConflict
+from bus.errors import GatewayError, IdempotencyConflict, Overloaded
 from bus.events import Actor, ApprovalRequested, ApprovalResolved, JsonObject, QuestionRequested
 from bus.message_bus import Events
 from gateway.handlers.call import Call, Nothing, Params
 from gateway.handlers.dispatch import Method, method
 from gateway.handlers.remembered import Remembered
 from gateway.tools.kept_calls import KeptCalls, content_of
+
+log = logging.getLogger("gateway.tools")
 
 
 class Tools(ToolSource, Protocol):
@@ -102,14 +106,24 @@ class ToolMethods:
         try:
             answer = await self._run(call, params, passed, asking)
         except GatewayError as error:
-            await self._kept.failed(user, key, content, error)
+            await self._keep(self._kept.failed(user, key, content, error))
             raise
         except asyncio.CancelledError:
             if asking:  # its caller left while a person was asked: it was surely not made
                 await self._kept.forget(user, key)
             raise
-        await self._kept.done(user, key, content, answer)
+        await self._keep(self._kept.done(user, key, content, answer))
         return answer
+
+    async def _keep(self, writing: Awaitable[None]) -> None:
+        """Where the disk refuses, the caller still gets what came of the call: "overloaded" would ask him to repeat it.
+
+        What is written down says that it was begun, so that nobody makes it again.
+        """
+        try:
+            await writing
+        except Overloaded as error:
+            log.warning("what came of a keyed call is not written down: %s", error.message)
 
     async def _run(self, call: Call, params: CallTool, key: str, asking: set[str] | None = None) -> JsonObject:
         """`asking` holds the ids of the questions that wait for a person."""

@@ -187,7 +187,9 @@ class ApprovalDesk:
             question[1].set_result({"action": "cancel"})
 
     async def ask_input(self, question_id: str, actor: Actor, seconds: float = INPUT_SECONDS) -> JsonObject:
-        """Wait for the answer to an elicitation; silence cancels."""
+        """Wait for the answer to an elicitation; silence cancels, and so does one question too many."""
+        if sum(user == actor.user for user, _ in self._questions.values()) >= MAX_WAITING:
+            return {"action": "cancel"}
         future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._questions[question_id] = (actor.user, future)
         try:

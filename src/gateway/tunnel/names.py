@@ -65,6 +65,8 @@ class Names:
         del self._routes[public]
         del self._public[bridge_id, own]
         self._count[bridge_id] -= 1
+        if not self._count[bridge_id]:
+            del self._count[bridge_id]
 
 
 def legal(name: str) -> str:

@@ -71,10 +71,6 @@ class BridgeSocket:
             self.ws.hold(text_frame(last))
         self.ws.close(code, reason)
 
-    def abort(self) -> None:
-        """Cut the connection."""
-        self.ws.abort()
-
     # ------------------------------------------------------------ before AUTH
 
     def wait_for_hello(self, seconds: float) -> None:

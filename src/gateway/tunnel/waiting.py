@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from agent.ports.tools import ApprovalAnswered, ApprovalAsked, Progress, QuestionAsked, Report, ToolCall
 from bridge.servers.alarm import Alarm
@@ -15,6 +15,9 @@ from gateway.tunnel.bridge import Bridge
 from gateway.tunnel.ports import Challenge, Desk
 
 _CLOSING_SECONDS = 2.0
+MOST_ASKED = 100
+"""What may be asked in one call; more is passed over, and the bridge's own time to ask ends it. Each question costs a
+task, and is looked at for each later one."""
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 
 
@@ -123,9 +126,15 @@ class Waiting:
 
     # ------------------------------------------------------------ questions
 
+    def _may_ask(self, asked: object) -> TypeGuard[str]:
+        """Whether it is the id of a question that did not come before in this call, and there is room for one more."""
+        if not isinstance(asked, str) or not 0 < len(asked) <= 128:
+            return False
+        return asked not in self._asking and len(self._asking) < MOST_ASKED
+
     def _confirm(self, payload: JsonObject) -> None:
         challenge, where = payload.get("challenge"), payload.get("where")
-        if not isinstance(challenge, str) or not 0 < len(challenge) <= 128 or challenge in self._asking:
+        if not self._may_ask(challenge):
             return
         local = where == "bridge"
         if not local and (not self._call.attended or self._call.actor.role == "service"):
@@ -167,7 +176,7 @@ class Waiting:
 
     def _input(self, payload: JsonObject) -> None:
         question_id, schema = payload.get("question_id"), payload.get("schema")
-        if not isinstance(question_id, str) or not 0 < len(question_id) <= 128 or question_id in self._asking:
+        if not self._may_ask(question_id):
             return
         message = str(payload.get("message", ""))[:4000]
         self._asking[question_id] = self._spawn(

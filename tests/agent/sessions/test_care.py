@@ -9,6 +9,7 @@ from agent.ports.sessions import SessionStore
 from agent.sessions.jsonl_store import JsonlStore
 from bus.errors import Conflict, Overloaded
 from bus.keys import SessionKey
+from tests.fakes.disks import WaitingDisk
 from tests.fakes.session_records import NOW, answered, head_of, key_of, said, started, updated
 
 KEY = key_of()
@@ -172,12 +173,18 @@ async def test_the_figures(folder: Path) -> None:
 
 
 async def test_what_arrives_during_a_sync_is_the_next_batch(folder: Path) -> None:
-    """No timer: a lone message is synced at once, a crowd in two batches at most."""
-    async with JsonlStore(folder) as store:
-        await store.append(KEY, [said(1)], head=head_of(KEY))
+    """No timer: a lone message is synced at once, and a crowd that comes meanwhile together."""
+    disk = WaitingDisk()
+    async with JsonlStore(folder, disk=disk) as store:
+        disk.open.clear()
+        lone = store.append(KEY, [said(1)], head=head_of(KEY))
+        async with asyncio.timeout(5):
+            while not disk.waiting:
+                await asyncio.sleep(0.001)
         crowd = [store.append(key_of(f"u{n}"), [said(1)], head=head_of(key_of(f"u{n}"))) for n in range(200)]
-        await asyncio.gather(*crowd)
-        assert store.stats()["batches"] < 60
+        disk.open.set()
+        await asyncio.gather(lone, *crowd)
+        assert store.stats()["batches"] == 2
 
 
 async def test_history_keeps_what_is_asked_for_small(folder: Path) -> None:

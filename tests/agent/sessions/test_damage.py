@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,18 @@ async def test_a_torn_tail_is_cut_and_kept_aside(folder: Path, tail: bytes) -> N
         assert await seqs(store) == [1, 2, 3, 4, 5, 6, 7]
     assert path.read_bytes().startswith(whole + b'{"seq":7,"type":"message"')
     assert path.with_name(path.name + ".corrupt").read_bytes() == tail + b"\n"
+
+
+@pytest.mark.attack(70)
+async def test_a_large_line_that_was_torn_is_found_in_linear_time(folder: Path) -> None:
+    path = await filled(folder)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"seq":7,"type":"tool.finished","text":"' + b"a" * (32 << 20))
+    async with JsonlStore(folder) as store:
+        began = time.process_time()
+        assert await seqs(store) == [1, 2, 3, 4, 5, 6]
+        assert time.process_time() - began < 2
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.attack(70)

@@ -84,6 +84,9 @@ def test_patterns_of_strangers_are_not_run() -> None:
     assert time.monotonic() - started < 1
 
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
 def doubling(times: int) -> dict[str, Any]:
     """A schema that refers to itself two to the `times`."""
     definitions: dict[str, Any] = {
@@ -97,22 +100,27 @@ def doubling(times: int) -> dict[str, Any]:
     ("schema", "arguments"),
     [
         (doubling(40), {"a": 1}), ({**doubling(40), "unevaluatedProperties": False}, {"a": 1}),
-        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"k": n} for n in range(4_000)]}),
+        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"x": number} for number in range(20_000)]}),
         ({"properties": {"a": {"items": {"enum": [{"k": n} for n in range(4_000)]}}}},
          {"a": [{"k": -n} for n in range(1, 2_000)]}),
         ({"patternProperties": {"(a+)+$": {}}, "additionalProperties": False}, {"a" * 40 + "!": 1}),
+        ({"properties": {"a": {"$schema": DIALECT, "pattern": "(a+)+$"}}}, {"a": "a" * 40 + "!"}),
         ({"anyOf": [{"type": "string"}] * 10_000}, {"a": "x" * 1_000_000}),
+        ({"properties": {"a": {"items": {"anyOf": [{"const": n} for n in range(500)]}}}}, {"a": [*range(500)] * 50}),
+        ({"properties": {"a": {"items": {"title": "anything"}}}}, {"a": [0] * 500_000}),
+        ({"required": [f"name {n}" for n in range(100_000)]}, {"a": 1}),
     ],
-    ids=["references", "unevaluated", "unique", "enum", "additional", "messages"],
+    ids=["references", "unevaluated", "unique", "enum", "additional", "dialect", "messages", "constants", "items",
+         "required"],
 )  # fmt: skip
 def test_a_strangers_schema_holds_nobody_up(schema: dict[str, Any], arguments: dict[str, Any]) -> None:
     """One person's bridge brings it, and the house has other guests: the server has the last word then."""
-    started = time.monotonic()
+    started = time.thread_time()
     try:
         check(schema, arguments)
     except BadArguments as told:
         assert len(str(told)) < 5_000
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 0.6
 
 
 def test_what_was_found_before_it_became_too_much_is_told() -> None:
@@ -200,23 +208,6 @@ def test_deep_schemas() -> None:
         check(schema, {"a": {"a": 1}})
     except BadArguments:
         pass
-
-
-def test_a_strangers_schema_costs_a_moment_at_most() -> None:
-    deep: dict[str, Any] = {"d0": {"type": "object"}}
-    for depth in range(1, 41):
-        deep[f"d{depth}"] = {"allOf": [{"$ref": f"#/$defs/d{depth - 1}"}] * 2}
-    many = [{"x": number} for number in range(20_000)]
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    for schema, arguments in (
-        ({"$defs": deep, "$ref": "#/$defs/d40"}, {}),
-        ({"properties": {"a": {"uniqueItems": True}}}, {"a": many}),
-        ({"properties": {"a": {"$schema": dialect, "pattern": "(a+)+$"}}}, {"a": "a" * 40 + "!"}),
-        ({"properties": {"a": {"items": {"anyOf": [{"const": n} for n in range(500)]}}}}, {"a": list(range(500)) * 50}),
-    ):
-        begun = time.thread_time()
-        check(schema, arguments)
-        assert time.thread_time() - begun < 0.5
 
 
 def test_what_has_to_be_different_is_compared() -> None:

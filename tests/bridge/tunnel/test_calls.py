@@ -149,25 +149,6 @@ async def test_a_cancel_that_comes_with_its_call_is_answered_too(begin: Begin) -
     assert bridge.calls.running == 0
 
 
-async def test_a_cancel_that_comes_while_the_answer_is_written_down_is_too_late(begin: Begin) -> None:
-    bridge, link = await begin()
-    await link.request("c1", "fs_slow", {})
-    await asyncio.wait_for(bridge.servers.begun.wait(), 5)
-    elsewhere = sqlite3.connect(bridge.folder / "bridge.db")
-    elsewhere.execute("BEGIN IMMEDIATE")
-    try:
-        bridge.servers.release.set()
-        await asyncio.sleep(0.1)
-        await link.send(type="CANCEL", id="c1", payload={"reason": "late"})
-        await link.send(type="PING", payload={"t": 1})
-        await link.frame("PING")
-    finally:
-        elsewhere.rollback()
-        elsewhere.close()
-    assert (await link.answer("c1"))["type"] == "MCP_RESPONSE"
-    assert bridge.calls.running == 0
-
-
 async def test_a_cancelled_question_has_no_effect(begin: Begin) -> None:
     bridge, link = await begin(rules=ASK)
     await link.request("c1", "fs_add", {"key": "a"})

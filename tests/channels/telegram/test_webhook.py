@@ -4,13 +4,14 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bus.errors import TooLarge
+from bus.events import JsonObject
 from channels.base import Reply
 from channels.ledger import Ledger
 from channels.telegram import albums
@@ -139,6 +140,30 @@ async def test_what_follows_an_album_comes_after_it(telegram: FakeTelegram, hook
         assert (await hook(hooked, body)).status == 200
     assert taken(hooked) == [("cats", 2), ("what are they?", 0)]
     await until(lambda: taken(hooked)[2:] == [("dogs", 1)])
+
+
+async def test_parts_that_come_while_others_are_taken_wait_for_one_another() -> None:
+    taken, slow = [], asyncio.Event()
+
+    async def take(updates: Sequence[JsonObject]) -> None:
+        taken.append([update["update_id"] for update in updates])
+        await slow.wait()
+
+    async def keep(text: str) -> None: ...
+
+    def part(number: int) -> JsonObject:
+        return {"update_id": number, "message": {"media_group_id": "g", "chat": {"id": 42}}}
+
+    held = albums.Albums(take, keep)
+    await held.put(("42", "g"), part(1))
+    await until(lambda: taken == [[1]])
+    await held.put(("42", "g"), part(2))
+    slow.set()
+    await asyncio.sleep(0.1)
+    await held.put(("42", "g"), part(3))
+    await until(lambda: len(taken) > 1)
+    assert taken == [[1], [2, 3]]
+    await held.close()
 
 
 async def test_an_album_that_was_confirmed_survives_a_crash(telegram: FakeTelegram, hooked: Rig) -> None:

@@ -378,3 +378,10 @@ async def test_a_command_of_admins_is_refused_by_the_check_of_its_method(tmp_pat
         for text in ("/allowlist add mallory", "/config set admin mallory", "/reload"):
             assert not (await wire.call("chat.send", text=text))["text"].startswith("this command")
         assert await boss.call("pairing.list") == before
+
+
+@pytest.mark.parametrize(("said", "answered"), [("猫", "没有关于你的记忆。"), ("猫です", "I remember nothing of you.")])
+async def test_who_says_no_language_is_answered_in_the_one_he_writes(tmp_path: Path, said: str, answered: str) -> None:
+    async with running(tmp_path) as gateway:
+        answer = await gateway.rpc("chat.send", "alice", text=f"/memory {said}")
+        assert answer["result"]["text"] == answered

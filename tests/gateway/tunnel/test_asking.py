@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from agent.ports.tools import ApprovalAnswered, QuestionAsked, ToolResult
+from agent.ports.tools import ApprovalAnswered, ApprovalAsked, QuestionAsked, ToolResult
 from bridge.audit import verify
 from bridge.confirm import approve, waiting
 from bridge.database import Database
 from bridge.settings import PolicySettings, ToolSettings
 from bus.errors import BadParameters, ConfirmationRequired, Forbidden, GatewayError, NotFound, Overloaded, ToolDenied
 from bus.keys import default_key
+from gateway.tools.approvals import MAX_WAITING
+from gateway.tunnel.waiting import MOST_ASKED
 from tests.fakes.raw_bridge import RawBridge, expected_signature
 from tests.fakes.tunnel_rig import Caller, GatewayRig, actor, rig, tool_call, until
 
@@ -382,6 +384,35 @@ async def test_a_servers_question_stands_as_long_as_the_bridge_says(gateway: Gat
             await gateway.desk.answer("q1", "accept", {}, actor())
         await bridge.answer(request)
         await task
+
+
+@pytest.mark.parametrize("state", ["awaiting_input", "awaiting_confirm"])
+async def test_a_bridge_that_asks_without_end_holds_nobody_up(gateway: GatewayRig, state: str) -> None:
+    async with RawBridge(gateway.url) as bridge:
+        await bridge.auth(gateway.token())
+        await bridge.tools("fs_paint", policy="ask")
+        await gateway.has_tools()
+        caller, task = begin(gateway, "fs_paint", {})
+        request = await bridge.frame("MCP_REQUEST")
+        for number in range(1_500):
+            asks = challenge(f"q{number}") | {"question_id": f"q{number}", "state": state}
+            await bridge.send(type="PROGRESS", id=request["id"], payload=asks)
+        await bridge.answer(request)
+        await asyncio.wait_for(task, 10)
+        assert sum(isinstance(update, ApprovalAsked | QuestionAsked) for update in caller.updates) <= MOST_ASKED
+
+
+async def test_one_person_has_so_many_questions_open_and_no_more(gateway: GatewayRig) -> None:
+    desk = gateway.desk
+    open_ = [asyncio.create_task(desk.ask_input(f"q{number}", actor(), 60)) for number in range(MAX_WAITING)]
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(desk.ask_input("one more", actor(), 60), 5) == {"action": "cancel"}
+    others = asyncio.create_task(desk.ask_input("another's", actor("bob"), 60))
+    await asyncio.sleep(0)
+    assert await desk.answer("another's", "accept", {}, actor("bob"))
+    assert (await others)["action"] == "accept"
+    for task in open_:
+        task.cancel()
 
 
 async def test_a_servers_question_reaches_the_person(tmp_path: Path) -> None:

@@ -41,3 +41,4 @@ def test_a_name_stays_with_its_bridge_while_there_is_room() -> None:
     names.free("b1")
     assert names.route("fs_read") is None and names.route("fs_write") is None
     assert names.claim("b2", "laptop", "fs_read") == "laptop_fs_read"
+    assert set(names._count) == {"b2"}  # nothing is kept of a bridge that is gone
