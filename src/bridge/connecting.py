@@ -10,19 +10,31 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import ValidationError
 
 from bridge.configuration import ConfigurationError, Place, Problem, RefusedForSafety
-from bridge.editing import ConfigurationFile, add_secrets, check_private
+from bridge.editing import ConfigurationFile, add_secrets, check_private, write_private
 from bridge.loading import config_path, host_name
-from bridge.pairing import PairingFailed, http_base, qr_lines, qr_lines_of_colours, request_code, wait_for_token
+from bridge.pairing import (
+    PairingFailed,
+    http_base,
+    qr_lines,
+    qr_lines_of_colours,
+    refusal_of,
+    request_code,
+    wait_for_token,
+)  # fmt: skip
 from bridge.settings import LinkSettings, is_loopback_url
 
 TOKEN = "AI_BRIDGE_TOKEN"  # noqa: S105 - the name of a secret, not one
+_STAYS = "nothing is changed, the one before stays"
 
 
 def remember(
     config: Path | None, url: str, *, pair: bool, token: str | None, name: str | None, say: Callable[[str], None],
     qr: bool = True,
-) -> None:  # fmt: skip
-    """Write the gateway's address and token down. Raises ConfigurationError, RefusedForSafety, PairingFailed."""
+) -> Callable[[], None]:  # fmt: skip
+    """Write the gateway's address and token down, unless a token worked before and this one is refused.
+
+    What comes back undoes it, for a gateway that says no only later. Raises ConfigurationError, RefusedForSafety.
+    """
     address = _address(url)
     path = config_path(config)
     file = ConfigurationFile(path)
@@ -33,7 +45,10 @@ def remember(
     if pair:
         secret = _pair(address, str(called), say, qr=qr)
     known = (file.data.get("server") or {}).get("token")
+    before = _texts(path, secrets) if known else {}
     if secret:
+        if known and not pair and (reason := refusal_of(address, secret)) is not None:
+            raise RefusedForSafety([Problem(Place(http_base(address)), "", f"{reason}; {_STAYS}")])
         add_secrets(secrets, {TOKEN: secret})
         known = f"${{secret:{TOKEN}}}"
     elif not known and os.environ.get(TOKEN):
@@ -43,6 +58,20 @@ def remember(
     file.put("server", {"url": address, "token": known, "name": called})
     file.save()
     say(f"written to {path}")
+
+    written = _texts(path, secrets)
+
+    def undo() -> None:
+        if before and _texts(path, secrets) == written:
+            for each, text in before.items():
+                write_private(each, text)
+            say(f"{path}: {_STAYS}")
+
+    return undo
+
+
+def _texts(*paths: Path) -> dict[Path, str]:
+    return {path: path.read_text(encoding="utf-8") for path in paths if path.exists()}
 
 
 def _address(url: str) -> str:

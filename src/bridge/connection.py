@@ -59,6 +59,9 @@ class Connection:
         self._calls = calls
         self._live = live
         self._link = BridgeLink(identity, token, outbox, time.monotonic())
+        self._token = token
+        self.accepted: str | None = None
+        """The token that the gateway said yes to last."""
         self._wake = asyncio.Event()
         self._welcome: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -133,6 +136,7 @@ class Connection:
         self._wake.set()
 
     def rotate(self, token: str) -> None:
+        self._token = token
         self._link.authenticate(token)
         self._wake.set()
 
@@ -240,6 +244,7 @@ class Connection:
                     self._calls.cancel(effect.id, effect.reason)
                 case Welcome():
                     self._calls.set_limit(effect.max_result_bytes)
+                    self.accepted = self._token
                     if not self._welcome.done():
                         # At once: a call may be in the very next frame, and its answer needs a way out.
                         self._live(self)

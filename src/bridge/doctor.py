@@ -99,7 +99,10 @@ def _gateway(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
 def _reach(url: str) -> str | None:
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
-    proxy = proxy_of(url)
+    try:
+        proxy = proxy_of(url)
+    except ConfigurationError as error:
+        return str(error)
     try:
         if proxy is not None:  # what is behind it the bridge itself finds out
             way = urlsplit(proxy)

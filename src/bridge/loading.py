@@ -14,6 +14,7 @@ from typing import Any
 from bridge.configuration import ConfigurationError, Place, Problem, References, RefusedForSafety, load_text, read
 from bridge.configuration import Path as KeyPath
 from bridge.jsonc import looks_like_json, plain_json
+from bridge.proxies import proxy_of
 from bridge.settings import BridgeSettings, is_loopback_url, source_location
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -70,13 +71,14 @@ def load(option: str | Path | None = None, environ: Mapping[str, str] | None = N
 
 
 def check_link(loaded: Loaded) -> None:
-    """See that there is a gateway to dial. Raises NotConfigured; RefusedForSafety where the token would be seen."""
+    """See that there is a gateway to dial. Raises ConfigurationError; RefusedForSafety where the token would show."""
     server = loaded.settings.server
     if server.url is None:
         raise NotConfigured(loaded.path, "server.url is missing; next: ai-bridge connect URL --pair")
     check_safe(loaded)
     if server.token is None:
         raise NotConfigured(loaded.path, f"server.token is missing; next: ai-bridge connect {server.url} --pair")
+    proxy_of(server.url)  # what is wrong with HTTPS_PROXY heals by no waiting
 
 
 def check_safe(loaded: Loaded) -> None:

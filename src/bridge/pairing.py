@@ -1,4 +1,5 @@
-"""Asking a gateway for a place: a code that a person confirms in the chat, and then a token, once.
+"""Asking a gateway for a place: a code that a person confirms in the chat, and then a token, once; or whether a token
+that is at hand is good.
 
 Below `cli/`. Plain HTTP requests by the standard library, since this runs once in a bridge's life.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from bridge.protocol.frames import FINAL_CLOSES, FORBIDDEN, NOT_AUTHENTICATED
 from bridge.proxies import proxy_of
 
 _SECONDS = 15.0
@@ -21,7 +23,11 @@ _MOST = 65_536
 
 
 class PairingFailed(Exception):
-    """The gateway refused, or can't be reached. The message says why."""
+    """The gateway refused, or can't be reached. The message says why; `token` where it was the token."""
+
+    def __init__(self, reason: str, *, token: bool = False) -> None:
+        super().__init__(reason)
+        self.token = token
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,18 @@ def wait_for_token(
     raise PairingFailed("nobody confirmed the code in time; run this again for a new one")
 
 
+def refusal_of(url: str, token: str) -> str | None:
+    """Why the gateway would not take this token; None where it would, or can't be asked."""
+    request = {"jsonrpc": "2.0", "id": 1, "method": "connect", "params": {}}
+    try:
+        answer = _ask(f"{http_base(url)}/api/v1/rpc", request, token)
+    except PairingFailed as error:
+        return FINAL_CLOSES[NOT_AUTHENTICATED] if error.token else None
+    told = answer.get("result")
+    scopes = told.get("scopes") if isinstance(told, dict) else None
+    return FINAL_CLOSES[FORBIDDEN] if isinstance(scopes, list) and "tunnel" not in scopes else None
+
+
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect could lead the token's way to somebody else."""
 
@@ -71,20 +89,22 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _ask(url: str, body: dict[str, str] | None) -> dict[str, Any]:
+def _ask(url: str, body: dict[str, Any] | None, token: str | None = None) -> dict[str, Any]:
     proxy = proxy_of(url)
     proxies = {} if proxy is None else {"https": proxy}
     handlers: list[urllib.request.BaseHandler] = [_NoRedirects(), urllib.request.ProxyHandler(proxies)]
     if url.startswith("https:"):
         handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310 - http or https
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(url, data, headers)  # noqa: S310 - http or https
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=_SECONDS) as response:
             answer = json.loads(response.read(_MOST))
     except urllib.error.HTTPError as error:
         with error:
-            raise PairingFailed(_refusal(error.code)) from None
+            asked = error.headers.get("WWW-Authenticate", "").startswith("Bearer")  # a proxy asks for something else
+            raise PairingFailed(_refusal(error.code), token=error.code == 401 and asked) from None
     except (OSError, ValueError) as error:
         raise PairingFailed(
             f"the gateway can't be reached: {_reason(error)}; is it running there, and the address right?"

@@ -20,11 +20,12 @@ _M_ARENA_MAX = -8
 
 
 class Exit(Exception):
-    """Leave with this code, having said this."""
+    """Leave with this code, having said this; `token_refused` where the gateway has never taken the token."""
 
-    def __init__(self, code: int, message: str = "") -> None:
+    def __init__(self, code: int, message: str = "", *, token_refused: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.token_refused = token_refused
 
 
 def serve(config: Path | None, *, verbose: bool, say: Callable[[str], None]) -> int:
@@ -49,7 +50,7 @@ def serve(config: Path | None, *, verbose: bool, say: Callable[[str], None]) -> 
     except AlreadyRunning as error:
         raise Exit(1, f"{error}; ai-bridge status shows it") from None
     except TunnelRefused as refused:
-        raise Exit(3, f"the gateway: {refused}") from None
+        raise Exit(3, f"the gateway: {refused}", token_refused=refused.token) from None
     except NewerDatabase as error:
         raise Exit(1, str(error)) from None
     return 0

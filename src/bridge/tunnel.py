@@ -21,7 +21,7 @@ from bridge.connection import WRITE_LIMIT, Connection, Ended
 from bridge.errors import BridgeError
 from bridge.ports import Executor, JsonObject
 from bridge.protocol.bridge_effects import BridgeIdentity
-from bridge.protocol.frames import FINAL_CLOSES, MAX_FRAME_BYTES
+from bridge.protocol.frames import FINAL_CLOSES, FORBIDDEN, MAX_FRAME_BYTES, NOT_AUTHENTICATED
 from bridge.protocol.outbox import Outbox
 from bridge.proxies import proxy_of
 from bridge.settings import LinkSettings, is_loopback_url
@@ -38,11 +38,15 @@ LinkState: TypeAlias = Literal["connecting", "connected", "waiting", "draining",
 
 
 class TunnelRefused(Exception):
-    """The gateway said something after which coming back is no use. The program exits 3 with this reason."""
+    """The gateway said something after which coming back is no use. The program exits 3 with this reason.
 
-    def __init__(self, reason: str, code: int) -> None:
+    `token` where it is about a token that the gateway has never accepted.
+    """
+
+    def __init__(self, reason: str, code: int, *, token: bool = False) -> None:
         super().__init__(reason)
         self.code = code
+        self.token = token
 
 
 class _NoRedirects(connect):
@@ -80,6 +84,8 @@ class Tunnel:
             raise TunnelRefused("ws:// is only for this machine: use wss://", 3)
         self._url = settings.url
         self._token: SecretStr = settings.token
+        self._accepted: str | None = None
+        """The token with which the last link was up."""
         self._first = settings.reconnect_interval
         self._identity = identity
         self._calls = calls
@@ -160,6 +166,7 @@ class Tunnel:
                 self._announce()
                 self._calls.announce_questions()
                 ended = await connection.ended_or_drained()
+                self._accepted = connection.accepted
                 if time.monotonic() - since >= self._healthy:
                     attempt = 0
                 if not ended.over:
@@ -169,11 +176,11 @@ class Tunnel:
                     if wait:
                         await asyncio.sleep(wait)
                     continue
-                self._final(ended)
+                reason = self._unless_final(ended, dialled=False)
                 wait = ended.after
                 if self._current is connection:
                     self._current = None
-                self._say("waiting", ended.reason)
+                self._say("waiting", reason)
             if old is not None and old.over:
                 if self._current is old:
                     self._current = None
@@ -181,11 +188,24 @@ class Tunnel:
             await asyncio.sleep(max(wait, backoff(attempt, self._first)))
             attempt += 1
 
-    def _final(self, ended: Ended) -> None:
+    def _unless_final(self, ended: Ended, *, dialled: bool) -> str:
+        """Why a link ended. Raises TunnelRefused where coming back is no use.
+
+        A new token is tried on a link of its own, since a live one stays with its user; refused there, it gives way
+        to the one that worked.
+        """
         reason = FINAL_CLOSES.get(ended.code)
-        if reason is not None:
-            detail = f" ({ended.reason})" if ended.reason else ""
-            raise TunnelRefused(reason + detail, ended.code)
+        if reason is None:
+            return ended.reason
+        why = f"{reason} ({ended.reason})" if ended.reason else reason
+        accepted = self._accepted
+        about_token = ended.code in (NOT_AUTHENTICATED, FORBIDDEN)
+        if not about_token or accepted in (None, self._token.get_secret_value()):
+            raise TunnelRefused(why, ended.code, token=about_token and accepted is None)
+        if dialled and accepted is not None:
+            self._token = SecretStr(accepted)
+            return f"the new token is not used: {why}"
+        return why
 
     async def _dial(self, group: asyncio.TaskGroup) -> tuple[Connection | None, float]:
         """One attempt: a link that was welcomed, or None and the seconds the server asked for."""
@@ -202,7 +222,7 @@ class Tunnel:
         except InvalidStatus as error:
             status = error.response.status_code
             if status in _FINAL_STATUS:
-                raise TunnelRefused(_FINAL_STATUS[status], status) from error
+                raise TunnelRefused(_FINAL_STATUS[status], status, token=self._accepted is None) from error
             self._say("waiting", f"the gateway answered {status}")
             return None, _retry_after(error.response.headers.get("Retry-After"))
         except (OSError, InvalidHandshake, InvalidProxy, TimeoutError) as error:
@@ -218,8 +238,7 @@ class Tunnel:
         ended = await connection.welcomed()
         if ended is None:
             return connection, 0.0
-        self._final(ended)
-        self._say("waiting", ended.reason or "the gateway closed the link")
+        self._say("waiting", self._unless_final(ended, dialled=True) or "the gateway closed the link")
         return None, ended.after
 
     def _take(self, connection: Connection) -> None:

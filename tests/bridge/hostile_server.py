@@ -1,10 +1,11 @@
 """A scripted MCP server that misbehaves on request; each tool is named after its misdeed.
 
 Run as a process: `python hostile_server.py [BEHAVIOUR]`. Behaviours at the start: innocent, crash, hang, junk, modern,
-ignore_term, fork, malformed, crash_after. Without one it behaves well until a tool is called.
+ignore_term, fork, malformed, unreadable, crash_after. Without one it behaves well until a tool is called.
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -65,6 +66,14 @@ def tools() -> list[Any]:
             {"name": "schema_list", "inputSchema": []}, {"name": "good", "inputSchema": {"type": "object"}},
             {"name": "bad_text", "description": 7, "inputSchema": {"type": "object"}},
         ]  # fmt: skip
+    if BEHAVIOUR == "unreadable":
+        listed[2:2] = [
+            {"name": "nan", "inputSchema": {"type": "object", "properties": {"x": {"default": math.nan}}}},
+            {"name": "inf", "inputSchema": {"type": "object"}, "outputSchema": {"x": -math.inf}},
+            {"name": "hint", "inputSchema": {"type": "object"}, "annotations": {"x": [math.inf]}},
+            {"name": "not_relied_on", "inputSchema": {"type": "object"}, "_meta": {"x": math.nan}},
+            {"name": "filler", "inputSchema": {"type": "object"}, "_meta": {"x": "x" * int(sys.argv[2])}},
+        ]
     return listed
 
 

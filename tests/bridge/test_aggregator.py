@@ -290,10 +290,10 @@ def test_clean_text_is_clean(text: str) -> None:
 
 
 def test_listed_items() -> None:
-    items = [{"uri": "a://b"}, {"name": "x"}, 5, {"uri": ""}, {"uriTemplate": "a://{b}"}]
+    items = [{"uri": "a://b"}, {"name": "x"}, 5, {"uri": ""}, {"uriTemplate": "a://{b}"}, {"uri": "a:", "size": 2**70}]
     good, problems = read_listed(items, "uri", "uriTemplate")
     assert len(good) == 2
-    assert len(problems) == 3
+    assert len(problems) == 4
 
 
 async def test_start_is_side_by_side() -> None:

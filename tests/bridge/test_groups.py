@@ -1,5 +1,6 @@
 """Nothing outlives the bridge: kill -9, leftovers of the last run, containers."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -106,6 +108,40 @@ async def test_a_killed_guardian_is_replaced(tmp_path: Path) -> None:
     assert second.pid != first.pid
     groups.close()
     assert sleeper.wait(5) == -signal.SIGKILL
+
+
+def guardian_of(holder: "subprocess.Popen[str]") -> psutil.Process | None:
+    for one in psutil.Process(holder.pid).children():
+        with suppress(psutil.Error):
+            if not ended(one) and "guardian.py" in " ".join(one.cmdline()):
+                return one
+    return None
+
+
+async def kill_guardian(holder: "subprocess.Popen[str]") -> float:
+    """The seconds until another has taken its place."""
+    old = guardian_of(holder)
+    assert old is not None
+    began = time.monotonic()
+    old.kill()
+    await until(lambda: guardian_of(holder) not in (None, old))
+    return time.monotonic() - began
+
+
+async def test_a_killed_guardian_is_replaced_though_nothing_else_happens(tmp_path: Path) -> None:
+    """At once; one that dies again and again, once a second."""
+    holder = hold(tmp_path, sys.executable, HOSTILE, "ignore_term", str(tmp_path / "pid"))
+    try:
+        server = psutil.Process(int(line(holder).split()[0]))
+        for least in (0.0, 0.5):
+            assert least <= await kill_guardian(holder) < least + 1
+        await asyncio.sleep(0.3)  # it reads what it is told
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+        await until(lambda: ended(server), 2)
+    finally:
+        finish(holder)
+        sweep(tmp_path)
 
 
 async def test_what_left_its_group_is_swept_at_the_next_start(tmp_path: Path) -> None:
@@ -209,7 +245,8 @@ def test_a_folder_of_somebody_else_stays(tmp_path: Path) -> None:
     assert (tmp_path / "theirs").is_dir()
 
 
-async def test_a_container_ends_with_a_killed_bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("replaced", [False, True], ids=["", "whose guardian was killed"])
+async def test_a_container_ends_with_a_killed_bridge(tmp_path: Path, replaced: bool) -> None:
     docker = docker_of(tmp_path)
     log = tmp_path / "log"
     wrapper = tmp_path / "bin" / "docker"
@@ -219,6 +256,9 @@ async def test_a_container_ends_with_a_killed_bridge(tmp_path: Path, monkeypatch
     holder = hold(tmp_path, str(wrapper), "run", "image", sys.executable, HOSTILE, "ignore_term")
     try:
         line(holder)
+        if replaced:
+            await kill_guardian(holder)
+            await asyncio.sleep(0.3)  # it reads what it is told
         os.kill(holder.pid, signal.SIGKILL)
         await until(lambda: log.exists() and "removed" in log.read_text())
     finally:

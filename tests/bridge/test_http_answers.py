@@ -29,7 +29,8 @@ async def _answer(request: web.Request) -> web.StreamResponse:
         tools = ",".join(
             f'{{"name":"{n}","description":"cut \\ud83d","inputSchema":{{"type":"object"}}}}' for n in TOOLS
         )
-        result = b'{"tools":[%b]}' % tools.encode()
+        broken = '{"name":"nan","inputSchema":{"type":"object","properties":{"x":{"default":NaN}}}}'
+        result = b'{"tools":[%b,%b]}' % (broken.encode(), tools.encode())
     else:
         text = {"half": rb"cut \ud83d", "latin": b"\xff"}.get(asked["params"]["name"], SECRET.encode())
         result = b'{"content":[{"type":"text","text":"%b"}]}' % text
@@ -65,6 +66,7 @@ async def test_an_answer_that_is_none_fails_its_call_and_says_nothing_of_what_is
     async with served() as settings, running(settings) as owner:
         assert [tool.name for tool in owner.tools] == list(TOOLS)
         assert {tool.description for tool in owner.tools} == {"cut \ufffd"}
+        assert [problem.what for problem in owner.offers.problems] == ["tool nan"]
         for name in ("html", "latin", "deep", "event"):
             with pytest.raises(ToolResultInvalid) as caught:
                 await call(owner, name)

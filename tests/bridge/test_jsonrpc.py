@@ -201,6 +201,27 @@ def test_half_a_character_costs_no_answer(sent: bytes, read: str, size: int) -> 
     assert orjson.loads(effect.reply.json()) == effect.reply.value == {"s": read, "f": filler.decode()}
 
 
+@pytest.mark.parametrize("size", [0, LARGE])
+@pytest.mark.parametrize("broken", [b'{"x":NaN}', b'{"x":-Infinity}', b'{"x":1e999}', b'"\xff"', b'"\xff\\ud83d",NaN'])
+def test_a_listing_is_read_whatever_is_wrong_with_one_of_its_entries(broken: bytes, size: int) -> None:
+    for after in (b"}", b',"more":1}'):
+        peer = Peer()
+        number = peer.mint(listing=True)
+        line = b'{"jsonrpc":"2.0","id":%d,"result":{"tools":[%b,"good"],"f":"%b"}%b' % (
+            number,
+            broken,
+            b"x" * size,
+            after,
+        )
+        effect = one(peer, line)
+        assert isinstance(effect, Answered)
+        assert effect.reply.value["tools"][-1] == "good"
+        assert not peer.waiting
+        assert isinstance(one(peer, line), Noise | Stray)
+    number = peer.mint(listing=True)
+    assert isinstance(one(peer, b'{"jsonrpc":"2.0","id":%d,"result":{"tools":["good' % number), Invalid)
+
+
 def test_a_line_that_is_nested_without_end_is_noise() -> None:
     peer = Peer()
     number = peer.mint()

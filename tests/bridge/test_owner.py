@@ -416,6 +416,18 @@ async def test_malformed_tools_hide_no_good_ones() -> None:
         assert first_text(await call(owner, "good")) == "good"
 
 
+@pytest.mark.parametrize("size", [0, 2_000_000], ids=["small", "large"])
+async def test_a_tool_that_is_no_json_hides_no_other(size: int) -> None:
+    """As Python and others write numbers that JSON does not have."""
+    async with running(hostile("unreadable", Path(str(size)))) as owner:
+        assert [tool.name for tool in owner.tools][:5] == ["good", "echo", "not_relied_on", "filler", "crash"]
+        assert {problem.what for problem in owner.offers.problems} == {"tool nan", "tool inf", "tool hint"}
+        assert {"NaN" in problem.reason for problem in owner.offers.problems} == {True}
+        assert first_text(await call(owner, "good")) == "good"
+        with pytest.raises(ToolResultInvalid):
+            await call(owner, "nan")
+
+
 async def test_a_changed_list_is_read_again() -> None:
     async with running(hostile()) as owner:
         before = owner.tools[0].fingerprint

@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import ssl
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -27,6 +29,19 @@ URL = "wss://gateway.test/v1/tunnel"
         (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "a.test, .test"}, None),
         (URL, {"HTTPS_PROXY": "p:3128", "no_proxy": "GATEWAY.test:443"}, None),
         (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "gateway.test:8443,way.test"}, "http://p:3128"),
+        (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "gateway.test:443"}, None),
+        (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "a.test b.test gateway.test"}, None),
+        (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "a.test,\n*.test"}, None),
+        (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "gateway.test."}, None),
+        (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "*.way.test,ateway.test,gateway,test.gateway"}, "http://p:3128"),
+        (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "127.0.0.1,::1,192.168.0.0/16,,."}, "http://p:3128"),
+        ("wss://Gateway.TEST:8443/", {"HTTPS_PROXY": "P:3128", "NO_PROXY": "gateway.test:443"}, "http://P:3128"),
+        ("wss://Gateway.TEST:8443/", {"HTTPS_PROXY": "p:3128", "NO_PROXY": ".Test:8443"}, None),
+        ("wss://[2001:db8::443]/", {"HTTPS_PROXY": "p:3128", "NO_PROXY": "2001:db8::443"}, None),
+        ("wss://[2001:db8::1]/", {"HTTPS_PROXY": "p:3128", "NO_PROXY": "[2001:DB8::1]"}, None),
+        ("wss://[2001:db8::1]:8443/", {"HTTPS_PROXY": "p:3128", "NO_PROXY": "[2001:db8::1]:8443"}, None),
+        ("wss://10.0.0.1/", {"HTTPS_PROXY": "p:3128", "NO_PROXY": "0.0.1,10.0.0.10"}, "http://p:3128"),
+        (URL, {"HTTPS_PROXY": "p:3128", "https_proxy": "q:3128", "NO_PROXY": "*", "no_proxy": "x"}, "http://q:3128"),
         (URL, {"HTTPS_PROXY": "p:3128", "NO_PROXY": "*"}, None),
         (URL, {"HTTP_PROXY": "p:3128"}, None),
         (URL, {"HTTPS_PROXY": "socks5://p:1080"}, None),
@@ -104,3 +119,107 @@ async def test_through_a_proxy_to_a_gateway_with_a_certificate_of_ones_own(tmp_p
     assert process.returncode == 0
     assert asked[:2] == ["CONNECT gateway.test:443 HTTP/1.1"] * 2
     assert b"the proxy answered 407" in output and b"secret-of-the-proxy" not in output
+
+
+PROXY = str(Path(__file__).parent.parent / "fakes" / "connect_proxy.py")
+PASSWORD = "p@ss:w/ö#%rd"
+
+
+@asynccontextmanager
+async def behind(folder: Path) -> AsyncIterator[tuple[RawGateway, dict[str, str], list[str]]]:
+    """A gateway that only a proxy leads to, which is a process; an environment without its URL, and what it said."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("gateway.test").configure_cert(context)
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    said: list[str] = []
+    async with RawGateway() as gateway, relay(gateway.port, context, None) as tls:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, PROXY, str(tls), f"me:{PASSWORD}", stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        said.append((await process.stdout.readline()).decode().strip())
+
+        async def listen(output: asyncio.StreamReader) -> None:
+            while line := await output.readline():
+                said.append(line.decode().strip())
+
+        listening = asyncio.create_task(listen(process.stdout))
+        try:
+            yield gateway, {**kept, "SSL_CERT_FILE": str(folder / "ca.pem"), "HOME": str(folder)}, said
+        finally:
+            process.kill()
+            await process.wait()
+            await listening
+
+
+def bridge(environ: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "bridge", *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+
+
+async def test_a_proxy_that_wants_to_know_who_it_is(tmp_path: Path) -> None:
+    """Whatever is in the password, as it has to be written in a URL; in capital letters or small ones."""
+    async with behind(tmp_path) as (gateway, environ, said):
+        url = f"http://me:{quote(PASSWORD, safe='')}@127.0.0.1:{said[0]}"
+        pairing = await asyncio.to_thread(bridge, environ | {"HTTPS_PROXY": url}, "connect", URL, "--pair")
+        assert "remote end closed connection" in pairing.stderr, pairing.stderr  # that of this test knows no pairing
+        assert said[1:] == ["CONNECT gateway.test:443 HTTP/1.0 200"]
+        done = await asyncio.to_thread(bridge, environ, "connect", URL, "--token", "t", "--save-only")
+        assert done.returncode == 0, done.stderr
+        looked = await asyncio.to_thread(bridge, environ | {"https_proxy": url}, "doctor")
+        assert "ok   gateway" in looked.stdout, looked.stdout
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bridge", "run", stderr=asyncio.subprocess.PIPE, env=environ | {"https_proxy": url}
+        )
+        try:
+            link = await gateway.link(1, 20)
+            await link.nth("TOOLS")
+        finally:
+            process.terminate()
+            _, output = await process.communicate()
+        assert process.returncode == 0, output
+        assert set(said[2:]) == {"CONNECT gateway.test:443 HTTP/1.1 200"}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("127.0.0.1:no-secret", "is no URL"), ("http://[127.0.0.1:{port}", "is no URL"),
+        ("me@127.0.0.1:{port}", "has a user without a password"),
+        ("http://127.0.0.1:{port}/no-secret", "has a path"),
+    ],
+)  # fmt: skip
+async def test_a_proxy_that_is_none_is_a_mistake_in_the_configuration(tmp_path: Path, proxy: str, says: str) -> None:
+    async with behind(tmp_path) as (_, environ, said):
+        done = await asyncio.to_thread(bridge, environ, "connect", URL, "--token", "t", "--save-only")
+        assert done.returncode == 0, done.stderr
+        environ |= {"HTTPS_PROXY": proxy.format(port=said[0])}
+        for command, code in {"run": 2, "doctor": 1, f"connect {URL} --pair": 2, f"connect {URL} --token x": 2}.items():
+            done = await asyncio.to_thread(bridge, environ, *command.split())
+            assert (done.returncode, f"HTTPS_PROXY: {says}" in done.stdout + done.stderr) == (code, True), done
+            assert "no-secret" not in done.stdout + done.stderr and len(done.stderr.splitlines()) < 2
+
+
+async def test_a_proxy_that_refuses_is_told(tmp_path: Path) -> None:
+    async with behind(tmp_path) as (_, environ, said):
+        done = await asyncio.to_thread(bridge, environ, "connect", URL, "--token", "t", "--save-only")
+        assert done.returncode == 0, done.stderr
+        environ |= {"HTTPS_PROXY": f"me:no-secret@127.0.0.1:{said[0]}"}
+        pairing = await asyncio.to_thread(bridge, environ, "connect", URL, "--pair")
+        assert "407" in pairing.stderr and "no-secret" not in pairing.stderr
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bridge", "run", stderr=asyncio.subprocess.PIPE, env=environ
+        )
+        assert process.stderr is not None
+        text = ""
+        try:
+            async with asyncio.timeout(20):
+                while "the proxy answered 407" not in text and (line := await process.stderr.readline()):
+                    text += line.decode()
+        finally:
+            process.terminate()
+            text += (await process.communicate())[1].decode()
+        assert "the proxy answered 407" in text and "no-secret" not in text
+        assert process.returncode == 0

@@ -26,7 +26,12 @@ def connect(
 ) -> int:
     """Remember a gateway, and stay connected to it."""
     from bridge.connecting import remember
-    from bridge.running import serve
+    from bridge.running import Exit, serve
 
-    remember(config, url, pair=pair, token=token, name=name, qr=qr, say=say)
-    return 0 if save_only else serve(config, verbose=verbose, say=say)
+    undo = remember(config, url, pair=pair, token=token, name=name, qr=qr, say=say)
+    try:
+        return 0 if save_only else serve(config, verbose=verbose, say=say)
+    except Exit as leave:
+        if leave.token_refused:
+            undo()
+        raise

@@ -5,6 +5,7 @@ characters that hide or disguise text are taken out, and what a model gets to re
 """
 
 import hashlib
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,16 +74,13 @@ def _tool(item: Any) -> ToolDefinition:
         raise ValueError("the description is not text")
     if not isinstance(schema, dict) or schema.get("type", "object") != "object":
         raise ValueError("inputSchema is not the schema of an object")
-    if _deeper(schema, _MAX_DEPTH):
-        raise ValueError("inputSchema is nested too deeply")
     if annotations is not None and not isinstance(annotations, dict):
         raise ValueError("annotations are not an object")
+    # only what is relied on counts: a server may put a date into `_meta` each time it lists
+    counted = {"d": description, "s": schema, "a": annotations, "o": item.get("outputSchema")}
+    _check(counted, _MAX_DEPTH + 1)
     try:
-        # only what is relied on counts: a server may put a date into `_meta` each time it lists
-        relied = orjson.dumps(
-            {"d": description, "s": schema, "a": annotations, "o": item.get("outputSchema")},
-            option=orjson.OPT_SORT_KEYS,
-        )
+        relied = orjson.dumps(counted, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         raise ValueError("it can't be written as JSON") from None
     if len(orjson.dumps(schema)) > _MAX_DEFINITION:
@@ -101,6 +99,11 @@ def read_listed(items: Sequence[Any], *keys: str) -> tuple[list[JsonObject], lis
     for number, item in enumerate(items):
         if not isinstance(item, dict) or not any(isinstance(item.get(key), str) and item[key] for key in keys):
             problems.append(Problem(f"{keys[0]} number {number + 1}", f"no '{keys[0]}'"))
+            continue
+        try:
+            orjson.dumps(item)
+        except TypeError:
+            problems.append(Problem(f"{keys[0]} number {number + 1}", "it can't be written as JSON"))
             continue
         if isinstance(item.get("description"), str):
             item = {**item, "description": cut(clean(item["description"]), MAX_DESCRIPTION)}
@@ -147,8 +150,12 @@ def _clean_schema(value: Any) -> Any:
     return [_clean_schema(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def _check(value: Any, levels: int) -> None:
+    """Raises ValueError for what is nested too deeply, and for numbers that would leave as `null`."""
     if isinstance(value, dict | list):
-        inner = value.values() if isinstance(value, dict) else value
-        return levels == 0 or any(_deeper(part, levels - 1) for part in inner)
-    return False
+        if levels == 0:
+            raise ValueError("it is nested too deeply")
+        for part in value.values() if isinstance(value, dict) else value:
+            _check(part, levels - 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it holds NaN or Infinity, which JSON does not have")

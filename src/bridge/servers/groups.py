@@ -4,11 +4,13 @@
 at the file of a run that ended badly, at the next start. One object per process that runs servers.
 """
 
+import asyncio
 import json
 import os
 import secrets
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 from bridge.servers.containers import Container
 from bridge.servers.process import TAG, kill_group, started_at
 
+_AGAIN_SECONDS = 1.0
 _GUARDIAN = Path(__file__).resolve().parent.parent / "guardian.py"
 
 
@@ -37,14 +40,20 @@ class ProcessGroups:
         self.boot_id = secrets.token_hex(8)
         self._file = None if folder is None else folder / "servers.json"
         self._groups: dict[int, dict[str, Any]] = {}
+        self._told: dict[int, dict[str, Any]] = {}
+        """What the guardian was told of each."""
         self._guardian: subprocess.Popen[bytes] | None = None
+        self._began = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, group: int, server: str, container: Container | None = None) -> None:
         """From now on this group ends with us, come what may."""
         held = None
         if container is not None:
             held = {"tool": container.tool, "cidfile": container.cidfile, "environment": dict(container.environment)}
-        self._tell({"add": group, "container": held})
+        word = {"add": group, "container": held}
+        self._tell(word)
+        self._told[group] = word
         self._groups[group] = {"group": group, "started": started_at(group), "server": server}
         if container is not None:
             self._groups[group] |= {"tool": container.tool, "cidfile": container.cidfile}
@@ -52,6 +61,7 @@ class ProcessGroups:
 
     def remove(self, group: int, *, ended: bool = True) -> None:
         """The group has been ended."""
+        self._told.pop(group, None)
         if self._groups.pop(group, None) is not None and ended:
             self._tell({"gone": group})
             self._write()
@@ -65,7 +75,7 @@ class ProcessGroups:
             with suppress(Exception):  # psutil's own errors: what can't be looked at is not ours
                 for pid in _tagged(self.boot_id):
                     _kill(pid)
-        guardian, self._guardian = self._guardian, None
+        guardian = self._leave()
         if guardian is not None and guardian.stdin is not None:
             with suppress(OSError, ValueError):
                 guardian.stdin.write(b'{"bye":true}\n')
@@ -96,8 +106,10 @@ class ProcessGroups:
                 continue  # somebody killed the guardian: a new one learns all groups
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        old, self._guardian = self._guardian, None
+        old = self._leave()
         if old is not None and old.stdin is not None:
+            old.kill()
+            old.wait()
             with suppress(OSError):
                 old.stdin.close()
         options: dict[str, Any] = {"creationflags": 0x08000000} if sys.platform == "win32" else {}
@@ -106,13 +118,48 @@ class ProcessGroups:
             command = [sys.executable, "--guardian"]  # what the bridge unpacked goes with it
             options["env"] = {**os.environ, "PYINSTALLER_RESET_ENVIRONMENT": "1"}
         self._guardian = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, start_new_session=sys.platform != "win32", cwd=_GUARDIAN.anchor, **options,
         )  # fmt: skip
         assert self._guardian.stdin is not None
-        for group in self._groups:
-            self._guardian.stdin.write(json.dumps({"add": group}).encode() + b"\n")
+        for word in self._told.values():
+            self._guardian.stdin.write(json.dumps(word).encode() + b"\n")
+        self._watch()
         return self._guardian
+
+    def _watch(self) -> None:
+        """The guardian says nothing: that its output ends is its death."""
+        assert self._guardian is not None and self._guardian.stdout is not None
+        self._began = time.monotonic()
+        with suppress(RuntimeError, NotImplementedError):  # no loop, or Windows': the next server's start looks
+            loop = asyncio.get_running_loop()
+            loop.add_reader(self._guardian.stdout, self._died, loop, self._guardian)
+            self._loop = loop
+
+    def _died(self, loop: asyncio.AbstractEventLoop, guardian: "subprocess.Popen[bytes]") -> None:
+        """Somebody killed it alone: another takes its place, though not in a hurry where it can't live."""
+        if guardian.stdout is not None:
+            loop.remove_reader(guardian.stdout)
+        self._loop = None
+        wait = max(0.0, self._began + _AGAIN_SECONDS - time.monotonic())
+        loop.call_later(wait, self._replace, guardian)
+
+    def _replace(self, guardian: "subprocess.Popen[bytes]") -> None:
+        if self._told and self._guardian is guardian:
+            with suppress(OSError):  # the next server's start tries again
+                new = self._start()
+                assert new.stdin is not None
+                new.stdin.flush()
+
+    def _leave(self) -> "subprocess.Popen[bytes] | None":
+        """The guardian, which is watched no more."""
+        guardian, self._guardian = self._guardian, None
+        if guardian is not None and guardian.stdout is not None:
+            if self._loop is not None:
+                self._loop.remove_reader(guardian.stdout)
+                self._loop = None
+            guardian.stdout.close()
+        return guardian
 
     def _write(self) -> None:
         if self._file is None:

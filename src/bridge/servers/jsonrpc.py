@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from bridge.errors import ToolResultInvalid
-from bridge.servers.surrogates import whole_characters
+from bridge.servers.surrogates import is_text, whole_characters
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -125,21 +125,25 @@ class Peer:
     def __init__(self) -> None:
         self._next = 1
         self._waiting: set[int] = set()
+        self._listings: set[int] = set()
 
     @property
     def waiting(self) -> frozenset[int]:
         return frozenset(self._waiting)
 
-    def mint(self) -> int:
-        """A new id, which waits for its answer from now on."""
+    def mint(self, *, listing: bool = False) -> int:
+        """A new id, which waits for its answer from now on; that to a `listing` is read even where it is no JSON."""
         number = self._next
         self._next += 1
         self._waiting.add(number)
+        if listing:
+            self._listings.add(number)
         return number
 
     def forget(self, number: int) -> None:
         """Stop waiting: what comes later is `Stray`."""
         self._waiting.discard(number)
+        self._listings.discard(number)
 
     def receive(self, line: bytes) -> Sequence[Effect]:
         """What one line of the server's output means."""
@@ -183,7 +187,8 @@ class Peer:
         number = int(match[1])
         if number not in self._waiting or not line.endswith(b"}"):
             return None
-        if len(body) >= LARGE and body.startswith(b"{") and body.endswith(b"}") and _is_text(body):
+        large = len(body) >= LARGE and number not in self._listings
+        if large and body.startswith(b"{") and body.endswith(b"}") and is_text(body):
             self._waiting.discard(number)
             return Answered(number, Reply(None, whole_characters(body)))
         try:
@@ -238,12 +243,13 @@ class Peer:
         if b'"jsonrpc"' not in line:
             return Noise("not JSON")
         number = self._id_in(line[:4096], line[-64:])
-        if number is None and len(line) < 1_000_000:
-            try:
-                message = json.loads(line)  # takes NaN, lone surrogates and huge numbers, which orjson refuses
-                number = message.get("id") if isinstance(message, dict) else None
+        if self._listings or (number is None and len(line) < 1_000_000):
+            try:  # takes NaN and huge numbers, which orjson refuses
+                message = json.loads(line.decode(errors="replace"))
             except (ValueError, RecursionError):
-                pass
+                message = None
+            if isinstance(message, dict) and isinstance(number := message.get("id"), int) and number in self._listings:
+                return self._one(message)  # one bad entry is no reason to lose the others
         if isinstance(number, int) and number in self._waiting:
             self._waiting.discard(number)
             return Invalid(number, f"the answer is not valid JSON: {reason}")
@@ -255,16 +261,6 @@ class Peer:
         if (match := _ANY_ID.search(head)) or (match := _ID_LAST.search(end)):
             return int(match[1])
         return None
-
-
-def _is_text(data: bytes) -> bool:
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def encode(message: JsonObject) -> bytes:

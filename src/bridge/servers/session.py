@@ -110,7 +110,7 @@ class Session:
         params: JsonObject = {}
         for _ in range(_MAX_PAGES):
             try:
-                result = (await self.ask(method, params, unlimited())).value
+                result = (await self.ask(method, params, unlimited(), listing=True)).value
             except McpError as error:
                 if error.code == METHOD_NOT_FOUND:
                     return []
@@ -126,12 +126,12 @@ class Session:
             params = {"cursor": cursor}
         return items[:_MAX_ITEMS]
 
-    async def ask(self, method: str, params: JsonObject, call: Call) -> Reply:
+    async def ask(self, method: str, params: JsonObject, call: Call, *, listing: bool = False) -> Reply:
         """One request and its answer, whatever that is. Raises LinkLost, McpError, ToolResultInvalid."""
         assert self._link is not None
         if self.lost.is_set():
             raise LinkLost(self.reason)  # before `call.sent`: this one was surely not seen
-        number = self._peer.mint()
+        number = self._peer.mint(listing=listing)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._open[number] = (partial(_resolve, future), call)
         try:

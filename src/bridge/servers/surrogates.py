@@ -1,4 +1,4 @@
-"""Half characters in JSON. Pure; below `jsonrpc.py`.
+"""Half characters, and bytes that are none, in JSON. Pure; below `jsonrpc.py`.
 
 JavaScript cuts texts between the two halves of an emoji, and writes the half as an escape (`\\ud83d`), which is good
 JSON and no text at all. One such character is no reason to lose an answer, or all tools of a listing.
@@ -18,3 +18,14 @@ def whole_characters(line: bytes) -> bytes:
     if b"\\ud" not in line and b"\\uD" not in line:
         return line
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], line)
+
+
+def is_text(data: bytes) -> bool:
+    """Whether it is UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

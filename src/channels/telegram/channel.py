@@ -112,7 +112,7 @@ class TelegramChannel(BaseChannel):
                     await self._bot.delete_webhook()
             except ChannelAuthFailed:
                 log.info("telegram: this server knows no webhooks")
-            self._poller = Poller(self._client, self._take, self.mark)
+            self._poller = Poller(self._client, self._take, self.mark, self.inbound.notes, self._note("waiting"))
             await self._poller.run()
 
     async def pause(self) -> None:

@@ -50,7 +50,7 @@ POLL_GRACE_SECONDS = 10.0
 CALL_SECONDS = 20.0
 UPLOAD_SECONDS = 60.0
 DOWNLOAD_SECONDS = 120.0
-"""A whole file. What trickles would hold up its chat, and after 100 more updates, by the offset, all chats."""
+"""A whole file. What trickles would hold up its chat."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 

@@ -2,18 +2,23 @@
 
 Telegram confirms by offset. While something is still being taken in (a large
 file, a full session), updates after it are taken too, each chat in order; the
-offset stays at the oldest that isn't done. The parts of an album are waited for
+offset stays at the oldest that isn't done. Telegram hands out the next hundred
+from there: where a few chats fill them, theirs are written down and confirmed,
+or nobody else would be heard. The parts of an album are waited for
 before its first part is taken. A poll that does not come back in its time counts
 as silence: the connections are renewed.
 """
 
 import asyncio
+import json
 import logging
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from bus.events import JsonObject
-from channels.base import StateName
+from channels.base import Notes, StateName
 from channels.errors import ChannelAuthFailed, ChannelError, RateLimited
 from channels.tasks import Tasks
 from channels.telegram.client import POLL_GRACE_SECONDS, POLL_SECONDS, Client
@@ -25,20 +30,29 @@ BACKOFF_SECONDS = (0.5, 30.0)
 ALBUM_SECONDS = 0.4
 ALBUM_ROUNDS = 5
 BUSY_SECONDS = 0.5
+PAGE = 100
+MOST_CHATS = 20
+"""More chats than these at work at one time are no fault of some: they are waited for."""
+MOST_KEPT = 2000
 
 TakeGroup = Callable[[Sequence[JsonObject]], Awaitable[None]]
 """Takes one update, or the updates of one album; returns when they are durable or refused."""
 
 
 class Poller:
-    """Polls until cancelled. `mark(state, reason)` is told how it goes."""
+    """Polls until cancelled. `mark(state, reason)` is told how it goes; `note` is where updates are written down."""
 
-    def __init__(self, client: Client, take: TakeGroup, mark: Callable[[StateName, str], None]) -> None:
+    def __init__(
+        self, client: Client, take: TakeGroup, mark: Callable[[StateName, str], None], notes: Notes, note: str
+    ) -> None:
         self._client = client
         self._take = take
         self._mark = mark
+        self._notes = notes
+        self._note = note
         self._tasks = Tasks("telegram updates")
-        self._under_way: set[int] = set()
+        self._under_way: dict[int, JsonObject] = {}
+        self._kept: set[int] = set()
         self._done: set[int] = set()
         self._newest: int | None = None
         self._last_of_chat: dict[str, asyncio.Task[None]] = {}
@@ -49,6 +63,9 @@ class Poller:
     async def run(self) -> None:
         """Raises ChannelAuthFailed; everything else is waited out here."""
         delay = BACKOFF_SECONDS[0]
+        before: list[JsonObject] = json.loads(await self._notes.note(self._note) or "[]")
+        self._kept = {int(update["update_id"]) for update in before}
+        self._begin(before)
         try:
             while True:
                 if self.paused:
@@ -65,7 +82,8 @@ class Poller:
                 delay = BACKOFF_SECONDS[0]
                 self._healthy = True
                 self._mark("ready", "")
-                self._start(updates)
+                if not self._start(updates) and len(updates) >= PAGE:
+                    await self._see_beyond()
                 if self._under_way:
                     await self._a_moment()
         finally:
@@ -108,19 +126,37 @@ class Poller:
         """The oldest update that isn't done, else the one after the newest; confirms all before it."""
         if self._newest is None:
             return None
-        offset = min(self._under_way, default=self._newest + 1)
+        offset = min(self._under_way.keys() - self._kept, default=self._newest + 1)
         self._done = {number for number in self._done if number >= offset}
         return offset
 
-    def _start(self, updates: Sequence[JsonObject]) -> None:
+    def _start(self, updates: Sequence[JsonObject]) -> bool:
+        """Whether there was anything new."""
         if self.paused or not updates:
-            return
+            return False
         self._newest = max(int(u["update_id"]) for u in updates)
-        for group in grouped(self._new(updates)):
+        new = self._new(updates)
+        self._begin(new)
+        return bool(new)
+
+    def _begin(self, updates: Sequence[JsonObject]) -> None:
+        for group in grouped(updates):
             numbers = {int(update["update_id"]) for update in group}
-            self._under_way |= numbers
+            self._under_way.update((int(update["update_id"]), update) for update in group)
             chat = _order_of(group[0])
             self._last_of_chat[chat] = self._tasks.spawn(self._one(group, numbers, self._last_of_chat.get(chat)))
+
+    async def _see_beyond(self) -> None:
+        """A page with nothing new in it hides what comes after: where few chats fill it, it is confirmed."""
+        waiting = dict(self._under_way)
+        if self.paused or len(self._last_of_chat) > MOST_CHATS or len(waiting) > MOST_KEPT:
+            return
+        try:
+            await self._notes.keep_note(self._note, json.dumps(list(waiting.values())))
+        except sqlite3.Error as error:
+            log.error("telegram: what waits can't be written down (%s)", error)
+        else:
+            self._kept = set(waiting)
 
     async def _one(self, group: Sequence[JsonObject], numbers: set[int], before: "asyncio.Task[None] | None") -> None:
         if before is not None and not before.done():
@@ -130,11 +166,16 @@ class Poller:
             await self._take(group)
         except Exception:  # an update that we stumble over is confirmed, or it would come back for ever
             log.exception("telegram: an update could not be taken in")
-        self._under_way -= numbers
+        for number in numbers:
+            del self._under_way[number]
         self._done |= numbers
         if self._last_of_chat.get(chat) is asyncio.current_task():
             del self._last_of_chat[chat]
         self._finished.set()
+        if self._kept and self._kept.isdisjoint(self._under_way):
+            self._kept = set()
+            with suppress(sqlite3.Error):  # after a restart they are offered again, and known
+                await self._notes.keep_note(self._note, "[]")
 
     async def _a_moment(self) -> None:
         """Until something is done, at most half a second."""

@@ -174,6 +174,34 @@ async def test_a_token_is_rotated_on_the_live_link(begin: Begin, raw: RawGateway
     assert (await (await raw.link(1)).frame("AUTH"))["token"] == "new-token"
 
 
+async def test_a_new_token_that_is_refused_gives_way_to_the_one_that_worked(begin: Begin, raw: RawGateway) -> None:
+    """Refused on the live link it is tried on one of its own: it may be another user's."""
+    bridge, link = await begin()
+    bridge.tunnel.rotate(SecretStr("wrong"))
+    assert (await link.frame("AUTH"))["token"] == "wrong"
+    await link.socket.close(4503, "a tunnel stays with its user")
+    again = await raw.link(1)
+    assert (await again.frame("AUTH"))["token"] == "wrong"
+    await again.socket.close(4501, "no such token")
+    back = await raw.link(2)
+    assert (await back.welcome())["token"] == "token"
+    await back.frame("TOOLS")
+    await back.socket.close(4501, "revoked")
+    await until(lambda: bridge.error is not None)
+    assert isinstance(bridge.error, TunnelRefused) and not bridge.error.token, "it worked once"
+
+
+async def test_a_new_token_of_another_user_is_taken(begin: Begin, raw: RawGateway) -> None:
+    bridge, link = await begin()
+    bridge.tunnel.rotate(SecretStr("of-somebody-else"))
+    assert (await link.frame("AUTH"))["token"] == "of-somebody-else"
+    await link.socket.close(4503, "a tunnel stays with its user")
+    assert (await (await raw.link(1)).welcome())["token"] == "of-somebody-else"
+    await (await raw.link(1)).frame("TOOLS")
+    (await raw.link(1)).socket.transport.abort()
+    assert (await (await raw.link(2)).welcome())["token"] == "of-somebody-else"
+
+
 async def test_a_clean_stop_says_so_and_finishes_what_runs(begin: Begin) -> None:
     bridge, link = await begin()
     await link.request("c1", "fs_add", {"key": "a", "seconds": 0.2})

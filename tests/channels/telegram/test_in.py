@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.channels.rig import Rig, Turn, until
+from tests.channels.rig import Rig, Turn, overloaded, until
 from tests.channels.telegram.rigging import GROUP, section, slowly
 from tests.contracts.channel_contract import PNG
 from tests.fakes.remote import RemoteFake
@@ -41,6 +41,49 @@ async def test_messages_of_one_chat_stay_in_order_behind_a_slow_one(telegram: Fa
     telegram.world.person_says(42, "second")
     await until(lambda: len(rig.agent.messages) == 2)
     assert rig.agent.texts == ["first", "second"]
+
+
+async def test_a_page_of_messages_behind_a_slow_one_hides_nobody_elses(telegram: FakeTelegram, rig: Rig) -> None:
+    """Telegram hands out the oldest hundred that are not confirmed; none is lost in a crash, and none comes twice."""
+    telegram.fault("getFile", kind="stall", seconds=15)
+    telegram.world.person_sends(42, "photo", PNG, caption="0")
+    for number in range(1, 251):
+        telegram.world.person_says(42, str(number))
+    telegram.world.person_says(GROUP, "/status", user=7)
+    await until(lambda: telegram.world.visible(GROUP) == ["You said: /status"], 5)
+    assert rig.agent.texts == ["/status"]
+    await rig.crash()
+    await rig.start()
+    await until(lambda: len(rig.agent.messages) == 252 and telegram.world.pending() == [], 20)
+    assert rig.agent.texts == ["/status", *map(str, range(251))]
+    await rig.crash()
+    await rig.start()
+    telegram.world.person_says(42, "after")
+    await until(lambda: "after" in rig.agent.texts)
+    assert len(rig.agent.messages) == 253
+
+
+async def test_a_yes_behind_a_page_of_messages_is_heard(telegram: FakeTelegram, rig: Rig) -> None:
+    """The session is full until the question is answered."""
+
+    async def work(turn: Turn) -> None:
+        if turn.message.text == "go":
+            turn.ask("ap_1")
+            await until(lambda: rig.agent.decisions, 30)
+            rig.agent.refuse = []
+        turn.done()
+
+    rig.agent.script = work
+    telegram.world.person_says(42, "go")
+    await until(lambda: telegram.world.has_buttons(42))
+    rig.agent.refuse = overloaded(10_000)
+    for number in range(150):
+        telegram.world.person_says(42, str(number))
+    await asyncio.sleep(0.2)
+    telegram.world.tap(42, "Allow once")
+    await until(lambda: rig.agent.decisions, 5)
+    await until(lambda: len(rig.agent.texts) == 151)
+    assert rig.agent.texts == ["go", *map(str, range(150))]
 
 
 async def test_an_album_is_one_turn_even_where_its_parts_come_late(telegram: FakeTelegram, rig: Rig) -> None:
