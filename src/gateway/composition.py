@@ -147,7 +147,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     store = await stack.enter_async_context(JsonlStore(home / "sessions"))
     with naming(home / "accounts.db"):
         accounts = await stack.enter_async_context(Accounts(home / "accounts.db", settings.budgets))
-    audit = AuditLog(home / "audit.jsonl")
+    audit = AuditLog(home / "audit.jsonl", kept_parts=settings.logging.audit_files)
     stack.callback(audit.close)
     people = People.open(home, settings.auth)
     admin = AdminToken(home, people.tokens, people.users)
@@ -160,7 +160,9 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     media = MediaFolder(home / "media", max_bytes=settings.server.max_media_bytes)
     model = ModelPool(settings.models, DemoModel())
     stack.push_async_callback(model.close)
-    toolbox = await open_toolbox(loaded, stack, people=people, events=bus, platforms=platforms, url=lambda: phase.url)
+    toolbox = await open_toolbox(
+        loaded, stack, people=people, audit=audit, events=bus, platforms=platforms, url=lambda: phase.url
+    )
     tools, approvals = toolbox.guard, toolbox.desk
     gate = Gate(settings.channels, people.users, people.links, people.pairing, preferences=people.preferences)
     runner = CommandRunner(
