@@ -38,6 +38,9 @@ other content under that key is 1008.
 Close codes: 1001 and 1012 going away, 1003 binary frame, 1007 bad UTF-8, 1009 too big; 4008 slow reader and 4029 too
 fast (reconnect); 4501 not authenticated, 4502 authentication timed out, 4503 forbidden, 4505 incompatible, 4509
 replaced (do not reconnect by yourself).
+
+An HTTP request that still waits when the gateway stops is answered 503 with 1007. `retryable` says whether it may be
+sent again: with its `idempotency_key` it may; without one, what it asked for may have been taken in. A stream ends.
 """
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.aggregator import Aggregator
+from bridge.audit import AuditLog
 from bridge.audit.trail import AuditTrail
 from bridge.calls import Calls, Parts
 from bridge.configuration import ConfigurationError
@@ -77,7 +78,7 @@ class Bridge:
             stack.callback(groups.close)
             database = Database(folder / "ledger.sqlite")
             stack.callback(database.close)
-            audit = AuditTrail(folder / "audit.jsonl")
+            audit = AuditTrail(AuditLog(folder / "audit.jsonl"))
             stack.callback(audit.close)
             definitions = Definitions(database)
             memory = Memory(folder / "catalogue.json")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bridge.audit import verify
+from bridge.audit import audit_files, verify
 from bridge.configuration import ConfigurationError
 from bridge.loading import Loaded, config_path, load
 from bridge.proxies import proxy_of
@@ -56,11 +56,11 @@ def examine(option: str | Path | None, environ: Mapping[str, str]) -> Iterator[F
 
 
 def _private(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
-    for name in ("config.yaml", "secrets.yaml", "ledger.sqlite", "audit.jsonl"):
-        path = loaded.folder / name
-        if os.name == "posix" and path.exists() and name != "config.yaml":
+    files = [loaded.folder / name for name in ("secrets.yaml", "ledger.sqlite")]
+    for path in (*files, *audit_files(loaded.folder / "audit.jsonl")):
+        if os.name == "posix" and path.exists():
             wide = bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
-            yield Finding(name, not wide, "others can read it" if wide else "private", f"chmod 600 {path}" * wide)
+            yield Finding(path.name, not wide, "others can read it" if wide else "private", f"chmod 600 {path}" * wide)
 
 
 def _servers(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:

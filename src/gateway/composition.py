@@ -33,6 +33,7 @@ from gateway.handlers.asking import AskingMethods
 from gateway.handlers.backup import BackupMethods
 from gateway.handlers.belongings import Belongings
 from gateway.handlers.chat import ChatMethods
+from gateway.handlers.deleting import Deleting
 from gateway.handlers.dispatch import Dispatcher
 from gateway.handlers.endings import Outcomes
 from gateway.handlers.house import HouseMethods
@@ -46,6 +47,7 @@ from gateway.hub import Hub
 from gateway.identity.gatekeeper import Gate
 from gateway.identity.media import MediaFolder
 from gateway.limits import MessageRate
+from gateway.media_uses import MediaUses
 from gateway.metered_bus import MeteredBus
 from gateway.network import web_url
 from gateway.observability.figures import figures_of
@@ -148,7 +150,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     store = await stack.enter_async_context(JsonlStore(home / "sessions"))
     with naming(home / "accounts.db"):
         accounts = await stack.enter_async_context(Accounts(home / "accounts.db", settings.budgets))
-    audit = AuditLog(home / "audit.jsonl")
+    audit = AuditLog(home / "audit.jsonl", kept_parts=settings.logging.audit_files)
     stack.callback(audit.close)
     people = People.open(home, settings.auth)
     admin = AdminToken(home, people.tokens, people.users)
@@ -157,11 +159,18 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
 
     # the agent
     bus = MemoryBus()
-    metered = MeteredBus(bus, MessageRate(settings.limits.messages_per_minute), known=store.duplicate)
-    media = MediaFolder(home / "media", max_bytes=settings.server.max_media_bytes)
+    server = settings.server
+    media = MediaFolder(home / "media", max_bytes=server.max_media_bytes, per_user=server.max_media_bytes_per_user)
+    uses = MediaUses(home / "media.db", media, store)
+    stack.callback(uses.close)
+    stack.callback(bus.attach(uses.observe, deltas=False))
+    rate = MessageRate(settings.limits.messages_per_minute)
+    metered = MeteredBus(bus, rate, known=store.duplicate, taken=uses.taken)
     model = ModelPool(settings.models, DemoModel())
     stack.push_async_callback(model.close)
-    toolbox = await open_toolbox(loaded, stack, people=people, events=bus, platforms=platforms, url=lambda: phase.url)
+    toolbox = await open_toolbox(
+        loaded, stack, people=people, audit=audit, events=bus, platforms=platforms, url=lambda: phase.url
+    )
     tools, approvals = toolbox.guard, toolbox.desk
     gate = Gate(settings.channels, people.users, people.links, people.pairing, preferences=people.preferences)
     runner = CommandRunner(
@@ -210,9 +219,8 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
         language=people.preferences.language,
     )  # fmt: skip
     tool_calls = ToolMethods(tools=tools, kept=toolbox.kept_calls, events=bus, seconds=settings.agent.tool_seconds)
-    belongings = Belongings(
-        store, loop, approvals.session_ended, (toolbox.forget, tool_calls.forget, media.forget, accounts.forget)
-    )
+    deleting = Deleting(loop, approvals, uses)
+    belongings = Belongings(store, deleting, (toolbox.forget, tool_calls.forget, media.forget, accounts.forget))
     users = UserMethods(
         users=people.users, links=people.links, pairing=people.pairing, logins=people.logins, gate=gate,
         preferences=people.preferences, letting_go=letting_go, belongings=belongings, audit=audit,
@@ -224,7 +232,7 @@ async def compose(loaded: Loaded, stack: AsyncExitStack) -> Gateway:
     )  # fmt: skip
     asking = AskingMethods(asking=toolbox.desk, bridges=toolbox.directory, usage=accounts, audit=audit)
     families = (
-        house, chat, SessionMethods(hub=hub, access=access, sessions=store, turns=loop, asking=toolbox.desk),
+        house, chat, SessionMethods(hub=hub, access=access, sessions=store, turns=loop, deleting=deleting),
         tool_calls, asking,
         TokenMethods(
             tokens=people.tokens, users=people.users, letting_go=letting_go, audit=audit, rotated=admin.rotated

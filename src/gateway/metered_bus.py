@@ -1,4 +1,4 @@
-"""The bus as everyone but the agent sees it: with the rate of messages in front of `submit`."""
+"""The bus as everyone but the agent sees it: in front of `submit` are the rate of messages and the book of files."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -10,28 +10,37 @@ from bus.message_bus import Acceptor, Handler, MessageBus, Overflow, Selector, S
 from gateway.limits import MessageRate
 
 Known = Callable[[str, str], Awaitable[object | None]]
+Taken = Callable[[InboundMessage], Awaitable[None]]
 
 
 async def _nothing_is_known(user: str, idempotency_key: str) -> None:
     return None
 
 
+async def _no_files(message: InboundMessage) -> None:
+    return None
+
+
 class MeteredBus:
-    """Implements `MessageBus` over another. `known` tells what a user did under an idempotency key, or None."""
+    """Implements `MessageBus` over another. `known` tells what a user did under an idempotency key, or None; `taken`
+    writes down, before a message is handed in, that its session refers to its files."""
 
     def __init__(
         self, inner: MessageBus, rate: MessageRate, now: Callable[[], float] = time.monotonic, *,
-        known: Known = _nothing_is_known,
+        known: Known = _nothing_is_known, taken: Taken = _no_files,
     ) -> None:  # fmt: skip
         self._inner = inner
         self._rate = rate
         self._known = known
         self._now = now
+        self._taken = taken
 
     async def submit(self, message: InboundMessage) -> Accepted:
         """As the bus does; raises RateLimited (1005) too. What only becomes context is not counted, nor what is
         refused because we are overloaded (1007): its sender is asked to repeat it. A repeat is no message of its own:
-        who lost his connection gets his answer, however much he had said before."""
+        who lost his connection gets his answer, however much he had said before. Raises NotFound for a file that went
+        with its session meanwhile."""
+        await self._taken(message)
         if not message.wants_reply:
             return await self._inner.submit(message)
         user, now = message.actor.user, self._now()

@@ -20,6 +20,7 @@ from gateway.auth import COOKIE, Authenticator, refuse_token_in_url
 from gateway.connection import Connection, House
 from gateway.guard import REQUEST_SECONDS, GuardedHandler, Places, Waiting
 from gateway.http.exchange import PROTECTIVE_HEADERS, error_response
+from gateway.http.stopping import UnderWay
 from gateway.network import Doors, local_url
 from gateway.protocol import RpcError
 from gateway.settings_server import ServerSettings
@@ -55,13 +56,14 @@ class Listener:
 
     def __init__(
         self, settings: ServerSettings, *, house: House, authenticator: Authenticator, doors: Doors,
-        routes: Sequence[web.AbstractRouteDef], taking_in: Callable[[], bool],
+        routes: Sequence[web.AbstractRouteDef], taking_in: Callable[[], bool], under_way: UnderWay,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._house = house
         self._authenticator = authenticator
         self._doors = doors
         self._taking_in = taking_in
+        self._under_way = under_way
         self._places = Places()
         self._waiting = Waiting()
         self._runner: web.AppRunner | None = None
@@ -128,9 +130,10 @@ class Listener:
         return local_url(self._settings, self.port)
 
     async def close(self, *, seconds: float = 2.0) -> None:
-        """Let everybody go (1012) and free the port."""
+        """Answer what still waits (503), let everybody go (1012) and free the port."""
         for server in self._servers:
             server.close()
+        self._under_way.stop()
         await self._house.sockets.close_all(GOING_AWAY, "the gateway restarts", seconds=seconds)
         if self._runner is not None:
             await self._runner.cleanup()
@@ -147,7 +150,8 @@ class Listener:
                 self._check(request)
                 if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
                     return web.Response(status=204)
-                return await handler(request)
+                with self._under_way.entered():
+                    return await handler(request)
             except (GatewayError, RpcError) as error:
                 return error_response(error)
             except web.HTTPException as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent.settings import (
     AgentProfile,
@@ -25,6 +25,7 @@ from agent.settings import (
     SessionSettings,
     ToolSettings,
 )
+from bridge.audit import KEPT_PARTS
 from bridge.configuration import ConfigurationError, Document, Place, Problem, References, load_file, overlay, read
 from bridge.configuration import Path as KeyPath
 from bridge.settings import McpServers, source_location
@@ -44,6 +45,8 @@ class LoggingSettings(BaseModel):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
+    audit_files: int = Field(default=KEPT_PARTS, ge=1)
+    """So many full files of the audit log are kept, of 10 MB each."""
 
 
 class TracingSettings(BaseModel):

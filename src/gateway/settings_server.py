@@ -72,6 +72,8 @@ class ServerSettings(_Strict):
     max_message_bytes: int = Field(default=1_048_576, ge=1024)
     heartbeat_seconds: float = Field(default=30, gt=0)
     max_media_bytes: int = Field(default=20_971_520, ge=0)
+    max_media_bytes_per_user: int = Field(default=1_073_741_824, ge=0)
+    """Of all files that are kept for one user. 0: no limit."""
     allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = []
     allowed_ips: list[Network] = []
     tls: TlsSettings = TlsSettings()

@@ -15,6 +15,7 @@ from agent.tools.builtin.catalogue import Builtins, builtins
 from agent.tools.builtin.memory_book import MemoryBook
 from agent.tools.builtin.schedule_book import Scheduler
 from agent.tools.builtin.skill import Skills
+from bridge.audit import AuditLog
 from bridge.audit.trail import AuditTrail
 from bus.context import new_id
 from bus.events import JsonObject
@@ -104,12 +105,12 @@ class Memories:
 
 
 async def open_toolbox(
-    loaded: Loaded, stack: AsyncExitStack, *, people: People, events: Events, platforms: frozenset[str],
-    url: Callable[[], str],
+    loaded: Loaded, stack: AsyncExitStack, *, people: People, audit: AuditLog, events: Events,
+    platforms: frozenset[str], url: Callable[[], str],
 ) -> Toolbox:  # fmt: skip
     """Build it; what it opens is closed by `stack`. `url` is the gateway's own address."""
     settings, home = loaded.settings, loaded.home
-    trail = AuditTrail(home / "audit.jsonl")
+    trail = AuditTrail(audit)
     stack.callback(trail.close)
     store = Store(home / "approvals.db")
     stack.callback(store.close)

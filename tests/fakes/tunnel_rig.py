@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from agent.ports.tools import ApprovalAsked, QuestionAsked, ToolCall, ToolResult, ToolUpdate
+from bridge.audit import AuditLog
 from bridge.audit.trail import AuditTrail
 from bridge.calls import Calls, Parts
 from bridge.confirm import Confirmations
@@ -192,7 +193,7 @@ class BridgeRig:
     async def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.database = Database(self.folder / "bridge.db")
-        self._trail = AuditTrail(self.folder / "audit.jsonl")
+        self._trail = AuditTrail(AuditLog(self.folder / "audit.jsonl"))
         outbox = Outbox()
         self.outbox = outbox
         self.confirmations = Confirmations(self.database, lambda: self.policy)
@@ -278,7 +279,7 @@ class GatewayRig:
     async def start(self) -> None:
         bus = MemoryBus()
         bus.attach(self.events.append)
-        self.trail = AuditTrail(self.home / "audit.jsonl")
+        self.trail = AuditTrail(AuditLog(self.home / "audit.jsonl"))
         self.store = Store(self.home / "approvals.db")
         self.desk = ApprovalDesk(self.store)
         self.directory = Directory(

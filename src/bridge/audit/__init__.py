@@ -7,7 +7,11 @@ does something dangerous appends first and stops where `AuditFailed` is raised.
 """
 
 from bridge.audit.chain import GENESIS, Verdict, head_path, tail, verify
+from bridge.audit.files import KEPT_PARTS, audit_files, is_part, open_files
 from bridge.audit.log import AuditFailed, AuditLog
 from bridge.audit.shape import shape
 
-__all__ = ["GENESIS", "AuditFailed", "AuditLog", "Verdict", "head_path", "shape", "tail", "verify"]
+__all__ = [
+    "GENESIS", "KEPT_PARTS", "AuditFailed", "AuditLog", "Verdict", "audit_files", "head_path", "is_part", "open_files",
+    "shape", "tail", "verify",
+]  # fmt: skip

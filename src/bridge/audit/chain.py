@@ -5,17 +5,23 @@ way of writing JSON has to be agreed on. `previous` holds the hash of the line b
 64 zeros in the first. Beside `audit.jsonl` lies `audit.head` with number and hash of the
 last line: without it nobody could tell that the end of a chain is missing. It is written
 after the line, so after a crash it may be behind, never ahead.
+
+The chain goes through the log's files (`files.py`). Each but the very first begins with `audit.rotated`, which names
+the first record that is kept: so the log itself can let its oldest files go, and nobody else unseen.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from bridge.audit.files import open_files, part_paths
+
 GENESIS = "0" * 64
+ROTATED = "audit.rotated"
 HEAD_WIDTH = 112
 MAX_LINE_BYTES = 1_048_576
 _BLOCK = 65_536
@@ -31,12 +37,14 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`ok`, or the first bad record: its line in the file (from 1) and the reason."""
+    """`ok`, or the first bad record: the reason, the file it is in, and its line there (from 1)."""
 
     ok: bool
     records: int
+    """How many of those that are kept are good, from the first on."""
     line: int | None = None
     reason: str = ""
+    path: Path | None = None
 
 
 def head_path(path: Path) -> Path:
@@ -76,52 +84,90 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 
 def verify(path: Path) -> Verdict:
-    """Read the whole log and name the first record that does not fit. A log that isn't there is empty."""
+    """Read the whole log and name the first record that does not fit. A log that isn't there is empty.
+
+    Raises OSError.
+    """
     head = read_head(path)
-    previous, count, number = GENESIS, 0, 0
-    seen_head = head is None or head.seq == 0
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return _missing(head, 0)
-    with file:
-        lines = _lines(file)
-        for line in lines:
-            number += 1
+    with open_files(path) as files:
+        removed, previous = _let_go(files)
+        count, at, before = removed, (path, 0), (path, 0)
+        seen_head = head is None or head.seq <= removed
+
+        def bad(reason: str, where: tuple[Path, int], good: int) -> Verdict:
+            return Verdict(False, good - removed, where[1], reason, where[0])
+
+        lines = _lines(files)
+        for file, number, line in lines:
+            at, before = (file, number), at
             if not line.endswith(b"\n"):
                 if len(line) > MAX_LINE_BYTES:
-                    return Verdict(False, count, number, "a line that is too long")
+                    return bad("a line that is too long", at, count)
+                if file != path:
+                    return bad("this line was cut off", at, count)
+                at = before
                 break  # a torn tail: the next writer cuts it off; the head tells whether a record is missing
             body = line[:-1]
             record = parse(body)
             if record is None:
-                return Verdict(False, count, number, "this line is not a record")
+                return bad("this line is not a record", at, count)
             if record["previous"] != previous:
-                if count and record["seq"] == count + 1 and _is_whole(body, next(lines, b""), head):
-                    reason = "this record was changed: the next one carries the hash of another"
-                    return Verdict(False, count - 1, number - 1, reason)
-                return Verdict(False, count, number, _why(record, count))
+                following = next(lines, (path, 0, b""))[2]
+                if count > removed and record["seq"] == count + 1 and _is_whole(body, following, head):
+                    return bad("this record was changed: the next one carries the hash of another", before, count - 1)
+                return bad(_why(record, count), at, count)
             if record["seq"] != count + 1:
-                return Verdict(False, count, number, f"record {record['seq']} stands where {count + 1} belongs")
+                return bad(f"record {record['seq']} stands where {count + 1} belongs", at, count)
             if record.get("event") == "audit.broken":
-                return Verdict(False, count, number, str(record.get("reason") or "the log was found broken"))
+                return bad(str(record.get("reason") or "the log was found broken"), at, count)
             count, previous = count + 1, line_hash(body)
             if head is not None and head.seq == count:
                 if head.hash != previous:
-                    return Verdict(False, count - 1, number, "this record was changed: the kept head has another hash")
+                    return bad("this record was changed: the kept head has another hash", at, count - 1)
                 seen_head = True
-    if not seen_head:
-        return _missing(head, count)
+    end = (path, at[1] + 1 if at[0] == path else 1)
+    if head is not None and not seen_head:
+        return bad(f"records {count + 1} to {head.seq} are missing at the end", end, count)
     if head is None and count:
-        return Verdict(False, count, number, f"{head_path(path).name} is missing: the end can't be proved")
-    return Verdict(True, count)
+        return bad(f"{head_path(path).name} is missing: the end can't be proved", end, count)
+    return Verdict(True, count - removed)
 
 
-def _missing(head: Head | None, count: int) -> Verdict:
-    if head is None or head.seq <= count:
-        return Verdict(True, count)
-    reason = f"records {count + 1} to {head.seq} are missing at the end"
-    return Verdict(False, count, count + 1, reason)
+def _let_go(files: Sequence[tuple[Path, IO[bytes]]]) -> tuple[int, str]:
+    """How many records the log itself let go before the first of `files`, and the hash of the last of them."""
+    first, *later = [_first_record(file) for _, file in files] or [None]
+    if first is not None and any(each is not None and kept_from(each) == _place(first) for each in later):
+        return first["seq"] - 1, str(first["previous"])
+    return 0, GENESIS
+
+
+def kept_from(record: dict[str, Any] | None) -> tuple[object, object] | None:
+    """Where the kept log begins, by an `audit.rotated`: number of the first record, and what is its `previous`."""
+    if record is None or record.get("event") != ROTATED:
+        return None
+    return record.get("first_seq"), record.get("first_previous")
+
+
+def _place(record: dict[str, Any]) -> tuple[object, object]:
+    return record["seq"], record["previous"]
+
+
+def beginning(parts: Sequence[Path], dropped: int) -> tuple[object, object]:
+    """Where the kept log begins when the first `dropped` of `parts`, the full files, are gone: for `audit.rotated`.
+
+    While nothing is dropped it is what was said before, whatever may be missing meanwhile. Raises OSError.
+    """
+    with parts[dropped if dropped else -1].open("rb") as file:
+        record = _first_record(file)
+    if dropped:
+        return _place(record) if record is not None else (0, GENESIS)
+    return kept_from(record) or (1, GENESIS)
+
+
+def _first_record(file: IO[bytes]) -> dict[str, Any] | None:
+    line = file.readline(MAX_LINE_BYTES + 1)
+    file.seek(0)
+    return parse(line)
 
 
 def _is_whole(body: bytes, following: bytes, head: Head | None) -> bool:
@@ -137,18 +183,22 @@ def _why(record: dict[str, Any], count: int) -> str:
     return "the record before this one was changed" if count else "the chain does not begin here"
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        yield line
+def _lines(files: Sequence[tuple[Path, IO[bytes]]]) -> Iterator[tuple[Path, int, bytes]]:
+    for path, file in files:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            yield path, number, line
 
 
 def tail(path: Path, limit: int = 50) -> list[dict[str, Any]]:
     """The last `limit` records, oldest first. Lines that are no records are left out."""
-    try:
-        with path.open("rb") as file:
-            lines = _last_lines(file, limit)
-    except FileNotFoundError:
-        return []
+    lines: list[bytes] = []
+    with open_files(path) as files:
+        for _, file in reversed(files):
+            lines = _last_lines(file, limit - len(lines)) + lines
+            if len(lines) >= limit:
+                break
     return [record for record in map(parse, lines) if record is not None]
 
 
@@ -168,13 +218,17 @@ def _last_lines(file: IO[bytes], limit: int) -> list[bytes]:
 
 
 def last_record(path: Path) -> tuple[Head, int, int]:
-    """Head by the last whole line; where that line ends; the file's size. Raises OSError."""
+    """Head by the last whole line, in the last full file where this one is empty; where it ends here; the size.
+
+    Raises OSError.
+    """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         lines = _last_lines(file, 1)
         file.seek(max(0, size - MAX_LINE_BYTES - 1))
         end = file.tell() + file.read().rfind(b"\n") + 1
     if not lines:
-        return Head(), 0, size
+        parts = part_paths(path)
+        return last_record(parts[-1])[0] if parts else Head(), 0, size
     record = parse(lines[0])
     return Head(record["seq"] if record else -1, line_hash(lines[0])), end, size

@@ -4,7 +4,8 @@ Several processes may write one log (`ai-bridge call` beside `ai-bridge run`), a
 several writers of one process: each append takes the process's lock and one on the
 file, and looks for what others appended meanwhile. A torn tail is cut and kept aside.
 A log whose end is missing gets a record that says so, so that the loss stays
-visible. After a failed write nothing of the record is in the log.
+visible. After a failed write nothing of the record is in the log. A file that is full
+gets a name of its own, and of those the oldest are removed: the log is bounded.
 """
 
 import asyncio
@@ -20,13 +21,26 @@ from typing import Any
 
 import orjson
 
-from bridge.audit.chain import MAX_LINE_BYTES, Head, encode_head, head_path, last_record, line_hash, read_head, tail
+from bridge.audit.chain import (
+    MAX_LINE_BYTES,
+    ROTATED,
+    Head,
+    beginning,
+    encode_head,
+    head_path,
+    last_record,
+    line_hash,
+    read_head,
+    tail,
+)
+from bridge.audit.files import KEPT_PARTS, PART_BYTES, part_path, part_paths
 
 if sys.platform != "win32":
     import fcntl
 
 _OWN = frozenset({"seq", "timestamp", "event", "previous"})
 _log = logging.getLogger(__name__)
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _GUARDS: dict[str, threading.Lock] = {}
 """By file: one process may have several writers of it, and not every system has locks that keep them apart."""
 
@@ -36,21 +50,27 @@ class AuditFailed(OSError):
 
 
 class AuditLog:
-    """The log at `path` (mode 0600). `fsync=False` trades the last records at a power cut for speed."""
+    """The log at `path` (mode 0600). `fsync=False` trades the last records at a power cut for speed.
 
-    def __init__(self, path: Path, *, fsync: bool = True) -> None:
+    A file of `part_bytes` is full; `kept_parts` full ones are kept.
+    """
+
+    def __init__(
+        self, path: Path, *, fsync: bool = True, part_bytes: int = PART_BYTES, kept_parts: int = KEPT_PARTS
+    ) -> None:
         """Raises AuditFailed where the file can't be opened."""
         self.path = path
         self._fsync = fsync
+        self._part_bytes = part_bytes
+        self._kept_parts = kept_parts
         self._guard = _GUARDS.setdefault(os.path.realpath(path), threading.Lock())
         self._head = Head()
         self._size = -1
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(path, flags, 0o600)
+            self._file = os.open(path, _FLAGS | os.O_APPEND, 0o600)
             try:
-                self._head_file = os.open(head_path(path), flags & ~os.O_APPEND, 0o600)
+                self._head_file = os.open(head_path(path), _FLAGS, 0o600)
             except OSError:
                 os.close(self._file)
                 raise
@@ -75,6 +95,10 @@ class AuditLog:
         with self._guard, self._locked():
             try:
                 self._catch_up()
+                if self._size >= self._part_bytes:
+                    self._divide()
+                if self._size == 0:
+                    self._begin()
                 return self._write(entries, sync)
             except AuditFailed:
                 raise
@@ -111,7 +135,8 @@ class AuditLog:
         with self._guard:
             if self._open:
                 self._open = False
-                os.close(self._file)
+                if self._file >= 0:
+                    os.close(self._file)
                 os.close(self._head_file)
 
     @contextlib.contextmanager
@@ -121,14 +146,15 @@ class AuditLog:
         if sys.platform == "win32":  # one process per folder is all there is to keep apart (pidfile.py, FolderLock)
             yield
         else:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            fcntl.flock(self._head_file, fcntl.LOCK_EX)  # the one file that keeps its name
             try:
                 yield
             finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                fcntl.flock(self._head_file, fcntl.LOCK_UN)
 
     def _catch_up(self) -> None:
         """Learn what the file holds where it isn't as we left it."""
+        self._follow()
         if os.fstat(self._file).st_size == self._size:
             return
         found, end, size = last_record(self.path)
@@ -141,6 +167,39 @@ class AuditLog:
             _log.error("the audit log is broken: %s", reason)
             self._head = Head(max(found.seq, 0), found.hash)
             self._write([("audit.broken", {"reason": reason})], True)
+
+    def _follow(self) -> None:
+        """Open what the name means now, where another writer began a new file."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._file >= 0 and os.path.samestat(os.fstat(self._file), os.lstat(self.path)):
+                return
+        self._leave()
+        self._file = os.open(self.path, _FLAGS | os.O_APPEND, 0o600)
+
+    def _leave(self) -> None:
+        self._size = -1
+        if self._file >= 0:
+            file, self._file = self._file, -1
+            os.close(file)
+
+    def _divide(self) -> None:
+        """Give the full file a name of its own and open another. Where that can't be, this one grows on."""
+        self._leave()
+        with contextlib.suppress(OSError):  # Windows, while somebody reads it: at a later record
+            self.path.rename(part_path(self.path, self._head.seq))
+        self._catch_up()
+
+    def _begin(self) -> None:
+        """The first record of a new file says where the log now begins; then what is older may go."""
+        parts = part_paths(self.path)
+        if not parts:
+            return
+        dropped = max(0, len(parts) - self._kept_parts)
+        first, previous = beginning(parts, dropped)
+        self._write([(ROTATED, {"first_seq": first, "first_previous": previous})], True)
+        for part in parts[:dropped]:
+            with contextlib.suppress(OSError):  # Windows, while somebody reads it: at the next new file
+                part.unlink()
 
     def _cut(self, end: int, size: int) -> None:
         """Take a torn tail off, keeping it aside."""

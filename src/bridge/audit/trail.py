@@ -8,7 +8,6 @@ import asyncio
 import logging
 import queue
 import threading
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from bridge.audit.log import AuditFailed, AuditLog
@@ -27,12 +26,12 @@ _Item: TypeAlias = tuple[str, dict[str, Any], _Waiter | None]
 
 
 class AuditTrail:
-    """The log at `path`. Raises AuditFailed where it can't be opened. `close` writes what waits."""
+    """Writes to `log`. `close` writes what waits and closes the log."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, log: AuditLog) -> None:
         self.lost = 0
         """Notes that could not be written."""
-        self._audit = AuditLog(path)
+        self._audit = log
         self._gathered: list[_Item] = []
         self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="audit", daemon=True)

@@ -76,6 +76,6 @@ def audit_verify(config: Config = None) -> int:
 
     verdict = verify(config_path(config).parent / "audit.jsonl")
     if not verdict.ok:
-        raise Exit(1, f"audit.jsonl:{verdict.line}: {verdict.reason}")
+        raise Exit(1, f"{verdict.path.name if verdict.path else 'audit.jsonl'}:{verdict.line}: {verdict.reason}")
     show(f"{verdict.records} records, unbroken")
     return 0

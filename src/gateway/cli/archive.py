@@ -17,11 +17,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from bridge.audit import head_path, is_part, open_files
 from gateway import __version__
 
 FORMAT = 1
 MANIFEST = "busgate-backup.json"
 LEFT_OUT = frozenset({"logs", "gateway.json", "chat_history", "sessions"})
+AUDIT = "audit.jsonl"
 LEFT_OUT_STARTS = ("backup-", "before-", "restoring-")
 LEFT_OUT_ENDS = (".lock", ".torn", ".tmp", ".corrupt", ".sock", "-wal", "-shm", ".part")
 _UNMOVABLE = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS})
@@ -46,6 +48,7 @@ def write_archive(target: Path, home: Path, sessions: Path | None) -> int:
         with os.fdopen(descriptor, "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz") as archive:
                 _manifest(archive)
+                count += _audit(archive, home)
                 for path in _state(home, part, target):
                     count += _add(archive, path, path.relative_to(home).as_posix())
                 if sessions is not None:
@@ -77,9 +80,20 @@ def _manifest(archive: tarfile.TarFile) -> None:
     archive.addfile(info, io.BytesIO(text))
 
 
+def _audit(archive: tarfile.TarFile, home: Path) -> int:
+    """The audit log, which may be divided meanwhile. Its head first: that may be behind, never ahead."""
+    count = _add(archive, head_path(home / AUDIT), head_path(home / AUDIT).name)
+    with open_files(home / AUDIT) as files:
+        for path, file in files:
+            _entry(archive, path.name, _whole_lines(file.read()), os.fstat(file.fileno()))
+    return count + len(files)
+
+
 def _state(home: Path, *not_these: Path) -> Iterator[Path]:
     for path in sorted(home.rglob("*")):
         parts = path.relative_to(home).parts
+        if path in (home / AUDIT, head_path(home / AUDIT)) or is_part(path, home / AUDIT):
+            continue
         if parts[0] in LEFT_OUT or parts[0].startswith(LEFT_OUT_STARTS) or path.name.endswith(LEFT_OUT_ENDS):
             continue
         if path.is_symlink() or not path.is_file() or path.absolute() in [each.absolute() for each in not_these]:
@@ -111,11 +125,19 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
     except FileNotFoundError:
         return 0
     if name.endswith(".jsonl"):
-        data = data[: data.rfind(b"\n") + 1]
+        data = _whole_lines(data)
+    _entry(archive, name, data, state)
+    return 1
+
+
+def _whole_lines(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _entry(archive: tarfile.TarFile, name: str, data: bytes, state: os.stat_result) -> None:
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = len(data), state.st_mode & 0o700, int(state.st_mtime)
     archive.addfile(info, io.BytesIO(data))
-    return 1
 
 
 def _database(path: Path) -> bytes:

@@ -42,15 +42,20 @@ def verify(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     from bridge.audit import verify as verify_chain
     from gateway.settings import load_settings
 
-    path = load_settings(config).home / "audit.jsonl"
-    verdict = verify_chain(path)
+    verdict = verify_chain(load_settings(config).home / "audit.jsonl")
     if as_json:
         print_json(
-            {"ok": verdict.ok, "records": verdict.records, "line": verdict.line, "reason": verdict.reason or None}
+            {
+                "ok": verdict.ok,
+                "records": verdict.records,
+                "file": str(verdict.path) if verdict.path else None,
+                "line": verdict.line,
+                "reason": verdict.reason or None,
+            }
         )
         if not verdict.ok:
             raise typer.Exit(1)
         return
     if not verdict.ok:
-        raise Failure(f"{path}:{verdict.line}: {verdict.reason}")
+        raise Failure(f"{verdict.path}:{verdict.line}: {verdict.reason}")
     print(f"{verdict.records} records, the chain is whole")

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from bridge.audit import verify
+from bridge.audit import audit_files, verify
 from gateway.cli.probes import ProbeFailed, discord_bot, feishu_app, models_of, telegram_bot
 from gateway.cli.running import (
     FILE,
@@ -36,7 +36,6 @@ State = Literal["ok", "warning", "failed"]
 PRIVATE_FILES = (
     TOKEN_FILE,
     "secrets.yaml",
-    "audit.jsonl",
     "audit.head",
     "identity/tokens.json",
     "identity/logins.json",
@@ -109,7 +108,7 @@ def check_home(home: Path) -> Iterator[Finding]:
         yield Finding("state folder", "failed", f"{home} can't be written", f"sudo chown -R $USER {home}")
         return
     yield Finding("state folder", "ok", str(home))
-    for path in (home, *(home / name for name in PRIVATE_FILES)):
+    for path in (home, *(home / name for name in PRIVATE_FILES), *audit_files(home / "audit.jsonl")):
         if os.name == "posix" and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             mode = 0o700 if path.is_dir() else 0o600
             yield Finding(
@@ -198,7 +197,8 @@ def _audit(home: Path) -> Finding:
     verdict = verify(home / "audit.jsonl")
     if verdict.ok:
         return Finding("audit log", "ok", f"{verdict.records} records, the chain is whole")
-    return Finding("audit log", "failed", f"line {verdict.line}: {verdict.reason}", "gateway audit verify")
+    where = f"{verdict.path.name}, line {verdict.line}" if verdict.path else ""
+    return Finding("audit log", "failed", f"{where}: {verdict.reason}", "gateway audit verify")
 
 
 def _certificate(loaded: Loaded) -> Iterator[Finding]:

@@ -9,27 +9,24 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 
-from bus.errors import GatewayError, NotFound, Overloaded
+from bus.errors import GatewayError, Overloaded
 from bus.events import Actor
-from bus.keys import SessionKey
+from gateway.handlers.deleting import Deleting
 from gateway.handlers.moves import Owned
-from gateway.handlers.ports import Turns
 
 AT_ONCE = 50
 """Sessions deleted together: they share a sync of the disk."""
 Forget = Callable[[str], Awaitable[object]]
-SessionEnded = Callable[[SessionKey], Awaitable[None]]
 
 
 class Belongings:
     """The sessions by themselves, everything else by `forgetters`, which are called in order."""
 
     def __init__(
-        self, sessions: Owned, turns: Turns, session_ended: SessionEnded, forgetters: Sequence[Forget]
+        self, sessions: Owned, deleting: Deleting, forgetters: Sequence[Forget]
     ) -> None:  # fmt: skip
         self._sessions = sessions
-        self._turns = turns
-        self._session_ended = session_ended
+        self._deleting = deleting
         self._forgetters = forgetters
 
     async def sessions_of(self, user: str) -> int:
@@ -44,7 +41,7 @@ class Belongings:
             try:
                 async with asyncio.TaskGroup() as group:
                     for key in keys[at : at + AT_ONCE]:
-                        group.create_task(self._delete(key, by))
+                        group.create_task(self._deleting.delete(key, by, gone_is_fine=True))
             except* GatewayError as several:
                 refused = several.exceptions[0]
             if refused is not None:
@@ -54,10 +51,3 @@ class Belongings:
                 await forget(user)
         except (OSError, sqlite3.Error) as error:
             raise Overloaded("the disk refused to forget all of this user; ask again", retry_after_ms=5000) from error
-
-    async def _delete(self, key: SessionKey, by: Actor) -> None:
-        try:
-            await self._turns.delete(key, by)
-        except NotFound:
-            pass  # it went meanwhile
-        await self._session_ended(key)

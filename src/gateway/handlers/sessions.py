@@ -12,8 +12,9 @@ from gateway.auth import Principal
 from gateway.handlers.access import Access, not_found
 from gateway.handlers.call import Call, Params
 from gateway.handlers.chat import KeyText
+from gateway.handlers.deleting import Deleting
 from gateway.handlers.dispatch import Method, method
-from gateway.handlers.ports import Asking, Sessions, Turns
+from gateway.handlers.ports import Sessions, Turns
 from gateway.hub import Hub
 from gateway.identity.roles import ADMINS
 
@@ -49,12 +50,12 @@ class Subscribe(Params):
 class SessionMethods:
     """The family."""
 
-    def __init__(self, *, hub: Hub, access: Access, sessions: Sessions, turns: Turns, asking: Asking | None) -> None:
+    def __init__(self, *, hub: Hub, access: Access, sessions: Sessions, turns: Turns, deleting: Deleting) -> None:
         self._hub = hub
         self._access = access
         self._sessions = sessions
         self._turns = turns
-        self._asking = asking
+        self._deleting = deleting
 
     def table(self) -> list[Method]:
         return [
@@ -90,9 +91,7 @@ class SessionMethods:
     async def delete(self, call: Call, params: One) -> JsonObject:
         """Stop the session's turn and remove the session."""
         found = await self._access.existing(params.session_key, call.who)
-        await self._turns.delete(found.key, call.who.actor())
-        if self._asking is not None:
-            await self._asking.session_ended(found.key)
+        await self._deleting.delete(found.key, call.who.actor())
         return {"deleted": True}
 
     async def rename(self, call: Call, params: Rename) -> JsonObject:

@@ -27,6 +27,7 @@ from gateway.http.exchange import bearer, json_response, read_object
 from gateway.http.openai_reply import Chunks, completion
 from gateway.http.openai_request import Asked, parse
 from gateway.http.rpc import ALIVE, ALIVE_SECONDS, SSE_HEADERS
+from gateway.http.stopping import Stopping, UnderWay
 from gateway.hub import Hub
 from gateway.identity.media import MediaFolder
 from gateway.json_text import dumps
@@ -42,6 +43,7 @@ class OpenAiRoutes:
     def __init__(
         self, *, chat: ChatMethods, hub: Hub, access: Access, turns: Turns, media: MediaFolder,
         authenticator: Authenticator, models: Callable[[], Sequence[JsonObject]], max_bytes: int,
+        under_way: UnderWay,
     ) -> None:  # fmt: skip
         self._chat = chat
         self._hub = hub
@@ -51,6 +53,7 @@ class OpenAiRoutes:
         self._authenticator = authenticator
         self._models = models
         self._max_bytes = max_bytes
+        self._under_way = under_way
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -80,10 +83,13 @@ class OpenAiRoutes:
         message = await self._message(call, asked, request)
         name = asked.model or "gateway"
         try:
-            if asked.stream:
-                return await self._stream(request, call, message, reader, Chunks(name, include_usage=asked.usage))
-            ending = await self._whole(request, call, message)
+            with self._under_way.entered():
+                if asked.stream:
+                    return await self._stream(request, call, message, reader, Chunks(name, include_usage=asked.usage))
+                ending = await self._whole(request, call, message)
             return json_response(completion(ending, name))
+        except Stopping:  # a session of its own ends with the gateway
+            raise Stopping(repeatable=message.ephemeral or message.idempotency_key is not None) from None
         finally:
             call.replied()
             self._hub.leave(reader, principal.user)
@@ -142,12 +148,16 @@ class OpenAiRoutes:
             await out.prepare(request)
             await out.write(_line(chunks.first()))
             call.replied()
-            async with asyncio.TaskGroup() as group:
-                watch = group.create_task(self._watch(request, message, accepted))
-                ended = await self._copy(out, reader, accepted, chunks)
-                watch.cancel()
+            with self._under_way.entered():
+                async with asyncio.TaskGroup() as group:
+                    watch = group.create_task(self._watch(request, message, accepted))
+                    ended = await self._copy(out, reader, accepted, chunks)
+                    watch.cancel()
         except* ConnectionError:
             pass
+        except* Stopping as stopping:
+            with suppress(ConnectionError):
+                await out.write(_line(protocol.http_error(stopping.exceptions[0])[1]))
         finally:
             if not ended:
                 await self._abandon(message, accepted.message_id)

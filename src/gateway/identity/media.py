@@ -3,8 +3,8 @@
 A file is found by its `media_id` alone, which says nothing about its name and cannot be guessed; the
 same bytes under the same name of the same owner get the same id, so that a repeated message stays the
 same message. Each has a neighbour `<id>.json` with owner, type and name. Nothing a person gives ever
-becomes part of a path. To anyone but its owner a file does not exist. What belongs to a session that is kept for a
-day has a neighbour `<id>.passing` too, and goes with it.
+becomes part of a path. To anyone but its owner a file does not exist. What is kept for a day only has a neighbour
+`<id>.passing` too. Which sessions refer to a file, and so when it goes, is known above (`media_uses.py`).
 """
 
 import asyncio
@@ -18,6 +18,8 @@ import re
 import secrets
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -30,6 +32,8 @@ from gateway.identity.document import NO_LINK, write_private
 log = logging.getLogger("gateway.media")
 
 PASSING_SECONDS = 24 * 3600.0
+FRESH_SECONDS = 600.0
+"""What was saved so lately may be about to be sent: the same file of a session that ends stays for a day."""
 _PASSING = ".passing"
 _ID = re.compile(r"med_[0-9a-f]{40}\Z")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}\Z")
@@ -42,12 +46,23 @@ _BY_SUFFIX = {
 """What the system's table of suffixes does not know everywhere."""
 
 
-class MediaFolder:
-    """The store in `folder`; `max_bytes` bounds one file."""
+class NoRoom(Overloaded):
+    """This user's files fill what is kept for one user. To send it again helps nobody."""
 
-    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+    retryable = False
+
+
+class MediaFolder:
+    """The store in `folder`; `max_bytes` bounds one file, `per_user` all of one user's (0: nothing does)."""
+
+    def __init__(self, folder: Path, *, max_bytes: int, per_user: int = 0) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._per_user = per_user
+        self._used: Counter[str] | None = None
+        """Bytes by owner, counted when first asked for."""
+        self._fresh: dict[str, float] = {}
+        """When a file was saved last, monotonic seconds; those of the last minutes."""
         self._salt = b""
         self._writing = threading.Lock()
         """Files come in threads; two at once may be the same file, or the first two, for which the salt is made."""
@@ -55,7 +70,7 @@ class MediaFolder:
     async def save(self, data: bytes, *, mime: str, name: str, owner: str, passing: bool = False) -> MediaRef:
         """Keep `data` for `owner`, or for a day after the last time where it is only `passing`.
 
-        Raises TooLarge (1006), Overloaded (1007) where the disk refuses.
+        Raises TooLarge (1006), NoRoom and Overloaded (1007) where there is no room for him, or the disk refuses.
         """
         if len(data) > self._max_bytes:
             raise TooLarge(f"a file has at most {self._max_bytes} bytes here")
@@ -81,6 +96,9 @@ class MediaFolder:
         ref = MediaRef(media_id=media_id, mime=kept_mime, name=kept_name, size=len(data))
         about, mark = path.with_suffix(".json"), path.with_suffix(_PASSING)
         there = about.exists()
+        if not there:
+            self._check_room(owner, len(data))
+        self._refresh(media_id)
         if passing and (mark.exists() or not there):  # first: what a crash leaves behind goes, too
             write_private(mark, b"")
         elif not passing:
@@ -89,9 +107,38 @@ class MediaFolder:
             write_private(path, data)
             row: JsonObject = {
                 "owner": owner, "mime": kept_mime, "name": kept_name, "size": len(data), "created_at": timestamp(),
+                "with_sessions": True,
             }  # fmt: skip
             write_private(about, orjson.dumps(row))
+            if self._used is not None:
+                self._used[owner] += len(data)
         return ref
+
+    def _check_room(self, owner: str, size: int) -> None:
+        if not self._per_user:
+            return
+        if self._used is None:
+            self._used = Counter()
+            for about in self._folder.glob("??/med_*.json"):
+                row = self._row(about)
+                self._used[row.get("owner", "")] += row.get("size", 0)
+        if self._used[owner] + size > self._per_user:
+            most = self._per_user // 1_048_576
+            raise NoRoom(f"the files of one user have {most} MiB here: delete conversations with files, then try again")
+
+    def _row(self, about: Path) -> JsonObject:
+        """What is known of a file; nothing where it is gone or unreadable."""
+        try:
+            row = orjson.loads(self._bytes(about))
+        except (NotFound, ValueError):
+            return {}
+        return row if isinstance(row, dict) else {}
+
+    def _refresh(self, media_id: str) -> None:
+        now = time.monotonic()
+        for old in [each for each, at in self._fresh.items() if at < now - FRESH_SECONDS]:
+            del self._fresh[old]
+        self._fresh[media_id] = now
 
     def _key(self) -> bytes:
         if not self._salt:
@@ -145,16 +192,46 @@ class MediaFolder:
     def _forget(self, owner: str) -> None:
         with self._writing:
             for about in self._folder.glob("??/med_*.json"):
-                try:
-                    row = orjson.loads(self._bytes(about))
-                except (NotFound, ValueError):
-                    continue
-                if row.get("owner") == owner:
+                if self._row(about).get("owner") == owner:
                     self._remove(about)
 
-    @staticmethod
-    def _remove(about: Path) -> None:
+    def claim(self, media_ids: Iterable[str]) -> None:
+        """A session refers to these from now on: none is passing any more. Raises NotFound where one is gone.
+
+        Blocks, as the two below.
+        """
+        with self._writing:
+            for about in self._abouts(media_ids):
+                if not about.exists():
+                    raise NotFound("no such file")
+                about.with_suffix(_PASSING).unlink(missing_ok=True)
+                self._fresh.pop(about.stem, None)
+
+    def let_pass(self, media_ids: Iterable[str]) -> None:
+        """Keep these for a day more. Raises OSError."""
+        with self._writing:
+            for about in self._abouts(media_ids):
+                if about.exists():
+                    write_private(about.with_suffix(_PASSING), b"")
+
+    def remove(self, media_ids: Iterable[str]) -> None:
+        """The sessions that referred to these are gone. Raises OSError."""
+        with self._writing:
+            for about in self._abouts(media_ids):
+                if not self._row(about).get("with_sessions"):
+                    continue  # of before it was written down who refers to it
+                if time.monotonic() - self._fresh.get(about.stem, -FRESH_SECONDS) < FRESH_SECONDS:
+                    write_private(about.with_suffix(_PASSING), b"")
+                else:
+                    self._remove(about)
+
+    def _abouts(self, media_ids: Iterable[str]) -> list[Path]:
+        return [self._path(each).with_suffix(".json") for each in media_ids if _ID.match(each)]
+
+    def _remove(self, about: Path) -> None:
         """The mark last: a removal that is broken off goes on with it the next time."""
+        if self._used is not None and (row := self._row(about)):
+            self._used[row.get("owner", "")] -= row.get("size", 0)
         for path in (about.with_suffix(""), about, about.with_suffix(_PASSING)):
             path.unlink(missing_ok=True)
 

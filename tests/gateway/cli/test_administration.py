@@ -16,6 +16,7 @@ import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from bridge.audit import AuditLog, audit_files
 from gateway.cli.running import http
 from tests.gateway.cli.conftest import Run, Served
 
@@ -136,6 +137,34 @@ def test_the_audit_log_names_who_did_what(ask: Ask, gateway: Run, home: Path):
     path.write_bytes(path.read_bytes().replace(b"alice", b"mallo"))
     done = gateway("audit", "verify")
     assert done.returncode == 1 and f"{path}:" in done.stderr
+
+
+def test_a_full_audit_log_is_divided_and_read_as_one(gateway: Run, home: Path, tmp_path: Path):
+    path = home / "audit.jsonl"
+    log = AuditLog(path, fsync=False)
+    log.append_many([("old", {"text": "x" * 500_000}) for _ in range(21)])
+    log.append_many([("new", {"text": "x" * 500_000}) for _ in range(19)])
+    log.append("last")
+    log.append("new", text="x" * 600_000)
+    log.close()
+    assert len(audit_files(path)) == 2
+    environ = {"GATEWAY__LOGGING__AUDIT_FILES": "1"}
+    done = gateway("token", "create", "--user", "alice", "--role", "user", **environ)
+    assert done.returncode == 0, done.stderr
+    files = audit_files(path)
+    assert len(files) == 2 and path.stat().st_size < 10_000, files
+    told = json.loads(gateway("audit", "tail", "--limit", "100", "--json").stdout)["records"]
+    assert [record["event"] for record in told if record["event"] != "new"][:3] == [
+        "audit.rotated", "last", "audit.rotated",
+    ]  # fmt: skip
+    assert told[-1]["event"] == "token.create"
+    assert gateway("audit", "verify").returncode == 0
+    assert gateway("backup", str(tmp_path / "b.tgz")).returncode == 0
+    files[0].unlink()
+    done = gateway("audit", "verify")
+    assert done.returncode == 1 and f"{path}:1:" in done.stderr
+    assert gateway("restore", str(tmp_path / "b.tgz")).returncode == 0
+    assert gateway("audit", "verify").returncode == 0 and audit_files(path) == files
 
 
 @pytest.mark.quiet

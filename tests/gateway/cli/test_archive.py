@@ -7,11 +7,13 @@ import os
 import random
 import stat
 import tarfile
+import threading
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from bridge.audit import AuditLog, audit_files, verify
 from gateway.cli.archive import NotABackup, read_archive, write_archive
 from gateway.cli.backup import backup
 from gateway.cli.running import Running
@@ -45,6 +47,32 @@ def test_a_damaged_backup_is_not_restored(state: Path, tmp_path: Path) -> None:
     file.write_bytes(whole)
     assert read_archive(file, tmp_path / "home") is None
     assert (tmp_path / "home" / "media" / "picture").read_bytes() == (state / "media" / "picture").read_bytes()
+
+
+def test_an_audit_log_that_is_divided_meanwhile_is_whole_in_a_backup(state: Path, tmp_path: Path) -> None:
+    log = AuditLog(state / "audit.jsonl", fsync=False, part_bytes=20_000, kept_parts=3)
+    log.append("first")
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            log.append("something", text="x" * 1000)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for number in range(20):
+            file, home = tmp_path / f"{number}.tgz", tmp_path / f"home-{number}"
+            write_archive(file, state, None)
+            assert read_archive(file, home) is None
+            verdict = verify(home / "audit.jsonl")
+            assert verdict.ok and verdict.records, verdict
+    finally:
+        ended.set()
+        thread.join()
+        log.close()
+    assert len(audit_files(home / "audit.jsonl")) > 1
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in audit_files(home / "audit.jsonl"))
 
 
 @pytest.mark.parametrize("manifest", [b"[]", b'{"format": "x"}', b"{"])

@@ -45,7 +45,7 @@ def test_nothing_at_all_is_the_defaults_of_the_contract(there: Path):
     }  # fmt: skip
     assert (settings.agent.mode, settings.agent.max_rounds, settings.agent.tool_seconds) == ("auto", 25, 120)
     assert not settings.channels.telegram.enabled and settings.channels.telegram.dm_policy == "pairing"
-    assert settings.logging.model_dump() == {"level": "info", "format": "auto"}
+    assert settings.logging.model_dump() == {"level": "info", "format": "auto", "audit_files": 10}
     assert settings.speech_to_text is None and settings.mcp_servers == ()
 
 

@@ -14,6 +14,7 @@ from agent.ports.models import RequestedCall
 from agent.ports.tools import ApprovalAsked, Progress, Report, ToolCall, ToolResult, ToolSpec, ToolUpdate
 from agent.tools.calls import needs_care
 from agent.tools.executor import Executor
+from bridge.audit import AuditLog
 from bridge.audit.trail import AuditTrail
 from bridge.settings import McpServerSettings
 from bus.deadline import Deadline
@@ -163,7 +164,7 @@ async def test_a_question_reaches_the_person_and_no_other() -> None:
 
 @pytest.mark.attack(43)
 async def test_a_changed_tool_is_asked_for_whatever_was_granted(tmp_path: Path) -> None:
-    trail, store = AuditTrail(tmp_path / "audit.jsonl"), Store(tmp_path / "approvals.db")
+    trail, store = AuditTrail(AuditLog(tmp_path / "audit.jsonl")), Store(tmp_path / "approvals.db")
     desk = ApprovalDesk(store)
     who = Actor(user="alice", role="user", scopes=frozenset({"tools", "approve"}))
     async with cloud(hostile(name="h", tools={"ask": ["good"]}), folder=tmp_path) as source:

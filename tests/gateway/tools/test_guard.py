@@ -20,7 +20,7 @@ from agent.ports.tools import (
     ToolSpec,
     ToolUpdate,
 )
-from bridge.audit import verify
+from bridge.audit import AuditLog, verify
 from bridge.audit.trail import AuditTrail
 from bus.deadline import Deadline
 from bus.errors import (
@@ -85,7 +85,7 @@ class House:
         self.open()
 
     def open(self) -> None:
-        self.trail = AuditTrail(self.home / "audit.jsonl")
+        self.trail = AuditTrail(AuditLog(self.home / "audit.jsonl"))
         self.store = Store(self.home / "approvals.db")
         self.desk = ApprovalDesk(self.store, cloud_seconds=self.more.get("seconds", 600.0))
         self.guard = Guard(
