@@ -274,6 +274,7 @@ async def test_progress() -> None:
         assert heard == [Progress(1, 2, "step 1"), Progress(2, 2, "step 2")]
 
 
+@pytest.mark.quiet
 async def test_a_flood_of_progress_starves_nobody() -> None:
     async with running(hostile()) as owner, running(hostile(name="other")) as other:
         flood = asyncio.create_task(call(owner, "progress_flood", on_progress=lambda _: None))

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from pydantic import SecretStr
@@ -41,6 +41,7 @@ from gateway.tools.guard import Guard
 from gateway.tools.store import Store
 from gateway.tunnel.directory import Directory
 from gateway.tunnel.endpoint import Endpoint
+from gateway.tunnel.socket import BridgeSocket
 from gateway.tunnel.tools import BridgeTools
 
 USER = frozenset({"chat", "tools", "tunnel", "approve"})
@@ -310,7 +311,7 @@ class GatewayRig:
         await asyncio.wait({self._ticking})
         for bridge in [b for user in ("alice", "bob") for b in self.directory.bridges_of(user)]:
             if bridge.wire is not None:
-                bridge.wire.abort()
+                cast(BridgeSocket, bridge.wire).ws.abort()
         await self._runner.cleanup()
         self._runner = None
         await self.tools.close()
