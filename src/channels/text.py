@@ -22,10 +22,14 @@ from bus.wording import is_chinese
 Counting: TypeAlias = Literal["utf16", "characters", "bytes"]
 Measure: TypeAlias = Callable[[str], int]
 
+# What repeats gives nothing back (`*+`): a line of ten thousand spaces would be tried in every way to part them.
 _FENCE = re.compile(
-    r"^(?P<lead>[ \t]*(?:>[ \t]?)*[ \t]*)(?:[-*+][ \t]+|\d{1,9}[.)][ \t]+)?(?P<fence>`{3,}|~{3,})(?P<info>.*)$"
+    r"^(?P<lead>[ \t]*+(?:>[ \t]?+)*+[ \t]*+)(?:[-*+][ \t]++|\d{1,9}[.)][ \t]++)?(?P<fence>`{3,}|~{3,})(?P<info>.*)$"
 )
-_RULE = re.compile(r"^[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+RULE = re.compile(r"^[ \t>]*+\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
+"""The line below a table's head."""
+PICTURE = re.compile(r"!\[([^\[\]]*+)\]\(((?:(?!!\[)[^\s)])++)(?:\s+\"[^\"]*\")?\)")
+"""A picture: what it shows, and its address. Neither goes on into the next picture, nor is it looked for there."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _CUT_AFTER = frozenset(" \t。！？；，、.!?;,")
@@ -110,7 +114,7 @@ def _scan_block(texts: list[str], index: int, lines: list[_Line]) -> int:
     fence = _FENCE.match(texts[index])
     if fence and not (fence["fence"][0] == "`" and "`" in fence["info"]):
         return _scan_fence(texts, index, fence, lines)
-    if index + 1 < len(texts) and "|" in texts[index] and "|" in texts[index + 1] and _RULE.match(texts[index + 1]):
+    if index + 1 < len(texts) and "|" in texts[index] and "|" in texts[index + 1] and RULE.match(texts[index + 1]):
         return _scan_table(texts, index, lines)
     lines.append(_Line(texts[index]))
     return index + 1

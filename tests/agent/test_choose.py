@@ -12,7 +12,7 @@ from agent.modes.choose import MODES, choose
     [
         ("hi", "fast"), ("你好！", "fast"), ("What is a monad?", "fast"), ("read ~/notes.txt", "single"),
         ("现在几点？", "single"), ("and why?" , "fast"), ("1. search cats\n2. search dogs\n3. search birds", "multi"),
-        ("- read a\n- read b", "single"),
+        ("- read a\n- read b", "single"), ("do:\n\n  - a\n\n\u3000- b\n\n\n\t- c", "multi"),
     ],
 )  # fmt: skip
 def test_rules(text: str, mode: str) -> None:
@@ -38,3 +38,10 @@ def test_it_costs_microseconds() -> None:
     for _ in range(200):
         assert choose(text, tools=9).mode in MODES
     assert (time.perf_counter() - start) / 200 < 0.005
+
+
+def test_whatever_somebody_writes_is_read_once() -> None:
+    for text in ("x" + "\n" * 100_000 + "x", "hi" + " " * 100_000 + "x", "-\n" * 50_000, "1" * 100_000):
+        start = time.thread_time()
+        choose(text, tools=9)
+        assert time.thread_time() - start < 1

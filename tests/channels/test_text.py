@@ -1,12 +1,16 @@
 """Splitting: what no input may break."""
 
 import re
+import time
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from channels.text import clean, count
+from channels.discord import render as discord
+from channels.feishu import cards
+from channels.feishu import render as feishu
+from channels.text import Measure, clean, count, take_piece
 from tests.channels.pieces import split_markdown
 
 WORDS = st.text(st.sampled_from("abc de中文，。😀é\u0301👨\u200d👩🇩🇪|*_`#-1 "), max_size=60)
@@ -103,6 +107,35 @@ def test_a_long_line_inside_a_fence_is_cut_with_the_fence_around_each_part() -> 
 def test_a_megabyte_is_split_in_reasonable_time() -> None:
     pieces = split_markdown("lorem ipsum 中文 " * 60_000, 4096, utf16)
     assert sum(len(piece.split()) for piece in pieces) == 180_000
+
+
+_PACED = {
+    "spaces": " " * 20_000 + "x",
+    "quoted spaces": ">" + " " * 20_000 + "x",
+    "a table's rule that is none": "x|\n" + " " * 20_000 + "x|",
+    "dashes that end in no rule": "x|\n-" + " " * 20_000 + "x|",
+    "pictures that begin": "![" * 20_000,
+    "pictures without an end": "![](" * 10_000,
+    "titles without an end": '![](a "' * 6_000,
+    "a heading of marks": "#### " + "#" * 20_000 + "x",
+    "a heading of spaces": "#### a" + " " * 20_000 + "x",
+}
+
+
+@pytest.mark.attack(32)
+@pytest.mark.parametrize("text", _PACED.values(), ids=_PACED)
+@pytest.mark.parametrize(
+    ("limit", "measure"),
+    [(4096, utf16), (2000, discord.length), (20_000, feishu.length)],
+    ids=["text", "discord", "feishu"],
+)
+def test_no_line_is_read_again_and_again(text: str, limit: int, measure: Measure) -> None:
+    """A model says what somebody wants it to say, and a server's question is the server's."""
+    begun = time.thread_time()
+    take_piece(text, limit, measure)
+    measure(text)
+    cards.TABLE.search(text)
+    assert time.thread_time() - begun < 1
 
 
 @pytest.mark.attack(32)

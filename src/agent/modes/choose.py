@@ -23,7 +23,8 @@ _WORK = re.compile(
     r"文件|目录|搜索|查找|查询|读取|写入|运行|提醒|计算|今天|现在|几点|天气|新闻|最新|价格|数据库|记住|工具|调用",
     re.IGNORECASE,
 )
-_PARTS = re.compile(r"^\s*(?:[-*•]|\d+[.)、])\s+\S", re.MULTILINE)
+# Spaces within the line only: with `\s`, each of many empty lines would be looked through to their end.
+_PARTS = re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)、])\s+\S", re.MULTILINE)
 _SPLIT = re.compile(
     r"\b(compare|each of|respectively|in parallel|for every|research)\b|分别|对比|比较|并行|逐个|调研", re.IGNORECASE
 )

@@ -12,17 +12,17 @@ from typing import Any, TypeAlias
 
 from bus.commands import Command
 from channels.base import Button, Media, Text
-from channels.text import clean, count
+from channels.text import PICTURE, clean, count
 
 Object: TypeAlias = dict[str, Any]
 
 MAX_CHARS = 2000
 _NOBODY: Object = {"parse": []}
 _STYLES = {"primary": 1, "default": 2, "danger": 4}
-_HEADING = re.compile(r"^(#{4,6})\s+(.*?)\s*#*$")
-_IMAGE = re.compile(r"!\[([^\]]*)\]\((\S+?)(?:\s+\"[^\"]*\")?\)")
+_HEADING = re.compile(r"^#{4,6}\s+(.*)$")
 _FENCE = re.compile(r"^[ \t>]*(?:[-*+][ \t]+|\d{1,9}[.)][ \t]+)?(`{3,}|~{3,})")
-_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+_RULE = re.compile(r"^[ \t]*+\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
+"""Not within a quotation: a code block would end it."""
 _CELL = re.compile(r"(?<!\\)\|")
 _MAX_LABEL = 80
 _MAX_DESCRIPTION = 100
@@ -107,7 +107,9 @@ def render_markdown(markdown: str) -> str:
             at = end
             continue
         else:
-            out.append(_IMAGE.sub(r"[\1](\2)", _HEADING.sub(r"**\2**", line)))
+            heading = _HEADING.match(line)
+            shown = f"**{heading[1].rstrip('#').rstrip()}**" if heading else line
+            out.append(PICTURE.sub(r"[\1](\2)", shown))
         at += 1
     return "\n".join(out)
 

@@ -24,7 +24,7 @@ Object: TypeAlias = dict[str, Any]
 _log = logging.getLogger("channels.feishu")
 
 _CARDS = "/cardkit/v1/cards"
-_TABLE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*\|", re.M)
+TABLE = re.compile(r"^[ \t]*+\|?[ \t]*+:?-++:?[ \t]*+\|", re.M)
 _EPOCH = 1_735_689_600.0
 _INT32 = 1 << 31
 _BEHIND = frozenset({300317})
@@ -81,7 +81,7 @@ class Cards:
             card.activity = activity
         if final and card.streaming:
             await self._settings(card_id, streaming=False, title=summary(text.markdown))
-            if _TABLE.search(answer):
+            if TABLE.search(answer):
                 await self._drawn_anew(card_id, text, to)
 
     async def _drawn_anew(self, card_id: str, text: Text, to: Address) -> None:

@@ -9,7 +9,7 @@ import re
 from typing import Any, TypeAlias
 
 from channels.base import Address, Button, Media, Text
-from channels.text import clean
+from channels.text import PICTURE, RULE, clean
 
 Object: TypeAlias = dict[str, Any]
 
@@ -19,9 +19,7 @@ ANSWER, ACTIVITY = "answer", "activity"
 _TAG = re.compile(
     r"<(?=/?(?:at|person|font|text_tag|number_tag|link|local_datetime|img|raw|record|audio|card)\b)", re.I
 )
-_IMAGE = re.compile(r"!\[([^\]]*)\]\((\S+?)(?:\s+\"[^\"]*\")?\)")
 _FENCE = re.compile(r"^[ \t>]*(?:[-*+][ \t]+|\d{1,9}[.)][ \t]+)?(`{3,}|~{3,})")
-_RULE = re.compile(r"^[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 MOST_TABLES = 3
 """In one card. Feishu says 5; code 230099 with ErrCode 11310 ("card table number over limit") comes from the fourth on
 (larksuite/openclaw-lark, pull request 65)."""
@@ -32,13 +30,13 @@ _BLANK = "\u200b"
 
 def render_markdown(markdown: str) -> str:
     """Markdown as a card's element takes it."""
-    return _few_tables(_IMAGE.sub(r"[\1](\2)", _TAG.sub("<\u200b", clean(markdown))).rstrip())
+    return _few_tables(PICTURE.sub(r"[\1](\2)", _TAG.sub("<\u200b", clean(markdown))).rstrip())
 
 
 def _few_tables(markdown: str) -> str:
     """The first tables as they are, further ones as code: a card with too many of them is refused as a whole."""
     lines = markdown.split("\n")
-    if sum(1 for line in lines if _RULE.match(line)) <= MOST_TABLES:
+    if sum(1 for line in lines if RULE.match(line)) <= MOST_TABLES:
         return markdown
     out: list[str] = []
     fence, tables, at = "", 0, 0
@@ -49,7 +47,7 @@ def _few_tables(markdown: str) -> str:
             fence = "" if mark and mark[1].startswith(fence) else fence
         elif mark:
             fence = mark[1]
-        elif "|" in line and at + 1 < len(lines) and _RULE.match(lines[at + 1]):
+        elif "|" in line and at + 1 < len(lines) and RULE.match(lines[at + 1]):
             end = at + 2
             while end < len(lines) and "|" in lines[end] and lines[end].strip():
                 end += 1
