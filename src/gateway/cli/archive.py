@@ -14,7 +14,7 @@ import sqlite3
 import tarfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bridge.audit import head_path, is_part, open_files
@@ -154,26 +154,32 @@ def _database(path: Path) -> bytes:
         source.close()
 
 
-def read_archive(source: Path, home: Path) -> Path | None:
+def _nothing() -> None:
+    return None
+
+
+def read_archive(source: Path, home: Path, *, unpacked: Callable[[], None] = _nothing) -> Path | None:
     """Make `home` what the backup `source` holds; where the former state was moved to, if there was one.
 
     Everything is unpacked beside `home` first, then the two change places; where `home` can't be moved, as a
-    container's volume, both happen within it. Raises NotABackup, OSError.
+    container's volume, both happen within it. `unpacked` is called before anything moves, at most twice; what it
+    raises ends it all. Raises NotABackup, OSError.
     """
     if not home.is_symlink():  # else the link would move, and the state from its disk to that of the link
         try:
-            return _restore_beside(source, home)
+            return _restore_beside(source, home, unpacked)
         except OSError as error:
             if not home.is_dir() or error.errno not in _UNMOVABLE:
                 raise
-    return _restore_within(source, home)
+    return _restore_within(source, home, unpacked)
 
 
-def _restore_beside(source: Path, home: Path) -> Path | None:
+def _restore_beside(source: Path, home: Path, unpacked: Callable[[], None]) -> Path | None:
     fresh = home.with_name(f"{home.name}.restoring-{os.getpid()}")
     fresh.mkdir(mode=0o700, parents=True)
     try:
         _unpack(source, fresh)
+        unpacked()
         aside = None
         if home.exists() and any(home.iterdir()):
             aside = home.with_name(f"{home.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -192,7 +198,7 @@ def _restore_beside(source: Path, home: Path) -> Path | None:
     return aside
 
 
-def _restore_within(source: Path, home: Path) -> Path | None:
+def _restore_within(source: Path, home: Path, unpacked: Callable[[], None]) -> Path | None:
     """Entry by entry; where one can't be moved, all go back."""
     fresh = home / f"restoring-{os.getpid()}"
     aside = home / f"before-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -200,6 +206,7 @@ def _restore_within(source: Path, home: Path) -> Path | None:
     fresh.mkdir(mode=0o700)
     try:
         _unpack(source, fresh)
+        unpacked()
         former = [path for path in home.iterdir() if not path.name.startswith((*LEFT_OUT_STARTS, "lost+found"))]
         aside.mkdir(mode=0o700)
         moves = [(path, aside / path.name) for path in former] + [(path, home / path.name) for path in fresh.iterdir()]

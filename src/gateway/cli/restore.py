@@ -1,5 +1,6 @@
 """`gateway restore`: the state of a backup, with the present one kept aside."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,19 +28,35 @@ def restore(
         raise Failure(f"the gateway is running (pid {running.pid}): stop it first")
     if not file.is_file():
         raise Failure(f"{file}: no such file")
-    if (loaded.home / "sessions").is_dir():
-        lock = FolderLock(loaded.home / "sessions")
-        try:
+    sessions = loaded.home / "sessions"
+    lock, held = FolderLock(sessions), False
+
+    def hold() -> None:
+        nonlocal held
+        if not held and sessions.is_dir():
             lock.take()
-        except FolderInUse as error:
-            raise Failure(str(error)) from None
-        lock.give_back()
+            held = True
+
+    def let_move() -> None:
+        """A gateway may have begun the folder meanwhile. Where an open file keeps its folder, the lock goes first."""
+        nonlocal held
+        hold()
+        if held and sys.platform == "win32":
+            lock.give_back()
+            held = False
+
     try:
-        aside = read_archive(file, loaded.home)
+        hold()
+        aside = read_archive(file, loaded.home, unpacked=let_move)
+    except FolderInUse as error:
+        raise Failure(str(error)) from None
     except NotABackup as error:
         raise Failure(f"{file}: {error}") from None
     except OSError as error:
         raise Failure(f"{loaded.home}: {error.strerror or error}") from None
+    finally:
+        if held:
+            lock.give_back()
     if as_json:
         print_json({"home": str(loaded.home), "former": str(aside) if aside else None})
         return

@@ -5,8 +5,10 @@ import gzip
 import importlib
 import inspect
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -293,6 +295,44 @@ def test_the_package_ddgs_is_what_the_engine_takes_it_for() -> None:
     inspect.signature(ddgs.DDGS.text).bind(None, "query", max_results=5)
     result = importlib.import_module("ddgs.results").TextResult()
     assert {"title", "href", "body"} <= set(vars(result))
+
+
+@pytest.mark.parametrize("tool", ["web_fetch", "searxng", "ddgs"])
+async def test_a_slow_name_server_holds_up_nothing_else(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's resolver and the package ddgs block a thread each; the loop's own threads are for everybody."""
+    answered = threading.Event()
+
+    def resolve(host: str, *_: object, **__: object) -> Any:
+        if answered.wait(30):
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    class Ddgs(importlib.import_module("ddgs.ddgs").DDGS):  # type: ignore[misc]  # the package's own, imported late
+        def text(self, *_: object, **__: object) -> list[dict[str, Any]]:
+            return list(resolve("duckduckgo.com"))
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr("ddgs.DDGS", Ddgs)
+    fetch, search = WebFetch(seconds=30), WebSearch(WebSearchSettings(seconds=30, **_engine(tool)))
+    with ThreadPoolExecutor(2) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        asked = [
+            asyncio.ensure_future(
+                use(fetch, url=f"http://n{number}.example/") if tool == "web_fetch" else use(search, query="bridges")
+            )
+            for number in range(4)
+        ]
+        try:
+            await asyncio.sleep(0.2)
+            async with asyncio.timeout(2):
+                assert await asyncio.to_thread(lambda: "done") == "done"
+        finally:
+            answered.set()
+        results = await asyncio.gather(*asked)
+        assert all("could not be fetched" in text(each) or "failed" in text(each) for each in results)
+
+
+def _engine(tool: str) -> dict[str, Any]:
+    return {"provider": "searxng", "base_url": "http://search.example"} if tool == "searxng" else {"provider": "ddgs"}
 
 
 async def test_engines_that_are_not_set_up() -> None:

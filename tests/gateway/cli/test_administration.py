@@ -1,13 +1,15 @@
 """Administration: the same commands with the gateway running and stopped."""
 
+import io
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -226,12 +228,65 @@ def test_a_backup_made_while_serving_comes_back(gateway: Run, served: Served, tm
     assert not list(served.home.glob("backup-*"))
 
 
+@pytest.fixture
+def restoring(home: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Begin a restore that stands still in the middle of unpacking; it goes on by SIGCONT."""
+    file = tmp_path / "b.tgz"
+    with tarfile.open(file, "w:gz") as archive:
+        for name, data in [("busgate-backup.json", b'{"format": 1}')] + [(f"users/u{n}/x", b"x") for n in range(3000)]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        environ = {**os.environ, "GATEWAY_HOME": str(home), "HOME": str(tmp_path)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "restore", str(file)], env=environ, cwd=tmp_path, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        begun.append(process)
+        while not list(tmp_path.glob("**/*restoring-*/users")):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGSTOP)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def test_no_gateway_starts_on_a_folder_that_is_being_restored(
+    gateway: Run, home: Path, restoring: Callable[[], subprocess.Popen[str]]
+):
+    assert gateway("user", "add", "ann").returncode == 0
+    process = restoring()
+    done = gateway("run", "--port", "0")
+    assert done.returncode == 1 and str(process.pid) in done.stderr
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "before" in out
+    assert len(list((home / "users").iterdir())) == 3000
+    assert gateway("user", "list").returncode == 0, "and then it starts again"
+
+
+def test_a_gateway_that_began_a_new_folder_meanwhile_is_not_overwritten(
+    home: Path, tmp_path: Path, restoring: Callable[[], subprocess.Popen[str]]
+):
+    process = restoring()
+    served = Served(home, tmp_path)
+    process.send_signal(signal.SIGCONT)
+    _, told = process.communicate(timeout=60)
+    assert served.stop() == 0
+    assert process.returncode == 1 and str(served.process.pid) in told
+    assert not (home / "users").exists() and not list(tmp_path.glob("**/*restoring-*"))
+
+
 @pytest.mark.attack(33)
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil", "sessions/..\\evil"])
 def test_a_hostile_backup_writes_nowhere(gateway: Run, tmp_path: Path, home: Path, name: str):
-    import io
-    import tarfile
-
     file = tmp_path / "b.tgz"
     with tarfile.open(file, "w:gz") as archive:
         for member, data in (("busgate-backup.json", b'{"format": 1}'), (name, b"x")):
@@ -253,9 +308,6 @@ def test_a_file_that_is_no_backup_changes_nothing(gateway: Run, tmp_path: Path, 
 
 @pytest.mark.parametrize("manifest", [b"[]", b'{"format": "new"}', b'{"format": 99}'])
 def test_a_backup_of_something_else_changes_nothing(gateway: Run, tmp_path: Path, home: Path, manifest: bytes):
-    import io
-    import tarfile
-
     with tarfile.open(tmp_path / "b.tgz", "w:gz") as archive:
         info = tarfile.TarInfo("busgate-backup.json")
         info.size = len(manifest)

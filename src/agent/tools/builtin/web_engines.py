@@ -8,6 +8,7 @@ package ddgs, which asks several engines.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,11 @@ import aiohttp
 import orjson
 
 from agent.settings import WebSearchSettings
+from agent.tools.builtin.names import Names
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_threads = ThreadPoolExecutor(4, thread_name_prefix="ddgs")
+"""The package blocks the thread that asks it, for a name server too: the loop's own are for everybody."""
 REFUSED_KEY = "the search engine refused the key (tools.web_search.api_key)"
 
 
@@ -67,7 +71,7 @@ async def _ddgs(settings: WebSearchSettings, query: str, count: int) -> list[Hit
         return list(DDGS(timeout=int(settings.seconds) or 1).text(query, max_results=count))
 
     try:
-        found = await asyncio.to_thread(search)
+        found = await asyncio.get_running_loop().run_in_executor(_threads, search)
     except ImportError:
         raise EngineFailed("the package ddgs is not installed (extra `web`)") from None
     except Exception as error:  # the package raises what its engines' clients raise
@@ -82,7 +86,9 @@ async def _ask(method: str, url: str, meanings: Mapping[int, str], **request: An
     """One request; the answer's JSON object. `meanings` are an engine's own statuses. Raises EngineFailed."""
     try:
         async with (
-            aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=Names()), trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+            ) as session,
             session.request(method, url, allow_redirects=False, **request) as response,
         ):
             body = await response.content.read(MAX_ANSWER_BYTES)

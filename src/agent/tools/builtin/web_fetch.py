@@ -14,6 +14,7 @@ import aiohttp
 
 from agent.ports.tools import ToolCall, ToolSpec
 from agent.tools.builtin.addresses import GuardedSockets
+from agent.tools.builtin.names import Names
 from agent.tools.builtin.web_text import readable
 from agent.tools.registry import ToolProblem
 from bus.deadline import Deadline
@@ -84,7 +85,9 @@ class WebFetch:
 
     async def _get(self, url: str) -> Page:
         sockets = GuardedSockets(self._allow_private)
-        connector = aiohttp.TCPConnector(socket_factory=sockets, force_close=True, use_dns_cache=False)
+        connector = aiohttp.TCPConnector(
+            socket_factory=sockets, resolver=Names(), force_close=True, use_dns_cache=False
+        )
         headers = {"User-Agent": "Mozilla/5.0 (compatible; busgate)", "Accept": "text/html,text/plain,*/*;q=0.5"}
         async with aiohttp.ClientSession(
             connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False,
