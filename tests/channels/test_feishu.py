@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -21,6 +22,7 @@ from channels.errors import (
     RateLimited,
 )
 from channels.feishu.api import FeishuApi
+from channels.feishu.cards import Cards
 from channels.feishu.channel import FeishuChannel
 from channels.feishu.connection import Connection
 from channels.settings import FeishuSettings
@@ -302,6 +304,20 @@ async def test_a_streaming_card_is_finished_after_a_restart(feishu: FakeFeishu) 
         await channel.edit(ME, sent, Text(markdown="the whole answer"), final=True)
     assert feishu.visible("ou_1") == ["the whole answer"]
     assert not next(iter(feishu.world.cards.values())).streaming
+
+
+async def test_a_number_that_was_used_before_a_crash_does_not_pass_for_the_new_text(feishu: FakeFeishu) -> None:
+    """Numbers are made of tenths of seconds: a process that starts in the same one makes the same again."""
+    now = time.time() + 10
+    async with running(feishu, Notebook()) as channel:
+        await channel.send(ME, Text(markdown="half"), nonce="n", final=False)
+        card_id = next(iter(feishu.world.cards))
+        api = FeishuApi("cli_app", SecretStr("feishu-secret"), feishu.domain)
+        before, after = Cards(api, lambda: now), Cards(api, lambda: now)
+        await before.write(card_id, Text(markdown="half an answer"), ME, final=False)
+        await after.write(card_id, Text(markdown="the whole answer"), ME, final=True)
+        await api.close()
+    assert feishu.visible("ou_1") == ["the whole answer"]
 
 
 async def test_a_streaming_card_that_closed_by_itself_goes_on(feishu: FakeFeishu) -> None:

@@ -8,6 +8,7 @@ nothing of chats and messages.
 import json
 import logging
 import re
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -49,6 +50,8 @@ class Cards:
         self._api = api
         self._clock = clock
         self._cards: OrderedDict[str, _Card] = OrderedDict()
+        self._run = secrets.token_hex(4)
+        """Ours alone: a process before this one may have used a number that is only due now, for another text."""
 
     async def create(self, text: Text, to: Address) -> str:
         """A card in streaming mode; its id. Raises channels.errors."""
@@ -131,7 +134,7 @@ class Cards:
             now = int((self._clock() - _EPOCH) * 10) % _INT32
             card.sequence = max(card.sequence + 1, now) + (600 * 10**attempt if attempt else 0)
             try:
-                stamp = f"{card_id[-24:]}-{card.sequence}"
+                stamp = f"{card_id[-24:]}-{self._run}-{card.sequence}"
                 await self._api.call(method, path, body | {"sequence": card.sequence, "uuid": stamp})
             except Refusal as refused:
                 if refused.code not in _BEHIND or attempt == _TRIES - 1:
