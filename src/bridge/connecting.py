@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from pydantic import ValidationError
 
@@ -21,7 +21,7 @@ from bridge.pairing import (
     request_code,
     wait_for_token,
 )  # fmt: skip
-from bridge.settings import LinkSettings, is_loopback_url
+from bridge.settings import LinkSettings, is_loopback_url, url_parts
 
 TOKEN = "AI_BRIDGE_TOKEN"  # noqa: S105 - the name of a secret, not one
 _STAYS = "nothing is changed, the one before stays"
@@ -76,11 +76,13 @@ def _texts(*paths: Path) -> dict[Path, str]:
 
 def _address(url: str) -> str:
     """`https://host` and `host` are understood; the path of the tunnel is added where there is none."""
-    text = url if "://" in url else f"wss://{url}"
-    parts = urlsplit(text)
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    address = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") or "/v1/tunnel", parts.query, ""))
     place = Place("URL")
+    try:
+        parts = url_parts(url if "://" in url else f"wss://{url}")
+    except ValueError as error:
+        raise ConfigurationError([Problem(place, "", str(error))]) from None
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    address = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") or "/v1/tunnel", parts.query, parts.fragment))
     try:
         LinkSettings(url=address)
     except ValidationError as error:

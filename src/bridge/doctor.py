@@ -16,7 +16,7 @@ from bridge.audit import audit_files, verify
 from bridge.configuration import ConfigurationError
 from bridge.loading import Loaded, config_path, load
 from bridge.proxies import proxy_of
-from bridge.servers.process import CommandNotFound, child_environment, resolve_command
+from bridge.servers.process import CommandNotFound, child_environment, resolve_command, working_folder
 from bridge.settings import BridgeSettings, is_loopback_url
 from bridge.status import read_status
 
@@ -73,10 +73,12 @@ def _servers(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
             continue
         try:
             scrubbed = child_environment(server, environ, windows=sys.platform == "win32")
-            found = resolve_command(server.command, scrubbed, server.cwd)
+            found = resolve_command(server.command, scrubbed, working_folder(server.cwd))
             yield Finding(server.name, True, f"{found}; ai-bridge check tries it")
         except CommandNotFound as error:
             yield Finding(server.name, False, str(error), f"install {Path(server.command).name}, or correct 'command'")
+        except FileNotFoundError as error:
+            yield Finding(server.name, False, str(error), "correct 'cwd'")
 
 
 def _gateway(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -20,6 +20,7 @@ from bridge.foreign_settings import SERVER_KEYS, normalise_entry, normalise_serv
 __all__ = [
     "BridgeSettings", "LinkSettings", "McpServerSettings", "McpServers", "PolicyName", "PolicySettings", "ToolRule",
     "ToolSettings", "is_loopback_url", "normalise_entry", "normalise_servers", "source_location",
+    "url_parts",
 ]  # fmt: skip
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
@@ -136,7 +137,8 @@ class McpServerSettings(_Strict):
         if self.url is not None:
             if self.transport == "stdio":
                 raise ValueError("transport 'stdio' needs 'command', not 'url'")
-            if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
+            parts = url_parts(self.url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("'url' must begin with http:// or https:// and name a host")
         return self
 
@@ -175,9 +177,9 @@ class LinkSettings(_Strict):
     @model_validator(mode="after")
     def _websocket(self) -> "LinkSettings":
         if self.url is not None:
-            parts = urlsplit(self.url)
-            if parts.scheme not in ("ws", "wss") or not parts.hostname:
-                raise ValueError("'url' must begin with wss:// (or ws:// for this machine) and name a host")
+            parts = url_parts(self.url)
+            if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.fragment:
+                raise ValueError("'url' must begin with wss:// (or ws:// for this machine), name a host, and have no #")
             if parts.username or parts.password or "token" in parts.query:
                 raise ValueError("a token never goes into the URL: use 'token'")
         return self
@@ -219,6 +221,20 @@ def source_location(document: Any, location: tuple[int | str, ...]) -> tuple[int
     file and for a bare list of servers alike; other locations come back as they are.
     """
     return server_location(document, location)
+
+
+def url_parts(url: str) -> SplitResult:
+    """Its parts. Raises ValueError for what is no URL, and for a port that is none."""
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("a URL has no blanks in it")
+    parts = urlsplit(url)
+    try:
+        good = parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("the port of the URL is no number from 1 to 65535")
+    return parts
 
 
 def is_loopback_url(url: str) -> bool:

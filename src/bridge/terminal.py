@@ -16,6 +16,11 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def for_terminal(text: str) -> str:
+    """A stranger's text for stdout: at a terminal it moves no cursor, in a pipe or a file it is as it was."""
+    return clean(text) if sys.stdout.isatty() else text
+
+
 def revealed(text: str) -> str:
     """JSON as somebody must see it who says yes to it: what would hide, move the cursor or turn text around, by number.
 

@@ -1,7 +1,8 @@
 """A scripted MCP server that misbehaves on request; each tool is named after its misdeed.
 
 Run as a process: `python hostile_server.py [BEHAVIOUR]`. Behaviours at the start: innocent, crash, hang, junk, modern,
-ignore_term, fork, malformed, unreadable, crash_after. Without one it behaves well until a tool is called.
+ignore_term, fork, malformed, many_malformed, unreadable, lists_fail, escapes, crash_after. Without one it behaves well
+until a tool is called.
 """
 
 import json
@@ -66,6 +67,8 @@ def tools() -> list[Any]:
             {"name": "schema_list", "inputSchema": []}, {"name": "good", "inputSchema": {"type": "object"}},
             {"name": "bad_text", "description": 7, "inputSchema": {"type": "object"}},
         ]  # fmt: skip
+    if BEHAVIOUR == "many_malformed":
+        listed += [{"name": f"t{number}"} for number in range(9_000)]
     if BEHAVIOUR == "unreadable":
         listed[2:2] = [
             {"name": "nan", "inputSchema": {"type": "object", "properties": {"x": {"default": math.nan}}}},
@@ -215,12 +218,22 @@ def handle(message: dict[str, Any]) -> None:
         if BEHAVIOUR == "modern":
             send({"jsonrpc": "2.0", "id": number, "error": {"code": -32601, "message": "no initialize here"}})
             return
+        if BEHAVIOUR == "escapes":
+            words = "no\n\x1b[2J\x07 key \u202e" + "x" * 5_000
+            send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": words}})
+            send({"jsonrpc": "2.0", "id": number, "error": {"code": -32603, "message": words}})
+            return
+        more = {"resources": {}, "prompts": {}} if BEHAVIOUR == "lists_fail" else {}
         result(number, {
             "protocolVersion": "1999-01-01" if BEHAVIOUR == "old" else "2025-11-25",
-            "capabilities": {"tools": {"listChanged": True}}, "serverInfo": {"name": "hostile", "version": "1"},
+            "capabilities": {"tools": {"listChanged": True}, **more}, "serverInfo": {"name": "hostile", "version": "1"},
         })  # fmt: skip
     elif method == "server/discover":
         result(number, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "resultType": "complete"})
+    elif method in ("resources/list", "resources/templates/list") and NOTE is not None and NOTE.name in method:
+        result(number, {"resources": [{"uri": "a://b"}], "resourceTemplates": [{"uriTemplate": "a://{x}"}]})
+    elif method is not None and method.endswith("/list") and method != "tools/list":
+        send({"jsonrpc": "2.0", "id": number, "error": {"code": -32603, "message": "not\x1b[2J today"}})
     elif method == "tools/list":
         result(number, {"tools": tools()})
         if BEHAVIOUR == "crash_after":

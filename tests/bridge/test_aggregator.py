@@ -289,6 +289,18 @@ def test_clean_text_is_clean(text: str) -> None:
     assert all(c in "\n\t" or c.isprintable() or c.isspace() for c in clean(text))
 
 
+def test_members_that_go_writes_as_null_are_absent_and_others_are_no_schema() -> None:
+    listed = [{"name": name, "inputSchema": {"type": "object", **schema}} for name, schema in {
+        "null": {"properties": None, "required": None}, "list": {"properties": []}, "text": {"required": "x"},
+        "numbers": {"required": [1]}, "good": {"properties": {"x": {"const": None}}, "required": ["x"]},
+    }.items()]  # fmt: skip
+    tools, problems = read_tools(listed)
+    assert {tool.name: tool.input_schema for tool in tools} == {
+        "null": {"type": "object"}, "good": listed[-1]["inputSchema"]
+    }  # fmt: skip
+    assert [problem.what for problem in problems] == ["tool list", "tool text", "tool numbers"]
+
+
 def test_listed_items() -> None:
     items = [{"uri": "a://b"}, {"name": "x"}, 5, {"uri": ""}, {"uriTemplate": "a://{b}"}, {"uri": "a:", "size": 2**70}]
     good, problems = read_listed(items, "uri", "uriTemplate")

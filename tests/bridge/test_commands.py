@@ -196,6 +196,52 @@ def test_doctor_names_the_next_command(bridge: Run, config: Path) -> None:
     assert bridge("doctor").returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"command": "~nobody-here/x"}, "no such person: ~nobody-here"),
+        ({"command": "sh", "cwd": "~nobody-here/x"}, "no such person: ~nobody-here"),
+        ({"command": "sh", "cwd": "/no/such/folder"}, "the folder in 'cwd' does not exist: /no/such/folder"),
+        ({"command": "sh -c true"}, "what follows the program goes into 'args'"),
+        ({"command": "/etc/passwd"}, "/etc/passwd is no program that may be run"), ({"command": "/etc"}, "not found"),
+    ],
+)  # fmt: skip
+def test_a_program_that_cannot_be_started_is_told_in_words(
+    bridge: Run, config: Path, entry: dict[str, Any], says: str
+) -> None:
+    write(config, {"x": entry})
+    for command in "doctor", "check":
+        done = bridge(command)
+        assert done.returncode == 1
+        assert says in done.stdout and "Error" not in done.stdout + done.stderr, done
+
+
+@pytest.mark.parametrize(
+    "url", ["wss://x:99999/", "wss://x:abc/", "wss://[::1/", "wss://a b/", "wss://x/#y", "wss://x\n/", "wss://x:0/"]
+)
+def test_an_address_that_is_none_is_a_mistake_with_its_place(bridge: Run, config: Path, url: str) -> None:
+    write(config, {}, server={"url": url, "token": "t"})
+    for command in "run", "check", "doctor":
+        done = bridge(command)
+        assert "config.yaml:1:" in done.stdout + done.stderr and " server" in done.stdout + done.stderr
+        assert done.returncode == (1 if command == "doctor" else 2)
+    assert bridge("connect", url, "--token", "t").returncode == 2
+    config.write_text(json.dumps({"mcp_servers": {"x": {"url": url.replace("wss", "http").replace("#y", " y")}}}))
+    done = bridge("check")
+    assert (done.returncode, "mcp_servers.x" in done.stderr) == (2, True), done
+
+
+def test_what_a_tool_says_moves_no_cursor(config: Path) -> None:
+    """At a terminal; whoever reads it from a pipe gets it as it is."""
+    arguments = [sys.executable, "-m", "bridge", "call", "fs_echo", json.dumps({"text": "a\x1b[2J\u202eb\nc"})]
+    environ = {"AI_BRIDGE_CONFIG": str(config), "AI_BRIDGE_TEST": os.environ["AI_BRIDGE_TEST"]}
+    with PseudoTerminal(arguments, environ=environ) as person:
+        assert person.wait() == 0
+    assert "ab\r\nc" in person.raw and "[2J" not in person.raw
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env={**os.environ, **environ})
+    assert done.stdout == "a\x1b[2J\u202eb\nc\n"
+
+
 def test_a_service_that_cannot_be_written_is_told_in_words(bridge: Run, config: Path) -> None:
     (config.parent.parent / ".config").write_text("no folder")
     said = bridge("service", "install").stderr

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from bridge.errors import McpError, OutcomeUnknown, ServerDown, TimedOut, ToolResultInvalid
 from bridge.servers.calls import Progress, Question
+from bridge.servers.definitions import Problem
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.link import Incoming, Line
 from bridge.servers.pace import Pace
@@ -427,6 +429,41 @@ async def test_a_tool_that_is_no_json_hides_no_other(size: int) -> None:
         assert first_text(await call(owner, "good")) == "good"
         with pytest.raises(ToolResultInvalid):
             await call(owner, "nan")
+
+
+@pytest.mark.parametrize(("works", "kept"), [("none", 0), ("templates", 1), ("resources", 2)])
+async def test_resources_that_cannot_be_listed_hide_no_tool(works: str, kept: int) -> None:
+    """Nor do prompts, nor templates of resources the resources."""
+    async with running(hostile("lists_fail", Path(works))) as owner:
+        assert owner.state == "ready", owner.error
+        assert [tool.name for tool in owner.tools][:2] == ["good", "echo"]
+        assert len(owner.offers.resources) == kept
+        assert Problem("prompts/list", "not today") in owner.offers.problems
+        assert first_text(await call(owner, "good")) == "good"
+        await call(owner, "change")
+        await until(lambda: owner.tools[0].description == "does good v2")
+        assert Problem("prompts/list", "not today") in owner.offers.problems
+
+
+@pytest.mark.attack(45)
+async def test_a_server_with_thousands_of_malformed_tools_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(hostile("many_malformed")) as owner:
+        await call(owner, "change")
+        began = time.process_time()
+        await until(lambda: owner.tools[0].description == "does good v2")
+        assert time.process_time() - began < 2
+        assert len(owner.offers.problems) == 9_000
+    assert len(caplog.records) < 100
+    assert "8980 more" in caplog.text
+
+
+async def test_what_a_server_says_about_itself_is_one_clean_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with running(hostile("escapes"), wait=False) as owner:
+        await owner.settled(first=True)
+        assert owner.error is not None
+        assert owner.error.startswith("no key") and owner.error.isprintable() and len(owner.error) < 600
+    assert "no key" in caplog.text and "\x1b" not in caplog.text and "\u202e" not in caplog.text
 
 
 async def test_a_changed_list_is_read_again() -> None:

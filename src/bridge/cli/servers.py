@@ -87,7 +87,7 @@ def call(
     from bridge.loading import load
     from bridge.local import call as call_tool
     from bridge.local import text_of
-    from bridge.terminal import ask_at_terminal, at_terminal, fill_form
+    from bridge.terminal import ask_at_terminal, at_terminal, fill_form, for_terminal
 
     try:
         given = json.loads(sys.stdin.read() if arguments == "-" else arguments)
@@ -103,5 +103,5 @@ def call(
             question=fill_form if present else None,
         )
     )  # fmt: skip
-    show(result if as_json else text_of(result))
+    show(result if as_json else for_terminal(text_of(result)))
     return 4 if result.get("isError") is True else 0

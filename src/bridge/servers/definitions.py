@@ -74,6 +74,12 @@ def _tool(item: Any) -> ToolDefinition:
         raise ValueError("the description is not text")
     if not isinstance(schema, dict) or schema.get("type", "object") != "object":
         raise ValueError("inputSchema is not the schema of an object")
+    schema = {key: value for key, value in schema.items() if value is not None}  # as Go writes what is absent
+    required = schema.get("required", [])
+    if not isinstance(schema.get("properties", {}), dict) or not isinstance(required, list):
+        raise ValueError("inputSchema is not the schema of an object")
+    if not all(isinstance(each, str) for each in required):
+        raise ValueError("inputSchema names what is required in no text")
     if annotations is not None and not isinstance(annotations, dict):
         raise ValueError("annotations are not an object")
     # only what is relied on counts: a server may put a date into `_meta` each time it lists
@@ -126,6 +132,11 @@ def clean(text: str) -> str:
         elif not _hidden(character):
             kept.append(character)
     return "".join(kept)
+
+
+def one_line(text: str) -> str:
+    """What a server says of itself, clean and cut, for logs and terminals."""
+    return cut(" ".join(clean(text[:2000]).split()), 500)
 
 
 def _hidden(character: str) -> bool:

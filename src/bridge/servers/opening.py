@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.errors import BridgeError, McpError
+from bridge.servers.definitions import one_line
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.link import Closed, Link, LinkLost, Receive
 from bridge.servers.process import CommandNotFound
@@ -45,5 +46,5 @@ def describe(error: BaseException) -> str:
 def reason_of(error: Exception) -> tuple[str, bool]:
     """Why a server ended, for people, and whether starting it again is of no use."""
     if isinstance(error, BridgeError | McpError):
-        return error.message, False
+        return one_line(error.message), False
     return (str(error), True) if isinstance(error, CommandNotFound) else (describe(error), False)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from bridge.errors import BridgeError, McpError, ServerDown, TimedOut
-from bridge.servers.definitions import ToolDefinition
+from bridge.servers.definitions import ToolDefinition, one_line
 from bridge.servers.groups import ProcessGroups
 from bridge.servers.link import Link, LinkLost
 from bridge.servers.offers import EVERYTHING, Offers
@@ -237,7 +237,7 @@ class ServerOwner:
         except TimeoutError:
             self._log.warning("listing what the server offers took too long; the last listing stays")
         except (BridgeError, McpError) as error:
-            self._log.warning("listing what the server offers failed: %s", error.message)
+            self._log.warning("listing what the server offers failed: %s", one_line(error.message))
         except LinkLost:
             return
         self._standing.changed()

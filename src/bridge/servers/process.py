@@ -50,22 +50,43 @@ def child_environment(settings: McpServerSettings, ambient: Mapping[str, str], *
     return result
 
 
+def working_folder(cwd: str | None) -> str | None:
+    """Where a server runs. Raises CommandNotFound, and FileNotFoundError, since a folder may come later."""
+    folder = None if cwd is None else _at_home(cwd)
+    if folder is not None and not Path(folder).is_dir():
+        raise FileNotFoundError(f"the folder in 'cwd' does not exist: {folder}")
+    return folder
+
+
+def _at_home(path: str) -> str:
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise CommandNotFound(f"no such person: {path.split('/')[0]}") from None
+
+
 def resolve_command(command: str, environment: Mapping[str, str], folder: str | None) -> str:
     """The executable's path, looked up on the child's own PATH. No shell is ever involved.
 
     Raises CommandNotFound.
     """
-    command = str(Path(command).expanduser()) if command.startswith("~") else command
+    command = _at_home(command) if command.startswith("~") else command
     if folder is not None and "/" in command and not Path(command).is_absolute():
         command = str(Path(folder, command))
-    found = shutil.which(command, path=environment.get("PATH", os.defpath))
-    if found is None:
-        hint = {
-            "npx": " (is Node.js installed?)", "node": " (is Node.js installed?)", "npm": " (is Node.js installed?)",
-            "uvx": " (is uv installed?)", "uv": " (is uv installed?)", "docker": " (is Docker installed?)",
-        }.get(Path(command).name, "")  # fmt: skip
-        raise CommandNotFound(f"command not found: {command}{hint}")
-    return found
+    path = environment.get("PATH", os.defpath)
+    found = shutil.which(command, path=path)
+    if found is not None:
+        return found
+    if "/" in command and Path(command).is_file():
+        raise CommandNotFound(f"{command} is no program that may be run")
+    hint = {
+        "npx": " (is Node.js installed?)", "node": " (is Node.js installed?)", "npm": " (is Node.js installed?)",
+        "uvx": " (is uv installed?)", "uv": " (is uv installed?)", "docker": " (is Docker installed?)",
+    }.get(Path(command).name, "")  # fmt: skip
+    words = command.split()
+    if len(words) > 1 and shutil.which(words[0], path=path):
+        hint = " (no shell is involved: what follows the program goes into 'args')"
+    raise CommandNotFound(f"command not found: {command}{hint}")
 
 
 def popen_options() -> dict[str, Any]:

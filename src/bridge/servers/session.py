@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from bridge.errors import McpError, OutcomeUnknown, ServerDown, ToolResultInvalid
 from bridge.servers import jsonrpc
 from bridge.servers.calls import Call, read_progress, unlimited
+from bridge.servers.definitions import one_line
 from bridge.servers.elicitation import answer_input, ask_somebody
 from bridge.servers.handshake import CAPABILITIES, CLIENT, META, METHOD_NOT_FOUND, MODERN_VERSION, agree, listen
 from bridge.servers.jsonrpc import Answered, Asked, Invalid, JsonObject, Noise, Notified, Peer, Refused, Reply, Stray
@@ -244,12 +245,7 @@ class Session:
     def _notified(self, method: str, params: JsonObject) -> None:
         if method == "notifications/progress":
             news = read_progress(params)
-            if (
-                news is not None
-                and isinstance(news[0], int)
-                and not isinstance(news[0], bool)
-                and news[0] in self._open
-            ):
+            if news is not None and type(news[0]) is int and news[0] in self._open:
                 call = self._open[news[0]][1]
                 if call.on_progress is not None:
                     try:
@@ -257,7 +253,7 @@ class Session:
                     except Exception:  # a listener's mistake must not end the reading of everybody's answers
                         self._log.exception("a listener to progress failed")
         elif method == "notifications/message":
-            self._log.info("%s", str(params.get("data"))[:500])
+            self._log.info("%s", one_line(str(params.get("data"))[:2000]))
         elif method == "notifications/cancelled":
             number = params.get("requestId")
             if isinstance(number, int | str) and (task := self._questions.get(number)) is not None:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 
 from bridge.servers import turn
@@ -29,6 +28,7 @@ from bridge.servers.process import (
     resolve_command,
     signal_group,
     strays_of,
+    working_folder,
 )  # fmt: skip
 from bridge.settings import McpServerSettings
 
@@ -96,9 +96,7 @@ class StdioLink:
         settings = self._settings
         environment = child_environment(settings, ambient, windows=sys.platform == "win32")
         environment[TAG] = f"{self._groups.boot_id}:{settings.name}"
-        folder = str(Path(settings.cwd).expanduser()) if settings.cwd is not None else None
-        if folder is not None and not Path(folder).is_dir():
-            raise FileNotFoundError(f"the folder in 'cwd' does not exist: {folder}")
+        folder = working_folder(settings.cwd)
         command = resolve_command(settings.command or "", environment, folder)
         self._container = container_of(command, settings.args, environment)
         arguments = self._container.arguments if self._container else settings.args
